@@ -1,0 +1,59 @@
+// Command keys makes keys and prints them as one JSON object: all of a stack's
+// with "stack", one WireGuard peer's with "peer". The Pulumi program runs it and
+// keeps what it prints as a secret.
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/term"
+
+	"openclaw-azure/internal/keys"
+)
+
+const usage = `usage: keys stack | peer
+
+Makes keys and prints them as one JSON object: all keys of a stack, or those of
+one WireGuard peer. The Pulumi program runs it; nothing is printed to a
+terminal.
+`
+
+// The statuses that it exits with.
+const (
+	statusFailed = 1
+	statusUsage  = 2
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func run(args []string, stdout *os.File, stderr io.Writer) int {
+	if len(args) != 1 || args[0] != "stack" && args[0] != "peer" {
+		fmt.Fprint(stderr, usage)
+		return statusUsage
+	}
+	// Before any work: keys on a screen stay in its scrollback.
+	if term.IsTerminal(int(stdout.Fd())) {
+		fmt.Fprintln(stderr, "keys: standard output is a terminal: keys are not printed there\nhint: send it to another program, or to a file that only you can read")
+		return statusUsage
+	}
+	var made any
+	var err error
+	if args[0] == "stack" {
+		made, err = keys.NewStack()
+	} else {
+		made, err = keys.NewPeer()
+	}
+	if err == nil {
+		err = json.NewEncoder(stdout).Encode(made)
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "keys: %v\n", err)
+		return statusFailed
+	}
+	return 0
+}

@@ -1,0 +1,112 @@
+package tunnel
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+)
+
+// trackedConn is a connection that the tunnel closes when the server falls
+// silent, and that then says so.
+type trackedConn struct {
+	*gonet.TCPConn
+	tunnel *Tunnel
+	since  time.Time
+	cause  atomic.Pointer[error]
+}
+
+func (c *trackedConn) Read(b []byte) (int, error) {
+	n, err := c.TCPConn.Read(b)
+	return n, c.explain(err)
+}
+
+func (c *trackedConn) Write(b []byte) (int, error) {
+	n, err := c.TCPConn.Write(b)
+	return n, c.explain(err)
+}
+
+func (c *trackedConn) explain(err error) error {
+	if cause := c.cause.Load(); err != nil && cause != nil {
+		return *cause
+	}
+	return err
+}
+
+func (c *trackedConn) Close() error {
+	c.tunnel.mu.Lock()
+	delete(c.tunnel.conns, c)
+	c.tunnel.mu.Unlock()
+	return c.TCPConn.Close()
+}
+
+// fail closes the connection; its reader and writer get the cause.
+func (c *trackedConn) fail(cause error) {
+	c.cause.CompareAndSwap(nil, &cause)
+	c.TCPConn.SetDeadline(time.Unix(1, 0)) // a deadline in the past wakes both
+	c.Close()
+}
+
+// Forward takes every connection that l accepts through the tunnel to the
+// address. It returns at once and serves until the tunnel is closed, which
+// closes l too.
+func (t *Tunnel) Forward(l net.Listener, to netip.AddrPort) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		l.Close()
+		return
+	}
+	t.listeners[l] = struct{}{}
+	t.work.Go(func() {
+		for {
+			local, err := l.Accept()
+			if err != nil {
+				if errors.Is(err, net.ErrClosed) || t.ctx.Err() != nil {
+					return
+				}
+				t.note("accept on %s: %v", l.Addr(), err)
+				select { // out of file descriptors, perhaps: for a moment only
+				case <-t.ctx.Done():
+				case <-time.After(100 * time.Millisecond):
+				}
+				continue
+			}
+			t.work.Go(func() { t.carry(local, to) })
+		}
+	})
+}
+
+func (t *Tunnel) carry(local net.Conn, to netip.AddrPort) {
+	defer local.Close()
+	remote, err := t.DialContext(t.ctx, "tcp", to.String())
+	if err != nil {
+		t.note("forward %s: %v", local.RemoteAddr(), err)
+		return
+	}
+	defer remote.Close()
+	var both sync.WaitGroup
+	both.Go(func() { pass(remote, local) })
+	both.Go(func() { pass(local, remote) })
+	both.Wait()
+}
+
+// pass copies one direction. Its end is passed on as an end of that direction
+// alone: the other may have more to say. A failure ends both.
+func pass(dst, src net.Conn) {
+	_, err := io.Copy(dst, src)
+	if half, ok := dst.(interface{ CloseWrite() error }); ok && err == nil {
+		err = half.CloseWrite()
+	} else if err == nil {
+		err = io.ErrClosedPipe
+	}
+	if err != nil {
+		dst.Close()
+		src.Close()
+	}
+}
