@@ -1,0 +1,342 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+
+	"openclaw-azure/internal/door"
+	"openclaw-azure/internal/keys"
+	"openclaw-azure/internal/layer"
+	"openclaw-azure/internal/tunnel"
+)
+
+const (
+	// lookTimeout bounds a look at a door that may be silent.
+	lookTimeout = 6 * time.Second
+	// tunnelTimeout bounds the first reply: WireGuard's first retry comes after 5 s.
+	tunnelTimeout = 15 * time.Second
+	// readyTimeout bounds the wait for a door that is to open: a VM boots, sshd restarts.
+	readyTimeout = 5 * time.Minute
+	// confirmPause lies between two tries to confirm a change that the host has not armed yet.
+	confirmPause = 400 * time.Millisecond
+	// confirmLimit bounds all tries for one layer: packages may be installed before it is armed.
+	confirmLimit = 20 * time.Minute
+)
+
+// doorAccess is what opens a door of one machine.
+type doorAccess struct {
+	stack  *keys.Stack
+	public netip.Addr
+	admin  string // of the bootstrap door
+
+	vpnServer, deployer    netip.Addr
+	sshPort, wireGuardPort uint16
+}
+
+// doors is how the program itself reaches the host. The engine's tests have none to reach, and put another in its place.
+type doors interface {
+	// listen takes the local port of the tunnel.
+	listen() error
+	// observe reads what is effective on the host, through the bootstrap door or the tunnel.
+	observe(a doorAccess, bootstrap bool) (*layer.Observation, error)
+	// ready waits until a door opens to a fresh connection.
+	ready(a doorAccess, bootstrap bool, say func(string)) error
+	// confirm keeps an armed change, in the background, until the function that it returns is called.
+	confirm(a doorAccess, bootstrap bool, p layer.Packed, seconds int, say func(string)) func()
+	close()
+}
+
+// run is one run of the program.
+type run struct {
+	info  pulumi.RunInfo
+	doors doors
+}
+
+// look tries the door in force, before anything is declared, and reads what is effective on the host. Only
+// `bootstrap: false` stops at a silent door: nothing has changed then. Nil means that the host did not answer or that
+// there is none.
+func (r *run) look(ctx *pulumi.Context, cfg *Config, last *lastRun) (*layer.Observation, error) {
+	if !ctx.DryRun() || (!cfg.Bootstrap && last != nil) {
+		if err := r.doors.listen(); err != nil {
+			if ctx.DryRun() {
+				warn(ctx, fmt.Sprintf("the host is not looked at: %v", err))
+				return nil, nil
+			}
+			return nil, err
+		}
+	}
+	if last == nil {
+		return nil, nil // never deployed: refuse has seen to it that port 22 is to be open
+	}
+	access := last.access()
+	if cfg.Bootstrap {
+		if cfg.DriftCheck == driftOff {
+			return nil, nil
+		}
+		seen, err := r.doors.observe(access, last.Bootstrap)
+		if err != nil && cfg.DriftCheck == driftRequired {
+			return nil, fmt.Errorf("nothing was changed, since the host does not answer: %w"+
+				"\nhint: pulumi config set driftCheck on, which makes this a warning", err)
+		}
+		if err != nil {
+			warn(ctx, fmt.Sprintf("the host does not answer: the plan is made without looking at it: %v", err))
+		}
+		return seen, nil
+	}
+	seen, err := r.doors.observe(access, false)
+	if err == nil {
+		return seen, nil
+	}
+	if ctx.DryRun() && wireguardSources(cfg) != last.WireGuardSources {
+		warn(ctx, fmt.Sprintf("the tunnel does not answer yet: `pulumi up` admits the new wireguardCidrs first and tries again: %v", err))
+		return nil, nil
+	}
+	nothing := "nothing was changed"
+	if wireguardSources(cfg) != last.WireGuardSources {
+		nothing = "nothing but the sources of the WireGuard rule was changed"
+	}
+	return nil, fmt.Errorf("port 22 stays as it is and %s, since the tunnel door does not open from this machine: %w", nothing, err)
+}
+
+// realDoors reaches a real host, by the tunnel that it opens in this process.
+type realDoors struct {
+	port uint16 // local
+
+	mu       sync.Mutex
+	listener net.Listener // forwards to the host's sshd through the tunnel: the provider dials it
+	tunnel   *tunnel.Tunnel
+	way      route           // of tunnel and listener
+	ctx      context.Context // ends with the run
+	stop     context.CancelFunc
+	work     sync.WaitGroup
+}
+
+// route is what a tunnel is opened with, and where the local port leads to.
+type route struct {
+	private, server, preshared wgtypes.Key
+	address                    netip.Addr
+	endpoint, host             netip.AddrPort
+}
+
+func newDoors(port uint16) *realDoors {
+	r := &realDoors{port: port}
+	r.ctx, r.stop = context.WithCancel(context.Background())
+	return r
+}
+
+// close ends confirmations and the tunnel: connections first, so that the host's sshd sees them end.
+func (r *realDoors) close() {
+	r.stop()
+	r.work.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.listener != nil {
+		r.listener.Close()
+	}
+	if r.tunnel != nil {
+		r.tunnel.Close()
+	}
+}
+
+// localPort is the same at every run of a stack, so that a command's connection does not change, and another for
+// another stack.
+func localPort(project, stack string) uint16 {
+	h := fnv.New32a()
+	io.WriteString(h, project+"/"+stack)
+	return uint16(20000 + h.Sum32()%10000)
+}
+
+// errLocalPort says that another run of this stack has the tunnel.
+var errLocalPort = errors.New("the tunnel's local port is taken")
+
+// listen takes the local port. It is also what tells two runs on one machine apart: two sessions with one WireGuard
+// key would steal each other's traffic.
+func (r *realDoors) listen() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.listener != nil {
+		return nil
+	}
+	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(int(r.port)))
+	l, err := net.Listen("tcp4", address)
+	if err != nil {
+		return fmt.Errorf("%w: listen on %s: %w"+
+			"\nhint: another run of this stack may be under way on this machine: wait for it, or see who listens: ss -ltnp", errLocalPort, address, err)
+	}
+	r.listener = l
+	return nil
+}
+
+// open opens the tunnel, or keeps the one that is open with the same access.
+func (r *realDoors) open(a doorAccess) error {
+	way := route{a.stack.Deployer.Private, a.stack.WireGuardServer.Public, a.stack.Deployer.Preshared, a.deployer,
+		netip.AddrPortFrom(a.public, a.wireGuardPort), netip.AddrPortFrom(a.vpnServer, a.sshPort)}
+	r.mu.Lock()
+	if r.tunnel != nil && r.way != way {
+		// The look went by the last run's keys; this run's are others.
+		r.tunnel.Close()
+		r.tunnel, r.listener = nil, nil
+	}
+	isOpen := r.tunnel != nil
+	r.mu.Unlock()
+	if isOpen {
+		return nil
+	}
+	if err := r.listen(); err != nil {
+		return err
+	}
+	t, err := tunnel.Open(tunnel.Config{PrivateKey: way.private, ServerPublicKey: way.server, PresharedKey: way.preshared,
+		Address: way.address, Server: way.host.Addr(), Endpoint: way.endpoint, MTU: 1280}, nil)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, tunnelTimeout)
+	defer cancel()
+	if err := t.WaitAlive(ctx); err != nil {
+		t.Close()
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tunnel, r.way = t, way
+	go t.Forward(r.listener, way.host)
+	return nil
+}
+
+func (a doorAccess) bootstrapDoor() door.Door {
+	return door.Door{Name: "bootstrap", Address: net.JoinHostPort(a.public.String(), strconv.Itoa(bootstrapPort)),
+		User: a.admin, Key: a.stack.Bootstrap.Signer, HostKey: a.stack.HostKey.PublicKey}
+}
+
+func (r *realDoors) tunnelDoor(a doorAccess) door.Door {
+	return door.Door{Name: "tunnel", Address: netip.AddrPortFrom(a.vpnServer, a.sshPort).String(), Dial: r.dialTunnel,
+		User: "claw", Key: a.stack.Operator.Signer, HostKey: a.stack.HostKey.PublicKey}
+}
+
+func (r *realDoors) dialTunnel(ctx context.Context, network, address string) (net.Conn, error) {
+	r.mu.Lock()
+	t := r.tunnel
+	r.mu.Unlock()
+	if t == nil {
+		return nil, errors.New("the tunnel is not open")
+	}
+	return t.DialContext(ctx, network, address)
+}
+
+// errSudo says that a door opened and sudo did not.
+var errSudo = errors.New("sudo refused")
+
+// ask sends one request to the applier through a door, over a connection of its own, and returns its answer.
+func ask(ctx context.Context, d door.Door, password string, request any) (stdout []byte, exit int, err error) {
+	applier, err := templates.ReadFile("templates" + applierPath)
+	if err != nil {
+		return nil, 0, err
+	}
+	stdin, err := layer.Stdin(password, applier, request)
+	if err != nil {
+		return nil, 0, err
+	}
+	stdout, stderr, exit, err := d.Run(ctx, layer.Command(d.Name == "tunnel"), []byte(stdin))
+	if err != nil {
+		return nil, exit, err
+	}
+	if exit == 1 && bytes.Contains(stderr, []byte("sudo:")) {
+		return nil, exit, fmt.Errorf("become root as %q through the %s door: %w: %s"+
+			"\nhint: the password of claw is the secret output sudoPassword; `pulumi config set bootstrap true && pulumi up` mends sudo", d.User, d.Name, errSudo, lastLine(stderr))
+	}
+	if exit != 0 && exit != exitNothingPending && exit != exitRefused {
+		return stdout, exit, fmt.Errorf("ask the host through the %s door: exit status %d: %s", d.Name, exit, lastLine(stderr))
+	}
+	return stdout, exit, nil
+}
+
+// Exit statuses of the applier's confirm.
+const (
+	exitNothingPending = 75
+	exitRefused        = 77
+)
+
+func lastLine(b []byte) string {
+	text := strings.TrimSpace(string(b))
+	return text[strings.LastIndexByte(text, '\n')+1:]
+}
+
+// observe reads what is effective, through the bootstrap door or the tunnel.
+func (r *realDoors) observe(a doorAccess, bootstrap bool) (*layer.Observation, error) {
+	d := a.bootstrapDoor()
+	timeout := lookTimeout
+	if !bootstrap {
+		if err := r.open(a); err != nil {
+			return nil, err
+		}
+		d, timeout = r.tunnelDoor(a), 4*lookTimeout
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, timeout)
+	defer cancel()
+	stdout, _, err := ask(ctx, d, a.stack.SudoPassword.Plain, layer.Observe())
+	if err != nil {
+		return nil, err
+	}
+	return layer.ParseObservation(stdout)
+}
+
+// ready waits until a door opens to a fresh connection, so that the provider's own dial meets no closed one: it would
+// repeat even a refused key, which bans.
+func (r *realDoors) ready(a doorAccess, bootstrap bool, say func(string)) error {
+	d := a.bootstrapDoor()
+	if !bootstrap {
+		if err := r.open(a); err != nil {
+			return err
+		}
+		d = r.tunnelDoor(a)
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, readyTimeout)
+	defer cancel()
+	return d.WaitReady(ctx, say)
+}
+
+// confirm keeps an armed change, from a new connection through the door that must remain. It tries until the host has
+// armed the change, in the background; the cancel function ends that.
+func (r *realDoors) confirm(a doorAccess, bootstrap bool, p layer.Packed, seconds int, say func(string)) func() {
+	ctx, cancel := context.WithTimeout(r.ctx, confirmLimit)
+	r.work.Add(1)
+	go func() {
+		defer r.work.Done()
+		d, port := a.bootstrapDoor(), uint16(bootstrapPort)
+		if !bootstrap {
+			d, port = r.tunnelDoor(a), a.sshPort
+		}
+		for ctx.Err() == nil {
+			once, done := context.WithTimeout(ctx, 2*lookTimeout)
+			_, exit, err := ask(once, d, a.stack.SudoPassword.Plain, p.Confirm(port))
+			done()
+			switch {
+			case err == nil && exit == 0:
+				return
+			case errors.Is(err, door.ErrKeyRefused), errors.Is(err, door.ErrHostKeyDiffers), errors.Is(err, errSudo):
+				// Trying again would only get this machine banned. The host takes the change back, and the command
+				// waits for that.
+				say(fmt.Sprintf("layer %s cannot be confirmed, and the host will take it back within %d s: %v", p.Name, seconds, err))
+				return
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(confirmPause):
+			}
+		}
+	}()
+	return cancel
+}

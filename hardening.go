@@ -1,0 +1,486 @@
+package main
+
+import (
+	"bytes"
+	"embed"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"text/template"
+
+	"golang.org/x/crypto/ssh"
+
+	"openclaw-azure/internal/keys"
+	"openclaw-azure/internal/layer"
+)
+
+// templates mirrors the VM's file system: the relative path of a template is its path on the VM.
+//
+//go:embed all:templates
+var templates embed.FS
+
+// applierPath is the host's copy of the applier: it serves the rollback timer and people.
+const applierPath = "/usr/local/lib/openclaw-deploy/apply.py"
+
+// hostKeyPath has the only host key that sshd offers.
+const hostKeyPath = "/etc/ssh/ssh_host_openclaw_ed25519_key"
+
+// bootstrapPort is sshd's port of the bootstrap door.
+const bootstrapPort = 22
+
+// files says mode, owner and policy of every file that a template makes, and the layer that it belongs to.
+var files = []struct{ layer, path, mode, owner, group, policy string }{
+	{"base", "/etc/sudoers.d/10-openclaw", "0440", "root", "root", layer.Replace},
+	{"base", "/etc/cloud/cloud.cfg.d/99-openclaw.cfg", "0644", "root", "root", layer.Replace},
+	{"base", "/etc/systemd/system/openclaw-scrub.service", "0644", "root", "root", layer.Replace},
+	{"base", "/usr/local/sbin/openclaw-scrub", "0755", "root", "root", layer.Replace},
+	{"base", applierPath, "0644", "root", "root", layer.Replace},
+	{"base", "/home/claw/.ssh/authorized_keys", "0600", "claw", "claw", layer.Replace},
+	{"sysctl", "/etc/sysctl.d/99-zz-openclaw.conf", "0644", "root", "root", layer.Replace},
+	{"wireguard", "/etc/wireguard/wg0.conf", "0600", "root", "root", layer.Replace},
+	{"firewall", "/etc/default/ufw", "0644", "root", "root", layer.Replace},
+	{"firewall", "/etc/ufw/ufw.conf", "0644", "root", "root", layer.Replace},
+	{"firewall", "/etc/ufw/before.rules", "0640", "root", "root", layer.Replace},
+	// Without a header and in UFW's own words: UFW writes this file anew at every reload.
+	{"firewall", "/etc/ufw/user.rules", "0640", "root", "root", layer.Replace},
+	{"ssh", "/etc/ssh/sshd_config.d/00-openclaw.conf", "0600", "root", "root", layer.Replace},
+	{"fail2ban", "/etc/fail2ban/jail.d/10-openclaw.local", "0644", "root", "root", layer.Replace},
+	{"updates", "/etc/apt/apt.conf.d/52openclaw-upgrades", "0644", "root", "root", layer.Replace},
+	{"updates", "/etc/needrestart/conf.d/openclaw.conf", "0644", "root", "root", layer.Replace},
+	{"openclaw", "/etc/openclaw.env", "0640", "root", "openclaw", layer.Env},
+	{"openclaw", "/etc/openclaw/openclaw.json", "0640", "root", "openclaw", layer.Replace},
+	{"openclaw", "/etc/openclaw/gateway-token", "0600", "root", "root", layer.Replace},
+	{"openclaw", "/etc/systemd/system/openclaw.service", "0644", "root", "root", layer.Replace},
+	{"backup", "/etc/systemd/system/openclaw-backup-archive.service", "0644", "root", "root", layer.Replace},
+	{"backup", "/etc/systemd/system/openclaw-backup.service", "0644", "root", "root", layer.Replace},
+	{"backup", "/etc/systemd/system/openclaw-backup.timer", "0644", "root", "root", layer.Replace},
+	{"backup", "/usr/local/sbin/openclaw-backup", "0755", "root", "root", layer.Replace},
+}
+
+// sysctls are the kernel settings of the network. Only what the machine needs is left on: IPv6 is not.
+var sysctls = []struct{ Key, Value string }{
+	{"net.ipv6.conf.all.disable_ipv6", "1"},
+	{"net.ipv6.conf.default.disable_ipv6", "1"},
+	{"net.ipv6.conf.lo.disable_ipv6", "1"},
+	{"net.ipv4.ip_forward", "0"}, // peers do not reach each other through the VM
+	{"net.ipv4.conf.all.rp_filter", "1"},
+	{"net.ipv4.conf.default.rp_filter", "1"},
+	{"net.ipv4.conf.all.accept_redirects", "0"},
+	{"net.ipv4.conf.default.accept_redirects", "0"},
+	{"net.ipv4.conf.all.secure_redirects", "0"},
+	{"net.ipv4.conf.default.secure_redirects", "0"},
+	{"net.ipv4.conf.all.send_redirects", "0"},
+	{"net.ipv4.conf.default.send_redirects", "0"},
+	{"net.ipv4.conf.all.accept_source_route", "0"},
+	{"net.ipv4.conf.default.accept_source_route", "0"},
+	{"net.ipv4.conf.all.log_martians", "1"},
+	{"net.ipv4.conf.default.log_martians", "1"},
+	{"net.ipv4.icmp_echo_ignore_broadcasts", "1"},
+	{"net.ipv4.icmp_ignore_bogus_error_responses", "1"},
+	{"net.ipv4.tcp_syncookies", "1"},
+	{"net.ipv4.tcp_rfc1337", "1"},
+}
+
+// Azure's metadata service is in the link-local range; its platform address serves agent, DHCP and DNS.
+var (
+	linkLocal       = netip.MustParsePrefix("169.254.0.0/16")
+	platformAddress = netip.MustParsePrefix("168.63.129.16/32")
+)
+
+// securityOrigins are the archives that unattended-upgrades takes from, by image. Ubuntu's is named by archive,
+// Debian's by codename.
+var securityOrigins = map[string]string{
+	"ubuntu-24.04": "origin=Ubuntu,archive=${distro_codename}-security,label=Ubuntu",
+	"debian-13":    "origin=Debian,codename=${distro_codename}-security,label=Debian-Security",
+}
+
+// host is what templates may name.
+type host struct {
+	*Config
+	ServerAddress, DeployerAddress netip.Addr
+	BootstrapPort                  uint16
+	SSHPorts                       []uint16 // in force
+	Sysctls                        []struct{ Key, Value string }
+	ServerKey                      string
+	WireGuardPeers                 []wireGuardPeer
+	AuthorizedKeys                 []string
+	Admitted                       []admitted
+	ServiceDenied                  []netip.Prefix
+	GatewayToken                   string
+	SecurityOrigin                 string
+	KeyAlgorithms                  string // of users' keys that sshd accepts
+}
+
+type wireGuardPeer struct {
+	Name                    string
+	PublicKey, PresharedKey string
+	Address                 netip.Addr
+}
+
+// admitted is one rule of the host's firewall; everything else that comes in is dropped.
+type admitted struct {
+	Protocol string
+	Port     uint16
+	Source   netip.Prefix
+}
+
+// loaded is the rule as `iptables -S` prints it.
+func (a admitted) loaded() string {
+	source := ""
+	if a.Source.Bits() > 0 {
+		source = fmt.Sprintf(" -s %s", a.Source)
+	}
+	return fmt.Sprintf("-A ufw-user-input%s -p %s -m %s --dport %d -j ACCEPT", source, a.Protocol, a.Protocol, a.Port)
+}
+
+func newHost(cfg *Config, stack *keys.Stack, peers map[string]*keys.Peer) *host {
+	h := &host{
+		Config:          cfg,
+		ServerAddress:   cfg.ServerAddress(),
+		DeployerAddress: cfg.DeployerAddress(),
+		BootstrapPort:   bootstrapPort,
+		Sysctls:         sysctls,
+		ServerKey:       stack.WireGuardServer.Private.String(),
+		GatewayToken:    stack.GatewayToken,
+		SecurityOrigin:  securityOrigins[cfg.Image.Name],
+		AuthorizedKeys:  []string{stack.Operator.Public},
+		KeyAlgorithms:   "ssh-ed25519,sk-ssh-ed25519@openssh.com",
+		ServiceDenied:   []netip.Prefix{linkLocal, platformAddress, cfg.VNet, cfg.VPN},
+	}
+	h.WireGuardPeers = append(h.WireGuardPeers, wireGuardPeer{
+		"deployer", stack.Deployer.Public.String(), stack.Deployer.Preshared.String(), cfg.DeployerAddress()})
+	for _, p := range cfg.Peers {
+		public := peers[p.Name].Public
+		if p.PublicKey != nil {
+			public = *p.PublicKey
+		}
+		h.WireGuardPeers = append(h.WireGuardPeers, wireGuardPeer{
+			p.Name, public.String(), peers[p.Name].Preshared.String(), p.Address})
+		if p.SSHKey != nil {
+			h.AuthorizedKeys = append(h.AuthorizedKeys, authorizedKey(p))
+		}
+	}
+	if cfg.Bootstrap {
+		h.SSHPorts = append(h.SSHPorts, bootstrapPort)
+		h.KeyAlgorithms += ",rsa-sha2-512,rsa-sha2-256"
+		for _, source := range cfg.AllowedSSH {
+			h.Admitted = append(h.Admitted, admitted{"tcp", bootstrapPort, source})
+		}
+	}
+	h.SSHPorts = append(h.SSHPorts, cfg.SSHPort)
+	h.Admitted = append(h.Admitted,
+		admitted{"tcp", cfg.SSHPort, cfg.VPN},
+		admitted{"udp", cfg.WireGuardPort, netip.MustParsePrefix("0.0.0.0/0")})
+	return h
+}
+
+// layers are all layers of the host, in the order in which they are put in place.
+func (h *host) layers(stack *keys.Stack) ([]layer.Packed, error) {
+	var packed []layer.Packed
+	for _, l := range []layer.Layer{
+		h.base(stack), h.sysctl(), h.wireguard(stack), h.firewall(), h.ssh(), h.fail2ban(), h.updates(), h.openclaw(), h.backup(),
+	} {
+		for _, f := range files {
+			if f.layer != l.Name {
+				continue
+			}
+			content, err := h.render(f.path)
+			if err != nil {
+				return nil, err
+			}
+			file := layer.File{Path: f.path, Mode: f.mode, Owner: f.owner, Group: f.group, Policy: f.policy, Content: content}
+			if f.policy == layer.Env {
+				file.Values = h.OpenClawEnv
+			}
+			l.Files = append(l.Files, file)
+		}
+		p, err := l.Pack()
+		if err != nil {
+			return nil, err
+		}
+		packed = append(packed, p)
+	}
+	return packed, nil
+}
+
+// render gives the content of the file at a path of the VM.
+func (h *host) render(path string) ([]byte, error) {
+	text, err := templates.ReadFile("templates" + path)
+	if err != nil {
+		return nil, fmt.Errorf("read the template of %s: %w", path, err)
+	}
+	if path == applierPath {
+		return text, nil // a program of its own, with braces of its own
+	}
+	t, err := template.New(path).Option("missingkey=error").Parse(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("parse a template: %w", err)
+	}
+	var out bytes.Buffer
+	if err := t.Execute(&out, h); err != nil {
+		return nil, fmt.Errorf("render %s: %w", path, err)
+	}
+	return out.Bytes(), nil
+}
+
+func (h *host) base(stack *keys.Stack) layer.Layer {
+	return layer.Layer{
+		Name:  "base",
+		Armed: true, // sudo and authorized keys
+		Packages: []string{"fail2ban", "iptables", "needrestart", "nftables", "openssh-server", "python3-systemd", "sudo", "ufw",
+			"unattended-upgrades", "wireguard-tools"},
+		Groups: []layer.Group{{Name: "claw"}, {Name: "openclaw", System: true}},
+		Users: []layer.User{
+			{Name: "claw", Group: "claw", Shell: "/bin/bash", Home: "/home/claw", Password: stack.SudoPassword.Hash},
+			// The service: no login, no sudo, no further groups.
+			{Name: "openclaw", Group: "openclaw", Shell: "/usr/sbin/nologin", Home: "/var/lib/openclaw", System: true},
+		},
+		Directories: []layer.Directory{
+			{Path: "/home/claw", Mode: "0700", Owner: "claw", Group: "claw"},
+			{Path: "/home/claw/.ssh", Mode: "0700", Owner: "claw", Group: "claw"},
+			{Path: "/usr/local/lib/openclaw-deploy", Mode: "0755", Owner: "root", Group: "root"},
+		},
+		Checks: []layer.Check{
+			{Argv: []string{"visudo", "-cqf", "{stage}/etc/sudoers.d/10-openclaw"}},
+		},
+		Units: []layer.Unit{{Name: "openclaw-scrub.service", Enabled: yes}},
+		Reload: [][]string{
+			{"systemctl", "daemon-reload"},
+			{"/usr/local/sbin/openclaw-scrub"},
+		},
+		Undo: [][]string{{"systemctl", "daemon-reload"}},
+		Probes: []layer.Probe{
+			command("copies of customData that hold a key", "", "/usr/local/sbin/openclaw-scrub", "--list"),
+		},
+	}
+}
+
+func (h *host) sysctl() layer.Layer {
+	l := layer.Layer{
+		Name:   "sysctl",
+		Reload: [][]string{{"sysctl", "-q", "-p", "/etc/sysctl.d/99-zz-openclaw.conf"}},
+	}
+	for _, s := range sysctls {
+		l.Probes = append(l.Probes, layer.Probe{Kind: "sysctl", Key: s.Key, Want: s.Value})
+	}
+	return l
+}
+
+func (h *host) wireguard(stack *keys.Stack) layer.Layer {
+	peers := map[string][]string{}
+	for _, p := range h.WireGuardPeers {
+		peers[p.PublicKey] = []string{p.Address.String() + "/32"}
+	}
+	address := fmt.Sprintf("%s/%d", h.ServerAddress, h.VPN.Bits())
+	// syncconf keeps the sessions of every peer that stays, the one that carries this very command among them; only
+	// another address of our own needs the interface anew.
+	reload := []string{"sh", "-c", `if ! [ -e /etc/wireguard/wg0.conf ]; then exit 0; fi
+if ip -4 -o address show dev wg0 2>/dev/null | grep -q -F " ` + address + ` "; then wg-quick strip wg0 | wg syncconf wg0 /dev/stdin
+else systemctl restart wg-quick@wg0.service; fi`}
+	return layer.Layer{
+		Name:        "wireguard",
+		Armed:       true,
+		Directories: []layer.Directory{{Path: "/etc/wireguard", Mode: "0700", Owner: "root", Group: "root"}},
+		// The result goes nowhere: it has the keys.
+		Checks: []layer.Check{{Argv: []string{"sh", "-c", "wg-quick strip {stage}/etc/wireguard/wg0.conf >/dev/null"}}},
+		Units:  []layer.Unit{{Name: "wg-quick@wg0.service", Enabled: yes, Active: yes}},
+		Reload: [][]string{reload},
+		Probes: []layer.Probe{
+			{Kind: "wireguard", Interface: "wg0", Port: h.WireGuardPort, PublicKey: stack.WireGuardServer.Public.String(), Peers: peers},
+			shell("address of wg0", address, `ip -4 -o address show dev wg0 | awk '{print $4}'`),
+			shell("MTU of wg0", "1280", `cat /sys/class/net/wg0/mtu`),
+		},
+	}
+}
+
+func (h *host) firewall() layer.Layer {
+	wanted := []string{"-N ufw-user-input"}
+	for _, a := range h.Admitted {
+		wanted = append(wanted, a.loaded())
+	}
+	var denied []string
+	for _, p := range h.ServiceDenied {
+		denied = append(denied, fmt.Sprintf("-A ufw-before-output -d %s -m owner --uid-owner openclaw -j REJECT --reject-with icmp-port-unreachable", p))
+	}
+	builtin := func(chain, policy string) layer.Probe {
+		lower := strings.ToLower(chain)
+		want := []string{"-P " + chain + " " + policy}
+		for _, suffix := range []string{"before-logging", "before", "after", "after-logging", "reject", "track"} {
+			want = append(want, fmt.Sprintf("-A %s -j ufw-%s-%s", chain, suffix, lower))
+		}
+		return layer.Probe{Kind: "iptables", Family: "4", Table: "filter", Chain: chain, Want: want, Ignore: []string{" -j f2b-"}}
+	}
+	return layer.Layer{
+		Name:  "firewall",
+		Armed: true,
+		Checks: []layer.Check{
+			{Argv: []string{"sh", "-c", "iptables-restore --test <{stage}/etc/ufw/user.rules"}},
+		},
+		Units:  []layer.Unit{{Name: "ufw.service", Enabled: yes, Active: yes}},
+		Reload: [][]string{{"ufw", "reload"}},
+		// On a first deploy the file that was there says that UFW is off, and `ufw reload` would leave ours loaded.
+		Undo: [][]string{{"sh", "-c", "if grep -q '^ENABLED=yes' /etc/ufw/ufw.conf; then ufw reload; else /usr/lib/ufw/ufw-init force-stop; fi"}},
+		Probes: []layer.Probe{
+			builtin("INPUT", "DROP"),
+			builtin("FORWARD", "DROP"),
+			{Kind: "iptables", Family: "4", Table: "filter", Chain: "ufw-user-input", Want: wanted},
+			shell("UFW's rules for the service's user", strings.Join(denied, "\n"),
+				`iptables -S ufw-before-output | sed -n "s/ --uid-owner $(id -u openclaw) / --uid-owner openclaw /p" | grep REJECT`),
+			shell("IPv6 policy", "-P INPUT DROP", `ip6tables -S INPUT | head -n 1`),
+		},
+	}
+}
+
+func (h *host) ssh() layer.Layer {
+	var ports, listening []string
+	for _, p := range h.SSHPorts {
+		ports = append(ports, fmt.Sprint(p))
+		listening = append(listening, fmt.Sprintf("0.0.0.0:%d", p))
+	}
+	slices.Sort(ports)
+	slices.Sort(listening)
+	effective := map[string]string{
+		"port":                         strings.Join(ports, " "),
+		"addressfamily":                "inet",
+		"hostkey":                      hostKeyPath,
+		"permitrootlogin":              "no",
+		"pubkeyauthentication":         "yes",
+		"passwordauthentication":       "no",
+		"kbdinteractiveauthentication": "no",
+		"permitemptypasswords":         "no",
+		"hostbasedauthentication":      "no",
+		"maxauthtries":                 "3",
+		"logingracetime":               "30",
+		"x11forwarding":                "no",
+		"allowagentforwarding":         "no",
+		"allowstreamlocalforwarding":   "no",
+		"permittunnel":                 "no",
+		"gatewayports":                 "no",
+		"permituserenvironment":        "no",
+		"loglevel":                     "VERBOSE",
+		"hostkeyalgorithms":            "ssh-ed25519",
+		"ciphers":                      "chacha20-poly1305@openssh.com,aes256-gcm@openssh.com,aes128-gcm@openssh.com,aes256-ctr,aes192-ctr,aes128-ctr",
+		"macs":                         "hmac-sha2-512-etm@openssh.com,hmac-sha2-256-etm@openssh.com,umac-128-etm@openssh.com",
+		"permitopen":                   fmt.Sprintf("127.0.0.1:%d", gatewayPort),
+		"requiredrsasize":              "3072",
+		"allowtcpforwarding":           "local",
+		"allowusers":                   "claw",
+		"pubkeyacceptedalgorithms":     h.KeyAlgorithms,
+	}
+	probes := []layer.Probe{
+		{Kind: "sshd", User: "claw", Addr: h.DeployerAddress.String(), LPort: h.SSHPort, Want: effective},
+		shell("key exchange that is not modern", "0", `sshd -T | grep '^kexalgorithms ' | grep -c -e diffie-hellman -e ecdh-sha2 || true`),
+		shell("ports that sshd listens on", strings.Join(listening, "\n"), `ss -H -l -t -n -p | awk '/"sshd"/ {print $4}' | LC_ALL=C sort`),
+	}
+	if h.Bootstrap {
+		probes = append(probes, layer.Probe{Kind: "sshd", User: h.AdminUsername, Addr: h.AllowedSSH[0].Addr().String(), LPort: bootstrapPort,
+			Want: map[string]string{"allowusers": h.AdminUsername, "passwordauthentication": "no", "permitrootlogin": "no",
+				"maxauthtries": "3", "logingracetime": "30", "allowtcpforwarding": "no"}})
+	}
+	return layer.Layer{
+		Name:   "ssh",
+		Armed:  true,
+		Checks: []layer.Check{{Argv: []string{"sshd", "-t", "-f", "{stage}/etc/ssh/sshd_config.d/00-openclaw.conf"}}},
+		Units: []layer.Unit{
+			// With socket activation, Ubuntu's default, systemd listens and sshd's ports count for nothing. Off, not
+			// masked: a masked socket breaks ssh.service.
+			{Name: "ssh.socket", Enabled: no, Active: no},
+			{Name: "ssh.service", Enabled: yes, Active: yes},
+		},
+		Reload: [][]string{{"systemctl", "restart", "ssh.service"}},
+		Probes: probes,
+	}
+}
+
+func (h *host) fail2ban() layer.Layer {
+	return layer.Layer{
+		Name:   "fail2ban",
+		Checks: []layer.Check{},
+		Units:  []layer.Unit{{Name: "fail2ban.service", Enabled: yes, Active: yes}},
+		Reload: [][]string{{"fail2ban-client", "-t"}, {"systemctl", "restart", "fail2ban.service"},
+			{"sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do fail2ban-client ping >/dev/null 2>&1 && exit 0; sleep 0.5; done; echo 'fail2ban does not answer after 10 s' >&2; exit 1"}},
+		Probes: []layer.Probe{
+			{Kind: "jail", Name: "sshd", Want: map[string]string{"maxretry": "3", "bantime": "3600", "findtime": "600", "ignoreip": h.DeployerAddress.String()}},
+		},
+	}
+}
+
+func (h *host) updates() layer.Layer {
+	return layer.Layer{
+		Name:   "updates",
+		Checks: []layer.Check{{Argv: []string{"apt-config", "-c", "{stage}/etc/apt/apt.conf.d/52openclaw-upgrades", "dump"}}},
+		Units: []layer.Unit{
+			{Name: "apt-daily.timer", Enabled: yes, Active: yes},
+			{Name: "apt-daily-upgrade.timer", Enabled: yes, Active: yes},
+		},
+		Probes: []layer.Probe{
+			shell("origins that are upgraded", fmt.Sprintf("Unattended-Upgrade::Origins-Pattern:: %q;", h.SecurityOrigin),
+				`apt-config dump | grep -E '^Unattended-Upgrade::(Origins-Pattern|Allowed-Origins)::'`),
+			shell("reboot after an upgrade", `Unattended-Upgrade::Automatic-Reboot "false";`, `apt-config dump Unattended-Upgrade::Automatic-Reboot`),
+			shell("upgrades every N days", `APT::Periodic::Unattended-Upgrade "1";`, `apt-config dump APT::Periodic::Unattended-Upgrade`),
+		},
+	}
+}
+
+func (h *host) openclaw() layer.Layer {
+	return layer.Layer{
+		Name: "openclaw",
+		Directories: []layer.Directory{
+			{Path: "/opt/openclaw", Mode: "0755", Owner: "root", Group: "root"},
+			{Path: "/etc/openclaw", Mode: "0750", Owner: "root", Group: "openclaw"},
+			{Path: "/var/lib/openclaw", Mode: "0700", Owner: "openclaw", Group: "openclaw"},
+		},
+		Checks: []layer.Check{{Argv: verifyUnits("openclaw.service")}},
+		// Installed and started by a later step: until then the unit stays off.
+		Units:  []layer.Unit{{Name: "openclaw.service", Enabled: no, Active: no}},
+		Reload: [][]string{{"systemctl", "daemon-reload"}},
+	}
+}
+
+func (h *host) backup() layer.Layer {
+	return layer.Layer{
+		Name: "backup",
+		Directories: []layer.Directory{
+			{Path: "/backups", Mode: "0755", Owner: "root", Group: "root"},
+			{Path: "/backups/openclaw", Mode: "0750", Owner: "root", Group: "claw"},
+			{Path: "/var/spool/openclaw-backup", Mode: "0700", Owner: "openclaw", Group: "openclaw"},
+		},
+		Checks: []layer.Check{{Argv: verifyUnits("openclaw-backup-archive.service", "openclaw-backup.service", "openclaw-backup.timer")}},
+		Units:  []layer.Unit{{Name: "openclaw-backup.timer", Enabled: yes, Active: yes}},
+		Reload: [][]string{{"systemctl", "daemon-reload"}, {"systemctl", "restart", "openclaw-backup.timer"}},
+		Undo:   [][]string{{"systemctl", "daemon-reload"}},
+	}
+}
+
+var (
+	yes = ptr(true)
+	no  = ptr(false)
+)
+
+func ptr[T any](v T) *T { return &v }
+
+// command probes that a program prints a text.
+func command(subject, want string, argv ...string) layer.Probe {
+	return layer.Probe{Kind: "command", Subject: subject, Argv: argv, Want: want}
+}
+
+// shell probes that a script prints a text.
+func shell(subject, want, script string) layer.Probe {
+	return command(subject, want, "sh", "-c", script)
+}
+
+// verifyUnits checks staged units. A program that a later layer or step installs is no fault yet.
+func verifyUnits(names ...string) []string {
+	script := "cd {stage}/etc/systemd/system && faults=$(systemd-analyze verify"
+	for _, name := range names {
+		script += " ./" + name
+	}
+	return []string{"sh", "-c", script + ` 2>&1 | grep -v 'is not executable' | grep -F './' ); [ -z "$faults" ] || { echo "$faults" >&2; exit 1; }`}
+}
+
+// authorizedKey is an admin's line: the key's comment is the peer's name, so that the journal and readers see whose
+// key it is.
+func authorizedKey(p Peer) string {
+	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(p.SSHKey))) + " " + p.Name
+}

@@ -1,0 +1,237 @@
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"openclaw-azure/internal/keys"
+	"openclaw-azure/internal/layer"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// testKeys are the keys of testdata/keys.json: made for these tests, worth nothing.
+func testKeys(t *testing.T) (*keys.Stack, map[string]*keys.Peer) {
+	t.Helper()
+	text, err := os.ReadFile("testdata/keys.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct{ Stack, Peer json.RawMessage }
+	if err := json.Unmarshal(text, &file); err != nil {
+		t.Fatal(err)
+	}
+	stack, err := keys.ParseStack(string(file.Stack))
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer, err := keys.ParsePeer(string(file.Peer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stack, map[string]*keys.Peer{"laptop": peer}
+}
+
+func testConfig(t *testing.T, set map[string]string) *Config {
+	t.Helper()
+	values := map[string]string{"azure-native:location": "westeurope", "openclaw:allowedSshCidr": "198.18.1.10/32"}
+	maps.Copy(values, set)
+	cfg, err := parseConfig(rawConfig{project: "openclaw", values: values})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+// TestEveryTemplateIsInTheTable: a file without mode and owner would never reach the host, and one without a template
+// could not be rendered.
+func TestEveryTemplateIsInTheTable(t *testing.T) {
+	var found, listed []string
+	err := fs.WalkDir(templates, "templates", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			found = append(found, strings.TrimPrefix(path, "templates"))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		listed = append(listed, f.path)
+		if !slices.Contains(layerNames, f.layer) {
+			t.Errorf("%s belongs to the layer %q, which is none", f.path, f.layer)
+		}
+	}
+	slices.Sort(found)
+	slices.Sort(listed)
+	if diff := cmp.Diff(found, listed); diff != "" {
+		t.Errorf("templates (-) and the table (+) differ:\n%s", diff)
+	}
+}
+
+func TestRendered(t *testing.T) {
+	stack, peers := testKeys(t)
+	for name, set := range map[string]map[string]string{
+		"open-debian":   {},
+		"closed-ubuntu": {"openclaw:bootstrap": "false", "openclaw:image": "ubuntu-24.04"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(testConfig(t, set), stack, peers)
+			archive := &txtar.Archive{}
+			for _, f := range files {
+				if f.path == applierPath {
+					continue // as it stands
+				}
+				content, err := h.render(f.path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				archive.Files = append(archive.Files, txtar.File{Name: strings.TrimPrefix(f.path, "/"), Data: content})
+			}
+			golden := filepath.Join("testdata", "rendered", name+".txtar")
+			got := txtar.Format(archive)
+			if *update {
+				if err := os.WriteFile(golden, got, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), string(got)); diff != "" {
+				t.Errorf("rendered files differ from %s (write it anew with -update):\n%s", golden, diff)
+			}
+		})
+	}
+}
+
+func TestLayersAreNamedInOrder(t *testing.T) {
+	stack, peers := testKeys(t)
+	packed, err := newHost(testConfig(t, nil), stack, peers).layers(stack)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names, armed []string
+	for _, p := range packed {
+		names = append(names, p.Name)
+		if p.Armed {
+			armed = append(armed, p.Name)
+		}
+	}
+	if diff := cmp.Diff(layerNames, names); diff != "" {
+		t.Errorf("layerNames (-) and the layers (+) differ:\n%s", diff)
+	}
+	// Whatever can cut off the way in: authorized keys and sudo, the tunnel, the firewall, sshd.
+	if diff := cmp.Diff([]string{"base", "wireguard", "firewall", "ssh"}, armed); diff != "" {
+		t.Errorf("armed layers (+) differ:\n%s", diff)
+	}
+}
+
+func TestFirewallAdmits(t *testing.T) {
+	stack, peers := testKeys(t)
+	for _, test := range []struct {
+		bootstrap string
+		want      []string
+	}{
+		{"true", []string{
+			"-A ufw-user-input -s 198.18.1.10/32 -p tcp -m tcp --dport 22 -j ACCEPT",
+			"-A ufw-user-input -s 10.100.0.0/24 -p tcp -m tcp --dport 2222 -j ACCEPT",
+			"-A ufw-user-input -p udp -m udp --dport 51820 -j ACCEPT"}},
+		{"false", []string{
+			"-A ufw-user-input -s 10.100.0.0/24 -p tcp -m tcp --dport 2222 -j ACCEPT",
+			"-A ufw-user-input -p udp -m udp --dport 51820 -j ACCEPT"}},
+	} {
+		h := newHost(testConfig(t, map[string]string{"openclaw:bootstrap": test.bootstrap}), stack, peers)
+		var got []string
+		for _, a := range h.Admitted {
+			got = append(got, a.loaded())
+		}
+		if diff := cmp.Diff(test.want, got); diff != "" {
+			t.Errorf("bootstrap %s: rules differ (-want +got):\n%s", test.bootstrap, diff)
+		}
+	}
+}
+
+// TestServiceStaysIn: what owns the agent must not move on to the platform, the VNet or the operator's devices.
+func TestServiceStaysIn(t *testing.T) {
+	stack, peers := testKeys(t)
+	h := newHost(testConfig(t, nil), stack, peers)
+	for _, address := range []string{"169.254.169.254", "168.63.129.16", "10.0.0.4", "10.100.0.2"} {
+		if !slices.ContainsFunc(h.ServiceDenied, func(p netip.Prefix) bool { return p.Contains(netip.MustParseAddr(address)) }) {
+			t.Errorf("the service may reach %s", address)
+		}
+	}
+}
+
+// TestSecretsStayOutOfTheDeclaration: the host keeps the declared document, and it is named by its digest.
+func TestSecretsStayOutOfTheDeclaration(t *testing.T) {
+	stack, peers := testKeys(t)
+	cfg := testConfig(t, nil)
+	cfg.OpenClawEnv = map[string]string{"API_KEY": "canary-of-the-environment"}
+	packed, err := newHost(cfg, stack, peers).layers(stack)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets := map[string]string{
+		"gateway token":         stack.GatewayToken,
+		"sudo password":         stack.SudoPassword.Plain,
+		"sudo hash":             stack.SudoPassword.Hash,
+		"server's key":          stack.WireGuardServer.Private.String(),
+		"preshared key":         peers["laptop"].Preshared.String(),
+		"environment":           "canary-of-the-environment",
+		"operator's key":        stack.Operator.Private,
+		"host key":              stack.HostKey.Private,
+		"deployer's key":        stack.Deployer.Private.String(),
+		"peer's key":            peers["laptop"].Private.String(),
+		"bootstrap private key": stack.Bootstrap.Private,
+	}
+	for _, p := range packed {
+		text, err := json.Marshal(p.Apply(layer.Door{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var request struct{ Declared string }
+		if err := json.Unmarshal(text, &request); err != nil {
+			t.Fatal(err)
+		}
+		for what, secret := range secrets {
+			if strings.Contains(request.Declared, secret) {
+				t.Errorf("layer %s declares the %s in plain text", p.Name, what)
+			}
+			if strings.Contains(layer.Command(true, "token"), secret) {
+				t.Errorf("the command shows the %s", what)
+			}
+		}
+	}
+}
+
+func TestLocalPort(t *testing.T) {
+	ports := map[uint16]string{}
+	for i := range 20 {
+		stack := fmt.Sprintf("stack%d", i)
+		port := localPort("openclaw", stack)
+		if port < 20000 || port >= 30000 {
+			t.Errorf("%s: port %d", stack, port)
+		}
+		if port != localPort("openclaw", stack) {
+			t.Errorf("%s: the port changes", stack)
+		}
+		ports[port] = stack
+	}
+	if len(ports) < 19 {
+		t.Errorf("20 stacks have only %d ports", len(ports))
+	}
+}

@@ -1,0 +1,168 @@
+// Package layer describes one layer of the host's configuration and packs it for the applier, the Python program
+// that puts it in place on the host (templates/usr/local/lib/openclaw-deploy/apply.py).
+package layer
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+)
+
+// Policies of a file.
+const (
+	Replace = "replace" // the content is ours, edits are overwritten
+	Create  = "create"  // made if absent, then the operator's
+	Env     = "env"     // NAME=value lines: ours are the configured names, every other line is the operator's
+)
+
+// Layer is what one layer wants of the host. Its JSON form is the `declared` document of the applier, in which
+// contents and secrets stand only as SHA-256.
+type Layer struct {
+	Name        string      `json:"layer"`
+	Packages    []string    `json:"packages,omitempty"`
+	Groups      []Group     `json:"groups,omitempty"`
+	Users       []User      `json:"users,omitempty"`
+	Directories []Directory `json:"directories,omitempty"`
+	Files       []File      `json:"files,omitempty"`
+	Absent      []string    `json:"absent,omitempty"`
+	Checks      []Check     `json:"checks,omitempty"`
+	Units       []Unit      `json:"units,omitempty"`
+	Reload      [][]string  `json:"reload,omitempty"`
+	Undo        [][]string  `json:"undo,omitempty"`
+	Probes      []Probe     `json:"probes,omitempty"`
+
+	// Armed layers can cut off the way in: the host takes their change back unless it is confirmed over a new
+	// connection.
+	Armed bool `json:"-"`
+}
+
+// Group is a system group.
+type Group struct {
+	Name   string `json:"name"`
+	System bool   `json:"system"`
+}
+
+// User is an account; Groups are its supplementary groups, exactly.
+type User struct {
+	Name     string   `json:"name"`
+	Group    string   `json:"group"`
+	Groups   []string `json:"groups"`
+	Shell    string   `json:"shell"`
+	Home     string   `json:"home"`
+	System   bool     `json:"system"`
+	Password string   `json:"-"`              // crypt(3) hash; empty locks the password
+	Hash     string   `json:"passwordSHA256"` // of Password; filled by Pack
+}
+
+// Directory is a directory with its mode, as octal digits.
+type Directory struct {
+	Path  string `json:"path"`
+	Mode  string `json:"mode"`
+	Owner string `json:"owner"`
+	Group string `json:"group"`
+}
+
+// File is a file with its mode, as octal digits.
+type File struct {
+	Path    string            `json:"path"`
+	Mode    string            `json:"mode"`
+	Owner   string            `json:"owner"`
+	Group   string            `json:"group"`
+	Policy  string            `json:"policy"`
+	Content []byte            `json:"-"`
+	SHA256  string            `json:"sha256,omitempty"` // of Content; filled by Pack
+	Values  map[string]string `json:"-"`                // policy Env: the configured lines
+	Env     map[string]string `json:"env,omitempty"`    // SHA-256 of Values; filled by Pack
+}
+
+// Check runs on the staged files, {stage} standing for their root, before anything is replaced.
+type Check struct {
+	Argv []string `json:"argv"`
+	Hint string   `json:"hint,omitempty"`
+}
+
+// Unit is a systemd unit; nil leaves a state alone.
+type Unit struct {
+	Name    string `json:"name"`
+	Enabled *bool  `json:"enabled"`
+	Active  *bool  `json:"active"`
+	Masked  bool   `json:"masked"`
+}
+
+// Probe reads what is effective on the host. Kind says which of the other fields count: see the applier.
+type Probe struct {
+	Kind      string   `json:"kind"`
+	Subject   string   `json:"subject,omitempty"`
+	Argv      []string `json:"argv,omitempty"`
+	Key       string   `json:"key,omitempty"`
+	User      string   `json:"user,omitempty"`
+	Addr      string   `json:"addr,omitempty"`
+	LPort     uint16   `json:"lport,omitempty"`
+	Family    string   `json:"family,omitempty"`
+	Table     string   `json:"table,omitempty"`
+	Chain     string   `json:"chain,omitempty"`
+	Ignore    []string `json:"ignore,omitempty"`
+	Interface string   `json:"interface,omitempty"`
+	Port      uint16   `json:"port,omitempty"`
+	PublicKey string   `json:"publicKey,omitempty"`
+	Peers     any      `json:"peers,omitempty"`
+	Name      string   `json:"name,omitempty"`
+	Want      any      `json:"want,omitempty"`
+}
+
+// Packed is a layer ready for the wire.
+type Packed struct {
+	Name     string
+	Armed    bool
+	Digest   string // SHA-256 of the declared document: two layers with one digest want the same of the host
+	declared string
+	contents map[string][]byte
+	secrets  secrets
+}
+
+type secrets struct {
+	Users map[string]string `json:"users,omitempty"`
+	Env   map[string]string `json:"env,omitempty"`
+}
+
+// Pack fills the digests in and separates contents and secrets from what is declared.
+func (l Layer) Pack() (Packed, error) {
+	p := Packed{Name: l.Name, Armed: l.Armed, contents: map[string][]byte{}, secrets: secrets{Users: map[string]string{}, Env: map[string]string{}}}
+	l.Users, l.Files = slices.Clone(l.Users), slices.Clone(l.Files)
+	for i := range l.Users {
+		u := &l.Users[i]
+		if u.Groups == nil {
+			u.Groups = []string{}
+		}
+		if u.Password != "" {
+			u.Hash = sum([]byte(u.Password))
+			p.secrets.Users[u.Name] = u.Password
+		}
+	}
+	for i := range l.Files {
+		f := &l.Files[i]
+		if f.Policy == Env {
+			f.Env = map[string]string{}
+			for name, value := range f.Values {
+				f.Env[name] = sum([]byte(value))
+				p.secrets.Env[name] = value
+			}
+		}
+		// The configured lines of an Env file are in Env: Content is what the file holds when it is made.
+		f.SHA256 = sum(f.Content)
+		p.contents[f.Path] = f.Content
+	}
+	declared, err := json.Marshal(l)
+	if err != nil {
+		return Packed{}, fmt.Errorf("pack layer %s: %w", l.Name, err)
+	}
+	p.declared, p.Digest = string(declared), sum(declared)
+	return p, nil
+}
+
+func sum(b []byte) string {
+	s := sha256.Sum256(b)
+	return hex.EncodeToString(s[:])
+}

@@ -1,0 +1,145 @@
+package layer
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+const marker = "#openclaw-deploy 1"
+
+// loader is what the remote command runs: it takes the applier itself from standard input, so that a broken or
+// missing copy on the host never matters. What comes before the marker is dropped unseen: a password that sudo did
+// not ask for.
+const loader = `import sys
+i=sys.stdin.buffer
+for l in i:
+ if l.rstrip(b"\r\n")==b"` + marker + `":break
+else:sys.exit("openclaw-deploy: no payload came")
+s=i.read(int(i.readline()))
+g={"__name__":"openclaw_apply"}
+exec(compile(s,"apply.py","exec"),g)
+sys.exit(g["main"](i.read(),s,sys.argv[1:]))`
+
+// limit bounds a request on the host, in seconds: packages take minutes on a slow line.
+const limit = "1800"
+
+// Command returns the shell command that reads a request made by Stdin. Where the login user's sudo asks for a
+// password, it is the first line of the request. Words follow the command: the first is the token of the layer, which
+// the applier records; all of them make one run's command differ from another's.
+func Command(password bool, words ...string) string {
+	sudo := "sudo -n"
+	if password {
+		// -k: with a cached time stamp sudo would leave the password in the command's input.
+		sudo = "sudo -k -S -p ''"
+	}
+	return strings.Join(append([]string{sudo, "/usr/bin/timeout --kill-after=30", limit, "/usr/bin/python3 -I -c '" + loader + "'"}, words...), " ")
+}
+
+// Door is the way by which a change has to be confirmed.
+type Door struct {
+	Port    uint16 `json:"port"`    // sshd's, on the host
+	Seconds int    `json:"seconds"` // how long the host waits before it takes the change back
+}
+
+// Apply is the request that puts a layer in place. An armed layer waits for a confirmation through door. Its token
+// stands in the command and not in here: a host that is not looked at keeps the command that it had.
+func (p Packed) Apply(door Door) any {
+	var confirm *Door
+	if p.Armed {
+		confirm = &door
+	}
+	return struct {
+		Op          string            `json:"op"`
+		Layer       string            `json:"layer"`
+		Digest      string            `json:"digest"`
+		Declared    string            `json:"declared"`
+		Contents    map[string][]byte `json:"contents"`
+		Secrets     secrets           `json:"secrets"`
+		Confirm     *Door             `json:"confirm"`
+		LockSeconds int               `json:"lockSeconds"`
+	}{"apply", p.Name, p.Digest, p.declared, p.contents, p.secrets, confirm, 300}
+}
+
+// Confirm is the request that keeps an armed change.
+func (p Packed) Confirm(port uint16) any {
+	return struct {
+		Op     string `json:"op"`
+		Layer  string `json:"layer"`
+		Digest string `json:"digest"`
+		Port   uint16 `json:"port"`
+	}{"confirm", p.Name, p.Digest, port}
+}
+
+// Observe is the request that reads what is effective, for every layer on the host.
+func Observe() any {
+	return struct {
+		Op string `json:"op"`
+	}{"observe"}
+}
+
+// Prove is the request that fails with a table unless every layer is in place as declared: layer name to digest.
+func Prove(digests map[string]string) any {
+	return struct {
+		Op      string            `json:"op"`
+		Digests map[string]string `json:"digests"`
+	}{"prove", digests}
+}
+
+// Stdin is what the remote command reads: the sudo password, then the applier, then the request.
+func Stdin(password string, applier []byte, request any) (string, error) {
+	if strings.ContainsAny(password, "\r\n") {
+		return "", fmt.Errorf("the sudo password holds a line break")
+	}
+	body, err := json.Marshal(request)
+	if err != nil {
+		return "", fmt.Errorf("pack a request: %w", err)
+	}
+	return password + "\n" + marker + "\n" + strconv.Itoa(len(applier)) + "\n" + string(applier) + string(body), nil
+}
+
+// Observation is the applier's answer to Observe.
+type Observation struct {
+	Layers map[string]struct {
+		Token  string  `json:"token"`
+		Digest string  `json:"digest"`
+		Drift  []Drift `json:"drift"`
+	} `json:"layers"`
+	Pending *struct {
+		Layer string `json:"layer"`
+		Token string `json:"token"`
+	} `json:"pending"`
+	LastRollback *struct {
+		Layer  string `json:"layer"`
+		Token  string `json:"token"`
+		Reason string `json:"reason"`
+		At     any    `json:"at"`
+	} `json:"lastRollback"`
+	Clock  float64 `json:"clock"` // seconds since 1970 on the host
+	BootID string  `json:"bootId"`
+}
+
+// Drift is one difference between what was declared and what is effective.
+type Drift struct {
+	Subject string `json:"subject"`
+	Want    any    `json:"want"`
+	Got     any    `json:"got"`
+}
+
+func (d Drift) String() string {
+	return fmt.Sprintf("%s: expected %v, found %v", d.Subject, d.Want, d.Got)
+}
+
+// ParseObservation reads the last line of the applier's standard output.
+func ParseObservation(stdout []byte) (*Observation, error) {
+	text := strings.TrimSpace(string(stdout))
+	if i := strings.LastIndexByte(text, '\n'); i >= 0 {
+		text = text[i+1:]
+	}
+	var o Observation
+	if err := json.Unmarshal([]byte(text), &o); err != nil {
+		return nil, fmt.Errorf("read the host's observation: %w", err)
+	}
+	return &o, nil
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/pulumi/pulumi-command/sdk/go/command/local"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"openclaw-azure/internal/keys"
+)
+
+// keyring is every key of the stack. In a preview that would make new ones they are not known: stack is nil then.
+type keyring struct {
+	name      string // of the Pulumi stack
+	stack     *keys.Stack
+	text      string // what stack was read from
+	peers     map[string]*keys.Peer
+	resources []pulumi.Resource
+	unknown   pulumi.StringOutput // stands for what cannot be said yet
+}
+
+// newKeyring makes the keys once: they live in the stack's state, as secrets. keyGeneration renews them all, nothing
+// else does: not another laptop's folder, not an edited command.
+func newKeyring(ctx *pulumi.Context, cfg *Config) (*keyring, error) {
+	ring := &keyring{name: ctx.Stack(), peers: map[string]*keys.Peer{}}
+	generate := func(name, kind string) (*local.Command, string, error) {
+		c, err := local.NewCommand(ctx, name, &local.CommandArgs{
+			Create:                 pulumi.String("go run ./cmd/keys " + kind),
+			Logging:                local.LoggingNone,
+			AddPreviousOutputInEnv: pulumi.Bool(false), // the old keys would stand in a process's environment
+			Triggers:               pulumi.Array{pulumi.Int(cfg.KeyGeneration)},
+		}, pulumi.AdditionalSecretOutputs([]string{"stdout", "stderr"}),
+			pulumi.IgnoreChanges([]string{"create", "logging", "addPreviousOutputInEnv"}))
+		if err != nil {
+			return nil, "", err
+		}
+		ring.resources = append(ring.resources, c)
+		text, err := awaitString(ctx, c.Stdout)
+		return c, text, err
+	}
+	c, text, err := generate("keys", "stack")
+	if err != nil {
+		return nil, err
+	}
+	ring.unknown = c.Stdout.ApplyT(func(string) string { return "" }).(pulumi.StringOutput)
+	ring.text = text
+	known := text != ""
+	if known {
+		if ring.stack, err = keys.ParseStack(text); err != nil {
+			return nil, fmt.Errorf("read the keys of resource \"keys\": %w", err)
+		}
+	}
+	for _, p := range cfg.Peers {
+		c, text, err := generate("peer-"+p.Name, "peer")
+		if err != nil {
+			return nil, err
+		}
+		if text == "" {
+			ring.unknown = c.Stdout.ApplyT(func(string) string { return "" }).(pulumi.StringOutput)
+			known = false
+			continue
+		}
+		if ring.peers[p.Name], err = keys.ParsePeer(text); err != nil {
+			return nil, fmt.Errorf("read the keys of resource %q: %w", "peer-"+p.Name, err)
+		}
+	}
+	if !known {
+		ring.stack = nil
+	}
+	return ring, nil
+}
+
+// secret is the text that f makes of the keys, a secret; not known where the keys are not.
+func (r *keyring) secret(f func() string) pulumi.StringOutput {
+	if r.stack == nil {
+		return pulumi.ToSecret(r.unknown).(pulumi.StringOutput)
+	}
+	return pulumi.ToSecret(pulumi.String(f())).(pulumi.StringOutput)
+}
+
+// public is the text that f makes of the public halves.
+func (r *keyring) public(f func() string) pulumi.StringOutput {
+	if r.stack == nil {
+		return pulumi.Unsecret(r.unknown).(pulumi.StringOutput)
+	}
+	return pulumi.String(f()).ToStringOutput()
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"openclaw-azure/internal/keys"
+)
+
+// lastRunOutput is the secret output by which a run tells the next what it needs before it declares anything.
+const lastRunOutput = "deployer"
+
+// lastRun is what the last run that succeeded left.
+type lastRun struct {
+	PublicIP         netip.Addr
+	VMID             string
+	Bootstrap        bool
+	Location         string
+	AdminUsername    string
+	Image            string
+	WireGuardSources string
+	SSHPort          uint16
+	WireGuardPort    uint16
+	VPN              netip.Prefix
+	KeyGeneration    int
+	Rescue           int
+	Keys             json.RawMessage
+
+	stack *keys.Stack
+}
+
+// readLastRun reads the stack's own outputs, nil where there are none yet. It registers nothing.
+func readLastRun(ctx *pulumi.Context) (*lastRun, error) {
+	ref, err := pulumi.NewStackReference(ctx, "last-run", &pulumi.StackReferenceArgs{
+		Name: pulumi.Sprintf("%s/%s/%s", ctx.Organization(), ctx.Project(), ctx.Stack()),
+	})
+	if err != nil {
+		return nil, err
+	}
+	text, err := awaitString(ctx, ref.GetOutput(pulumi.String(lastRunOutput)))
+	if err != nil {
+		return nil, fmt.Errorf("read the outputs of the last run: %w", err)
+	}
+	if text == "" {
+		return nil, nil
+	}
+	last := &lastRun{}
+	if err := json.Unmarshal([]byte(text), last); err != nil {
+		return nil, fmt.Errorf("read output %q of the last run: %w", lastRunOutput, err)
+	}
+	if last.stack, err = keys.ParseStack(string(last.Keys)); err != nil {
+		return nil, fmt.Errorf("read the keys of the last run: %w", err)
+	}
+	return last, nil
+}
+
+// access is what opened the doors when the last run ended.
+func (l *lastRun) access() doorAccess {
+	return doorAccess{stack: l.stack, public: l.PublicIP, admin: l.AdminUsername,
+		vpnServer: firstUsable(l.VPN), deployer: lastUsable(l.VPN), sshPort: l.SSHPort, wireGuardPort: l.WireGuardPort}
+}
+
+// refuse says what cannot be asked for now, all at once: nothing has changed then.
+func refuse(cfg *Config, last *lastRun) error {
+	if cfg.Bootstrap {
+		return nil
+	}
+	if last == nil {
+		return fmt.Errorf("%s: value \"false\": this stack's machine was never configured, or its last deploy did not finish: there is no tunnel that could stay"+
+			"\nhint: pulumi config set bootstrap true && pulumi up", keyBootstrap)
+	}
+	var faults []string
+	while := func(key string, now, then any) {
+		if fmt.Sprint(now) != fmt.Sprint(then) {
+			faults = append(faults, fmt.Sprintf("  %s: value %q, in force %q", key, fmt.Sprint(now), fmt.Sprint(then)))
+		}
+	}
+	while(keyLocation, cfg.Location, last.Location)
+	while(keyKeyGeneration, cfg.KeyGeneration, last.KeyGeneration)
+	while(keySSHPort, cfg.SSHPort, last.SSHPort)
+	while(keyWireGuardPort, cfg.WireGuardPort, last.WireGuardPort)
+	while(keyVPN, cfg.VPN, last.VPN)
+	while(keyAdminUsername, cfg.AdminUsername, last.AdminUsername)
+	while(keyRescue, cfg.Rescue, last.Rescue)
+	if faults == nil {
+		return nil
+	}
+	return fmt.Errorf("what carries the tunnel changes only while the bootstrap door is open:\n%s"+
+		"\nhint: pulumi config set bootstrap true && pulumi up, then close port 22 again", strings.Join(faults, "\n"))
+}

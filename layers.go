@@ -1,0 +1,240 @@
+package main
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/pulumi/pulumi-command/sdk/go/command/remote"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"openclaw-azure/internal/layer"
+)
+
+// layerNames are the layers' resources, in their order. The proof follows.
+var layerNames = []string{"base", "sysctl", "wireguard", "firewall", "ssh", "fail2ban", "updates", "openclaw", "backup"}
+
+// harden puts the layers on the host, one after the other, each confirmed before the next, and ends with the proof:
+// a login through the tunnel that finds every layer in place.
+func (r *run) harden(ctx *pulumi.Context, cfg *Config, last *lastRun, seen *layer.Observation, ring *keyring, n *netResources, vm *machine) (*remote.Command, error) {
+	text, err := awaitString(ctx, n.address)
+	if err != nil {
+		return nil, err
+	}
+	h := &hardening{run: r, ctx: ctx, cfg: cfg, ring: ring, n: n, vm: vm, after: append(n.rules(), vm)}
+	if vm.breakGlass != nil {
+		h.after = append(h.after, vm.breakGlass)
+	}
+	// A host that did not answer keeps the commands that it had: only declared changes run. Not so a machine made
+	// anew, not when somebody fired the break-glass, and not through another door, where every command is another.
+	h.silent = seen == nil && last != nil && vm.id == last.VMID && cfg.Rescue == last.Rescue && cfg.Bootstrap == last.Bootstrap
+	if ring.stack != nil {
+		if text != "" {
+			public, err := netip.ParseAddr(text)
+			if err != nil {
+				return nil, fmt.Errorf("read the public address %q: %w", text, err)
+			}
+			h.access = doorAccess{stack: ring.stack, public: public, admin: cfg.AdminUsername, vpnServer: cfg.ServerAddress(),
+				deployer: cfg.DeployerAddress(), sshPort: cfg.SSHPort, wireGuardPort: cfg.WireGuardPort}
+		}
+		if h.packed, err = newHost(cfg, ring.stack, ring.peers).layers(ring.stack); err != nil {
+			return nil, err
+		}
+	}
+	var drifted []func()
+	digests := map[string]string{}
+	state := []string{fmt.Sprint(cfg.Bootstrap)}
+	for i, name := range layerNames {
+		token := newToken()
+		if h.packed != nil {
+			p := h.packed[i]
+			digests[name] = p.Digest
+			if seen != nil {
+				on := seen.Layers[name]
+				switch {
+				case on.Digest != p.Digest || vm.id != last.VMID:
+				case len(on.Drift) == 0 && seen.Pending == nil:
+					token = on.Token
+				}
+			}
+			// Not the digest, which a changed layer's new token stands for: a silent host keeps its tokens.
+			state = append(state, token)
+		}
+		c, err := h.layer(i, token)
+		if err != nil {
+			return nil, err
+		}
+		if seen != nil && len(seen.Layers[name].Drift) > 0 {
+			account := []string{fmt.Sprintf("the host differs from what layer %q declared:", name)}
+			for _, d := range seen.Layers[name].Drift {
+				account = append(account, "  "+d.String())
+			}
+			drifted = append(drifted, func() {
+				_ = ctx.Log.Warn(strings.Join(account, "\n"), &pulumi.LogArgs{Resource: c})
+			})
+		}
+	}
+	sum := sha256.Sum256([]byte(strings.Join(state, "\n")))
+	proof, err := h.proof(hex.EncodeToString(sum[:8]), digests)
+	if err != nil {
+		return nil, err
+	}
+	if seen != nil && seen.LastRollback != nil {
+		warn(ctx, fmt.Sprintf("the host took back its last change, of layer %q: %s; it is tried again", seen.LastRollback.Layer, seen.LastRollback.Reason))
+	}
+	// Only now: in `up` a message about a resource waits until that resource is done.
+	for _, say := range drifted {
+		say()
+	}
+	return proof, nil
+}
+
+// hardening is what the layers of one run have in common.
+type hardening struct {
+	*run
+	ctx    *pulumi.Context
+	cfg    *Config
+	ring   *keyring
+	n      *netResources
+	vm     *machine
+	access doorAccess
+	packed []layer.Packed    // nil while the keys are not known
+	silent bool              // the host did not answer, and is the one of the last run
+	after  []pulumi.Resource // what the next command waits for
+}
+
+// say tells what a command waits for.
+func (h *hardening) say(line string) { _ = h.ctx.Log.Info(line, nil) }
+
+// layer declares the command that puts a layer on the host through the door in force.
+func (h *hardening) layer(i int, token string) (*remote.Command, error) {
+	door := layer.Door{Port: bootstrapPort, Seconds: h.cfg.ConfirmSeconds}
+	if !h.cfg.Bootstrap {
+		door.Port = h.cfg.SSHPort
+	}
+	var confirming func()
+	before := func(*pulumi.ResourceHookArgs) error {
+		if err := h.doors.ready(h.access, h.cfg.Bootstrap, h.say); err != nil {
+			return err
+		}
+		if h.packed[i].Armed {
+			confirming = h.doors.confirm(h.access, h.cfg.Bootstrap, h.packed[i], h.cfg.ConfirmSeconds, func(line string) { warn(h.ctx, line) })
+		}
+		return nil
+	}
+	after := func(*pulumi.ResourceHookArgs) error {
+		if confirming != nil {
+			confirming()
+		}
+		return nil
+	}
+	return h.command(layerNames[i], h.cfg.Bootstrap, token, before, after, func() (string, error) {
+		return h.stdin(h.packed[i].Apply(door))
+	})
+}
+
+// proof declares the command that logs in through the tunnel, whatever door is in force, becomes root and finds every
+// layer as declared: closing port 22 is safe after it.
+func (h *hardening) proof(state string, digests map[string]string) (*remote.Command, error) {
+	before := func(*pulumi.ResourceHookArgs) error { return h.doors.ready(h.access, false, h.say) }
+	return h.command("proof", false, state, before, nil, func() (string, error) {
+		return h.stdin(layer.Prove(digests))
+	})
+}
+
+// command declares one command on the host, after those declared before it.
+func (h *hardening) command(name string, bootstrap bool, token string, before, after pulumi.ResourceHookFunction, stdin func() (string, error)) (*remote.Command, error) {
+	var create pulumi.StringInput = pulumi.All(h.vm.VmId).ApplyT(func(a []any) string {
+		return layer.Command(!bootstrap, token, fmt.Sprint(a[0]), fmt.Sprint(h.cfg.Rescue))
+	}).(pulumi.StringOutput)
+	if h.vm.id != "" {
+		// Also where a preview that updates the machine does not know its outputs.
+		create = pulumi.String(layer.Command(!bootstrap, token, h.vm.id, fmt.Sprint(h.cfg.Rescue)))
+	}
+	var fault error
+	args := &remote.CommandArgs{
+		Connection: h.connection(bootstrap),
+		Create:     create,
+		Stdin: h.ring.secret(func() string {
+			var text string
+			text, fault = stdin()
+			return text
+		}),
+		Logging:                remote.LoggingNone,
+		AddPreviousOutputInEnv: pulumi.Bool(false), // a hardened sshd refuses it
+	}
+	if fault != nil {
+		return nil, fault
+	}
+	hooks := &pulumi.ResourceHookBinding{}
+	hook := func(when string, f pulumi.ResourceHookFunction) ([]*pulumi.ResourceHook, error) {
+		if f == nil {
+			return nil, nil
+		}
+		hook, err := h.ctx.RegisterResourceHook(when+"-"+name, f, nil)
+		return []*pulumi.ResourceHook{hook}, err
+	}
+	var err error
+	if hooks.BeforeCreate, err = hook("before", before); err != nil {
+		return nil, err
+	}
+	if hooks.AfterCreate, err = hook("after", after); err != nil {
+		return nil, err
+	}
+	hooks.BeforeUpdate, hooks.AfterUpdate = hooks.BeforeCreate, hooks.AfterCreate
+	options := []pulumi.ResourceOption{
+		pulumi.DependsOn(h.after),
+		pulumi.AdditionalSecretOutputs([]string{"stdout", "stderr"}),
+		pulumi.ResourceHooks(hooks),
+	}
+	if h.silent {
+		options = append(options, pulumi.IgnoreChanges([]string{"create"}))
+	}
+	c, err := remote.NewCommand(h.ctx, name, args, options...)
+	if err != nil {
+		return nil, err
+	}
+	h.after = append(h.after, c)
+	return c, nil
+}
+
+func (h *hardening) stdin(request any) (string, error) {
+	applier, err := templates.ReadFile("templates" + applierPath)
+	if err != nil {
+		return "", err
+	}
+	return layer.Stdin(h.ring.stack.SudoPassword.Plain, applier, request)
+}
+
+// connection is how the provider reaches the host: directly by the bootstrap door, or by the local port that this
+// program forwards through its tunnel.
+func (h *hardening) connection(bootstrap bool) remote.ConnectionArgs {
+	stack := h.ring.stack
+	c := remote.ConnectionArgs{
+		Host:       pulumi.String("127.0.0.1"),
+		Port:       pulumi.Float64(localPort(h.ctx.Project(), h.ctx.Stack())),
+		User:       pulumi.String("claw"),
+		PrivateKey: h.ring.secret(func() string { return stack.Operator.Private }),
+		HostKey:    h.ring.public(func() string { return stack.HostKey.Public }),
+		// Every dial that fails is tried again, a refused key too, and bans: the door was tried just before.
+		DialErrorLimit: pulumi.Int(3),
+	}
+	if bootstrap {
+		c.Host, c.Port = h.n.address, pulumi.Float64(bootstrapPort)
+		c.User = pulumi.String(h.cfg.AdminUsername)
+		c.PrivateKey = h.ring.secret(func() string { return stack.Bootstrap.Private })
+	}
+	return c
+}
+
+// newToken marks one deliberate run of a layer: the host gives it back as long as it is as declared.
+func newToken() string {
+	b := make([]byte, 8)
+	if _, err := rand.Read(b); err != nil {
+		panic(err) // the kernel has no randomness: no key would be safe either
+	}
+	return hex.EncodeToString(b)
+}

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/pulumi/pulumi-command/sdk/go/command/remote"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"openclaw-azure/internal/keys"
+)
+
+// errNotProven keeps the outputs of the last run: with --continue-on-error this point is reached without a proof.
+var errNotProven = errors.New("the proof did not succeed: the outputs stay as they were")
+
+// export declares the stack's outputs. They follow the proof: what they say has been seen.
+func export(ctx *pulumi.Context, cfg *Config, ring *keyring, n *netResources, vm *machine, proof *remote.Command) {
+	after := func(f func(address, vmID string) string) pulumi.StringOutput {
+		return pulumi.Unsecret(pulumi.All(n.address, vm.VmId, proof.Stdout).ApplyT(func(a []any) (string, error) {
+			if ring.stack == nil {
+				return "", nil // not reached: the proof is not known where the keys are not
+			}
+			if a[2].(string) == "" {
+				return "", errNotProven
+			}
+			return f(a[0].(string), a[1].(string)), nil
+		})).(pulumi.StringOutput)
+	}
+	ctx.Export("publicIp", n.address)
+	ctx.Export("wireguardSources", pulumi.String(wireguardSources(cfg)))
+	ctx.Export("doors", after(func(address, _ string) string { return strings.Join(openDoors(cfg, address), "\n") }))
+	ctx.Export("next", after(func(string, string) string { return next(cfg) }))
+	ctx.Export("knownHosts", after(func(address, _ string) string { return knownHosts(cfg, ring.stack, address) }))
+	ctx.Export("operatorKey", ring.secret(func() string { return ring.stack.Operator.Private }))
+	ctx.Export("sudoPassword", ring.secret(func() string { return ring.stack.SudoPassword.Plain }))
+	peers := pulumi.StringMap{}
+	for _, p := range cfg.Peers {
+		peers[p.Name] = pulumi.ToSecret(after(func(address, _ string) string {
+			return peerConfiguration(cfg, ring, p, address)
+		})).(pulumi.StringOutput)
+	}
+	ctx.Export("peers", pulumi.ToSecret(peers))
+	ctx.Export("readme", after(func(address, _ string) string { return readme(ctx.Stack(), cfg, address) }))
+	ctx.Export(lastRunOutput, pulumi.ToSecret(after(func(address, vmID string) string {
+		return lastRunText(cfg, ring, address, vmID)
+	})))
+}
+
+func openDoors(cfg *Config, address string) []string {
+	open := []string{fmt.Sprintf("tunnel: WireGuard %s:%d/udp from %s, then claw@%s port %d",
+		address, cfg.WireGuardPort, wireguardSources(cfg), cfg.ServerAddress(), cfg.SSHPort)}
+	if cfg.Bootstrap {
+		open = append([]string{fmt.Sprintf("bootstrap: %s@%s port %d/tcp from %s",
+			cfg.AdminUsername, address, bootstrapPort, strings.Join(prefixStrings(cfg.AllowedSSH), ","))}, open...)
+	}
+	return open
+}
+
+func next(cfg *Config) string {
+	if cfg.Bootstrap {
+		return "the tunnel was proven: close port 22 with `pulumi config set bootstrap false && pulumi up`"
+	}
+	return "port 22 is closed: connect through the tunnel (see the output readme)"
+}
+
+// knownHosts are lines for ssh's known_hosts: the host's key was made by the program and given to the machine.
+func knownHosts(cfg *Config, stack *keys.Stack, address string) string {
+	key := strings.Join(strings.Fields(stack.HostKey.Public)[:2], " ")
+	lines := fmt.Sprintf("[%s]:%d %s\n", cfg.ServerAddress(), cfg.SSHPort, key)
+	if cfg.Bootstrap {
+		lines += fmt.Sprintf("%s %s\n", address, key)
+	}
+	return lines
+}
+
+// peerConfiguration is a complete configuration for wg-quick or a WireGuard app. The tunnel leads to the machine and
+// nowhere else.
+func peerConfiguration(cfg *Config, ring *keyring, p Peer, address string) string {
+	private := "PrivateKey = " + ring.peers[p.Name].Private.String()
+	if p.PublicKey != nil {
+		private = "# PrivateKey = the one that this device made for itself"
+	}
+	return fmt.Sprintf(`[Interface]
+# %s, of stack %s
+%s
+Address = %s/32
+MTU = 1280
+
+[Peer]
+PublicKey = %s
+PresharedKey = %s
+Endpoint = %s
+AllowedIPs = %s/32
+PersistentKeepalive = 25
+`, p.Name, ring.name, private, p.Address, ring.stack.WireGuardServer.Public, ring.peers[p.Name].Preshared,
+		netip.AddrPortFrom(netip.MustParseAddr(address), cfg.WireGuardPort), cfg.ServerAddress())
+}
+
+func lastRunText(cfg *Config, ring *keyring, address, vmID string) string {
+	text, err := json.Marshal(lastRun{
+		PublicIP:         netip.MustParseAddr(address),
+		VMID:             vmID,
+		Bootstrap:        cfg.Bootstrap,
+		Location:         cfg.Location,
+		AdminUsername:    cfg.AdminUsername,
+		Image:            cfg.Image.Name,
+		WireGuardSources: wireguardSources(cfg),
+		SSHPort:          cfg.SSHPort,
+		WireGuardPort:    cfg.WireGuardPort,
+		VPN:              cfg.VPN,
+		KeyGeneration:    cfg.KeyGeneration,
+		Rescue:           cfg.Rescue,
+		Keys:             json.RawMessage(ring.text),
+	})
+	if err != nil {
+		panic(err) // plain values, and keys that were parsed
+	}
+	return string(text)
+}
+
+func readme(stack string, cfg *Config, address string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# OpenClaw on %s\n\nOpen now:\n", address)
+	for _, d := range openDoors(cfg, address) {
+		fmt.Fprintf(&b, "- %s\n", d)
+	}
+	fmt.Fprintf(&b, "\nNext: %s\n\n## Connect\n```\n", next(cfg))
+	fmt.Fprintf(&b, "umask 077\n")
+	if len(cfg.Peers) > 0 {
+		fmt.Fprintf(&b, "pulumi stack output --stack %s --show-secrets --json peers | jq -r '.%q' > openclaw.conf\n", stack, cfg.Peers[0].Name)
+		fmt.Fprintf(&b, "sudo wg-quick up ./openclaw.conf\n")
+	}
+	fmt.Fprintf(&b, "pulumi stack output --stack %s --show-secrets operatorKey > claw_ed25519\n", stack)
+	fmt.Fprintf(&b, "pulumi stack output --stack %s knownHosts > known_hosts\n", stack)
+	fmt.Fprintf(&b, "ssh -i claw_ed25519 -o IdentitiesOnly=yes -o UserKnownHostsFile=known_hosts -p %d claw@%s\n```\n", cfg.SSHPort, cfg.ServerAddress())
+	fmt.Fprintf(&b, "\nThe password for sudo: `pulumi stack output --stack %s --show-secrets sudoPassword`\n", stack)
+	fmt.Fprintf(&b, "\nopenclaw.service is in place and off: OpenClaw itself is not installed yet.\n")
+	fmt.Fprintf(&b, "Backups stand on the machine, in /backups/openclaw: `pulumi destroy` takes them along.\n")
+	return b.String()
+}

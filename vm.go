@@ -1,0 +1,159 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/pulumi/pulumi-azure-native-sdk/compute/v2"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi/internals"
+	"gopkg.in/yaml.v3"
+
+	"openclaw-azure/internal/breakglass"
+)
+
+// machine is the VM and its break-glass.
+type machine struct {
+	*compute.VirtualMachine
+	id         string // Azure's vmId: new for a VM made anew; empty where not known
+	breakGlass pulumi.Resource
+}
+
+func newVM(ctx *pulumi.Context, cfg *Config, n *netResources, ring *keyring, last *lastRun) (*machine, error) {
+	vm, err := compute.NewVirtualMachine(ctx, "vm", &compute.VirtualMachineArgs{
+		ResourceGroupName: n.group.Name,
+		Location:          pulumi.String(cfg.Location),
+		HardwareProfile:   compute.HardwareProfileArgs{VmSize: pulumi.String(cfg.VMSize)},
+		NetworkProfile: compute.NetworkProfileArgs{NetworkInterfaces: compute.NetworkInterfaceReferenceArray{
+			// Detach: Pulumi owns the interface, and Azure must not take it along with the VM.
+			compute.NetworkInterfaceReferenceArgs{Id: n.nic.ID(), Primary: pulumi.Bool(true), DeleteOption: pulumi.String("Detach")},
+		}},
+		OsProfile: compute.OSProfileArgs{
+			ComputerName:  pulumi.String("openclaw"),
+			AdminUsername: pulumi.String(cfg.AdminUsername),
+			CustomData:    ring.secret(func() string { return customData(ring) }),
+			LinuxConfiguration: compute.LinuxConfigurationArgs{
+				DisablePasswordAuthentication: pulumi.Bool(true),
+				Ssh: compute.SshConfigurationArgs{PublicKeys: compute.SshPublicKeyTypeArray{compute.SshPublicKeyTypeArgs{
+					Path:    pulumi.Sprintf("/home/%s/.ssh/authorized_keys", cfg.AdminUsername),
+					KeyData: ring.public(func() string { return ring.stack.Bootstrap.Public }),
+				}}},
+			},
+		},
+		StorageProfile: compute.StorageProfileArgs{
+			ImageReference: compute.ImageReferenceArgs{
+				Publisher: pulumi.String(cfg.Image.Publisher),
+				Offer:     pulumi.String(cfg.Image.Offer),
+				Sku:       pulumi.String(cfg.Image.SKU),
+				Version:   pulumi.String(cfg.Image.Version),
+			},
+			// Delete: an orphaned disk costs money and keeps what stood on it. No name: a fixed one blocks a rebuild.
+			OsDisk: compute.OSDiskArgs{
+				CreateOption: pulumi.String("FromImage"),
+				DeleteOption: pulumi.String("Delete"),
+				ManagedDisk:  compute.ManagedDiskParametersArgs{StorageAccountType: pulumi.String("StandardSSD_LRS")},
+			},
+		},
+		SecurityProfile: compute.SecurityProfileArgs{
+			SecurityType: pulumi.String("TrustedLaunch"),
+			UefiSettings: compute.UefiSettingsArgs{SecureBootEnabled: pulumi.Bool(true), VTpmEnabled: pulumi.Bool(true)},
+		},
+		DiagnosticsProfile: compute.DiagnosticsProfileArgs{BootDiagnostics: compute.BootDiagnosticsArgs{Enabled: pulumi.Bool(true)}},
+		Tags:               n.tags,
+	},
+		// Azure refuses to change these on a live VM: a VM made anew gets the current ones.
+		pulumi.IgnoreChanges([]string{"osProfile", "storageProfile.imageReference"}),
+		pulumi.DeleteBeforeReplace(true))
+	if err != nil {
+		return nil, err
+	}
+	m := &machine{VirtualMachine: vm}
+	if m.id, err = awaitString(ctx, vm.VmId); err != nil {
+		warn(ctx, fmt.Sprintf("the virtual machine of size %q in %q was not made; where the error names a quota or SkuNotAvailable, choose another size: "+
+			"pulumi config set vmSize Standard_B2as_v2", cfg.VMSize, cfg.Location))
+		return nil, err
+	}
+	if m.id == "" && last != nil && ctx.DryRun() {
+		// The preview of an update knows no output; the ID tells it from a machine made anew, which has none yet.
+		id, err := internals.UnsafeAwaitOutput(ctx.Context(), vm.ID())
+		if err != nil {
+			return nil, errReported{err}
+		}
+		if id.Known && id.Value != pulumi.ID("") {
+			m.id = last.VMID
+		}
+	}
+	if !cfg.Bootstrap && (m.id == "" || m.id != last.VMID) {
+		return nil, fmt.Errorf("the virtual machine would be made anew, and port 22 is to be closed on it: nobody could configure it" +
+			"\nhint: pulumi config set bootstrap true && pulumi up")
+	}
+	if cfg.Bootstrap {
+		m.breakGlass, err = newBreakGlass(ctx, cfg, n, ring, m)
+	}
+	return m, err
+}
+
+// newBreakGlass declares the way back in: a script that Azure's own agent runs as root, with no open port.
+func newBreakGlass(ctx *pulumi.Context, cfg *Config, n *netResources, ring *keyring, m *machine) (pulumi.Resource, error) {
+	// Each firing has a name of its own: Azure's agent may not run a command again that was made anew under its old one.
+	var name pulumi.StringPtrInput
+	if m.id != "" && ring.stack != nil {
+		sum := sha256.Sum256([]byte(strings.Join([]string{m.id, ring.stack.Bootstrap.Public,
+			strings.Join(prefixStrings(cfg.AllowedSSH), ","), strconv.Itoa(cfg.Rescue)}, "\n")))
+		name = pulumi.String("break-glass-" + hex.EncodeToString(sum[:6]))
+	} else {
+		name = pulumi.All(m.VmId, ring.unknown).ApplyT(func([]any) string { return "" }).(pulumi.StringOutput)
+	}
+	parameter := func(name string, value pulumi.StringInput) compute.RunCommandInputParameterArgs {
+		return compute.RunCommandInputParameterArgs{Name: pulumi.String(name), Value: value}
+	}
+	return compute.NewVirtualMachineRunCommandByVirtualMachine(ctx, "break-glass", &compute.VirtualMachineRunCommandByVirtualMachineArgs{
+		ResourceGroupName: n.group.Name,
+		Location:          pulumi.String(cfg.Location),
+		VmName:            m.Name,
+		RunCommandName:    name,
+		Source:            compute.VirtualMachineRunCommandScriptSourceArgs{Script: pulumi.String(breakglass.Script)},
+		Parameters: compute.RunCommandInputParameterArray{
+			parameter("ADMIN_USER", pulumi.String(cfg.AdminUsername)),
+			parameter("ADMIN_KEY", ring.public(func() string { return ring.stack.Bootstrap.Public })),
+			parameter("ALLOWED_CIDRS", pulumi.String(strings.Join(prefixStrings(cfg.AllowedSSH), ","))),
+			parameter("BOOTSTRAP_PORT", pulumi.Sprintf("%d", bootstrapPort)),
+			parameter("SSH_PORT", pulumi.Sprintf("%d", cfg.SSHPort)),
+			parameter("WIREGUARD_PORT", pulumi.Sprintf("%d", cfg.WireGuardPort)),
+			parameter("VPN_CIDR", pulumi.String(cfg.VPN.String())),
+		},
+		ProtectedParameters: compute.RunCommandInputParameterArray{
+			parameter("HOST_KEY", ring.secret(func() string { return ring.stack.HostKey.Private })),
+		},
+		TimeoutInSeconds:                pulumi.Int(1800),
+		TreatFailureAsDeploymentFailure: pulumi.Bool(true),
+		Tags:                            n.tags,
+	}, pulumi.DependsOn([]pulumi.Resource{n.bootstrap, n.wireguard}))
+}
+
+// customData is cloud-init's configuration, in base64: the SSH host key, so that the very first connection is pinned,
+// and nothing else that is secret. The drop-in makes it the only key that sshd offers; the layer ssh replaces it.
+func customData(ring *keyring) string {
+	type file struct {
+		Path        string `yaml:"path"`
+		Content     string `yaml:"content"`
+		Permissions string `yaml:"permissions"`
+		Owner       string `yaml:"owner"`
+	}
+	text, err := yaml.Marshal(map[string]any{
+		// cloud-init deletes /etc/ssh/ssh_host_*key* after it has written files: ours would go with the image's.
+		"ssh_deletekeys": false,
+		"write_files": []file{
+			{hostKeyPath, ring.stack.HostKey.Private, "0600", "root:root"},
+			{hostKeyPath + ".pub", ring.stack.HostKey.Public + "\n", "0644", "root:root"},
+			{"/etc/ssh/sshd_config.d/00-openclaw.conf", "HostKey " + hostKeyPath + "\nPasswordAuthentication no\nPermitRootLogin no\n", "0600", "root:root"},
+		}})
+	if err != nil {
+		panic(err) // strings alone
+	}
+	return base64.StdEncoding.EncodeToString(append([]byte("#cloud-config\n"), text...))
+}
