@@ -1,0 +1,185 @@
+// Package daemon is the lab's process in the background: it serves Azure's control plane at the operator's place,
+// runs the machines behind it, and lends them the package proxy.
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"openclaw-azure/lab/internal/archive"
+	"openclaw-azure/lab/internal/azure"
+	"openclaw-azure/lab/internal/control"
+	"openclaw-azure/lab/internal/host"
+	"openclaw-azure/lab/internal/image"
+	"openclaw-azure/lab/internal/place"
+)
+
+// Config says which lab to run.
+type Config struct {
+	Name   string
+	Root   string // the repository
+	Folder string // the lab's own
+	Cache  string
+}
+
+// stopLimit bounds what ending the machines and networks may take.
+const stopLimit = 30 * time.Second
+
+// Run runs a lab until it is told to stop, and takes everything down that it has put up.
+func Run(config Config) (err error) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	// Of its own: libraries switch the standard one off.
+	logger := log.New(os.Stderr, "", log.LstdFlags|log.Lmicroseconds)
+
+	claim, err := control.Claim(config.Name, config.Root)
+	if err != nil {
+		return err
+	}
+	defer claim.Close()
+	networks := place.Networks{Lab: config.Name}
+	// What a killed daemon has left.
+	if err := cleanUp(ctx, networks); err != nil {
+		return err
+	}
+	var machines *host.Host
+	down := sync.OnceValue(func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
+		defer cancel()
+		var errs []error
+		if machines != nil {
+			errs = append(errs, machines.Close(ctx))
+		}
+		return errors.Join(append(errs, cleanUp(ctx, networks))...)
+	})
+	defer func() { err = errors.Join(err, down()) }()
+	if err := networks.Create(ctx); err != nil {
+		return err
+	}
+
+	sources, err := archive.Read(ctx)
+	if err != nil {
+		return err
+	}
+	proxy, err := archive.NewProxy(sources, filepath.Join(config.Cache, "packages"), logger)
+	if err != nil {
+		return err
+	}
+	proxyListener, err := networks.Listen(place.Internet, net.JoinHostPort(place.ProxyAddress, strconv.Itoa(place.ProxyPort)))
+	if err != nil {
+		return err
+	}
+	disk, err := image.New(sources, config.Cache)
+	if err != nil {
+		return err
+	}
+	machines, err = host.Open(filepath.Join(config.Folder, "machines"), disk.Path(), networks, logger.Printf)
+	if err != nil {
+		return err
+	}
+	provider, err := azure.New(machines, filepath.Join(config.Folder, "azure.json"))
+	if err != nil {
+		return err
+	}
+	provider.Log = logger
+	azureListener, err := networks.Listen(place.Operator, "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	controlListener, err := control.Listen(config.Folder)
+	if err != nil {
+		return err
+	}
+
+	answers := &answers{machines: machines, down: func() error {
+		stop()
+		return down()
+	}, status: control.Status{
+		PID: os.Getpid(), Started: time.Now(), AzurePort: azureListener.Addr().(*net.TCPAddr).Port,
+	}}
+	ended := make(chan error, 3)
+	go func() { ended <- http.Serve(proxyListener, proxy) }()
+	go func() { ended <- provider.Serve(ctx, azureListener) }()
+	control := &http.Server{Handler: answers.mux()}
+	go func() { ended <- control.Serve(controlListener) }()
+	logger.Printf("lab %s runs", config.Name)
+	select {
+	case <-ctx.Done():
+		err = nil
+	case err = <-ended:
+	}
+	err = errors.Join(err, down())
+	// The answer to the question that ended the daemon still has to go out.
+	last, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	return errors.Join(err, control.Shutdown(last))
+}
+
+func cleanUp(ctx context.Context, networks place.Networks) error {
+	return errors.Join(networks.Remove(ctx), host.RemoveGroups(networks))
+}
+
+// answers are the daemon's, to the lab's own commands.
+type answers struct {
+	machines *host.Host
+	down     func() error
+	status   control.Status
+}
+
+func (a *answers) mux() *http.ServeMux {
+	mux := http.NewServeMux()
+	handle := func(pattern string, answer func(*http.Request) (any, error)) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			value, err := answer(r)
+			if err != nil {
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+				return
+			}
+			_ = json.NewEncoder(w).Encode(value)
+		})
+	}
+	handle("GET /status", func(*http.Request) (any, error) {
+		status := a.status
+		status.Machines = a.machines.States()
+		return status, nil
+	})
+	handle("GET /machine", func(r *http.Request) (any, error) {
+		id, err := a.at(r)
+		if err != nil {
+			return nil, err
+		}
+		return a.machines.Running(r.Context(), id)
+	})
+	handle("POST /reboot", func(r *http.Request) (any, error) {
+		id, err := a.at(r)
+		if err != nil {
+			return nil, err
+		}
+		return nil, a.machines.RestartVM(r.Context(), id)
+	})
+	handle("POST /shutdown", func(*http.Request) (any, error) { return nil, a.down() })
+	return mux
+}
+
+// at finds the machine at the place that a question names.
+func (a *answers) at(r *http.Request) (string, error) {
+	want := r.FormValue("place")
+	for _, state := range a.machines.States() {
+		if state.Place == want {
+			return state.VMID, nil
+		}
+	}
+	return "", fmt.Errorf("there is no host at %q\nbin/lab pulumi up makes it", want)
+}

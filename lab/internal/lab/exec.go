@@ -1,0 +1,101 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"openclaw-azure/lab/internal/control"
+	"openclaw-azure/lab/internal/host"
+	"openclaw-azure/lab/internal/place"
+)
+
+// bootLimit bounds the wait for a host that boots when a command is to run on it.
+const bootLimit = time.Minute
+
+// BecomeAt replaces this process by a command at a place: streams, signals and the exit status are the command's own.
+func (l Lab) BecomeAt(ctx context.Context, at string, argv []string) error {
+	switch {
+	case at == place.Operator || at == place.Attacker:
+		if err := l.enter(at); err != nil {
+			return err
+		}
+		return become(argv, os.Environ())
+	case strings.HasPrefix(at, place.VM):
+		return l.becomeInside(ctx, at, argv)
+	}
+	return fmt.Errorf("there is no place %q\nvm, operator or attacker", at)
+}
+
+func (l Lab) becomeInside(ctx context.Context, at string, argv []string) error {
+	ctx, cancel := context.WithTimeout(ctx, bootLimit)
+	defer cancel()
+	machine, err := l.control().Machine(ctx, at)
+	if err != nil {
+		return err
+	}
+	// Among the host's own processes, for its systemd and for whoever looks at what a process belongs to.
+	if err := os.MkdirAll(machine.Group, 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(machine.Group, "cgroup.procs"), []byte(strconv.Itoa(os.Getpid())), 0o644); err != nil {
+		return err
+	}
+	environment := host.Environment
+	if terminal := os.Getenv("TERM"); terminal != "" {
+		environment = append(environment[:len(environment):len(environment)], "TERM="+terminal)
+	}
+	return become(append(append([]string{"nsenter"}, host.Enter(machine.Init)...), argv...), environment)
+}
+
+// enter moves the calling thread to a place. It is the main one, and the process is replaced right after: no other
+// thread is left behind elsewhere.
+func (l Lab) enter(at string) error {
+	file, err := os.Open(l.networks().Path(at))
+	if errors.Is(err, os.ErrNotExist) {
+		return control.ErrNotRunning
+	}
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if err := unix.Setns(int(file.Fd()), unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("enter %s: %w", l.networks().Namespace(at), err)
+	}
+	return nil
+}
+
+// Statuses of a shell for a command that there is not, or that cannot be run.
+const (
+	NotFound      = 127
+	NotExecutable = 126
+)
+
+// ExitError carries a status that bin/lab is to end with.
+type ExitError struct {
+	Code int
+	Err  error
+}
+
+func (e ExitError) Error() string { return e.Err.Error() }
+func (e ExitError) Unwrap() error { return e.Err }
+
+func become(argv, environment []string) error {
+	path, err := exec.LookPath(argv[0])
+	if err != nil {
+		return ExitError{NotFound, err}
+	}
+	if err := syscall.Exec(path, argv, environment); err != nil {
+		return ExitError{NotExecutable, fmt.Errorf("run %q: %w", path, err)}
+	}
+	return nil
+}

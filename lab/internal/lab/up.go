@@ -1,0 +1,276 @@
+package lab
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"openclaw-azure/lab/internal/archive"
+	"openclaw-azure/lab/internal/control"
+	"openclaw-azure/lab/internal/image"
+	"openclaw-azure/lab/internal/place"
+	"openclaw-azure/lab/internal/progress"
+)
+
+// Prepare makes what labs have in common: the tools, the host's image, the program compiled.
+func (l Lab) Prepare(ctx context.Context, report *progress.Reporter) error {
+	logs := filepath.Join(l.Cache, "logs")
+	if err := os.MkdirAll(logs, 0o755); err != nil {
+		return err
+	}
+	unlock, err := lock(ctx, filepath.Join(l.Cache, "lock"), func() {
+		report.Say("another lab is being prepared on this machine; waiting for it")
+	})
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	// The image is made of what the network and the disk give, the tools of what the processors do.
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		sources, err := archive.Read(ctx)
+		if err != nil {
+			return err
+		}
+		disk, err := image.New(sources, l.Cache)
+		if err != nil || disk.Built() {
+			return err
+		}
+		return report.Step("build the host's image", filepath.Join(logs, "image.log"), func(output io.Writer) error {
+			return disk.Build(ctx, output)
+		})
+	})
+	group.Go(func() error {
+		for _, tool := range l.tools().Missing() {
+			err := report.Step("build "+tool.Title, filepath.Join(logs, tool.Binary+".log"), func(output io.Writer) error {
+				return l.tools().Build(ctx, tool, output)
+			})
+			if err != nil {
+				return err
+			}
+		}
+		// At the operator's place there are no modules to be had: all that the program needs is fetched here.
+		return report.Step("compile the program", filepath.Join(logs, "program.log"), func(output io.Writer) error {
+			return l.compile(ctx, output)
+		})
+	})
+	return group.Wait()
+}
+
+// compile fetches and compiles what Pulumi's language host will link at each run.
+func (l Lab) compile(ctx context.Context, output io.Writer) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-v", "./...")
+	cmd.Dir = l.Root
+	cmd.Env = append(os.Environ(), goflags())
+	cmd.Stdout, cmd.Stderr = output, output
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("go build: %w", err)
+	}
+	return nil
+}
+
+// Up makes the lab, or what is missing of it, and deploys the program in it.
+func (l Lab) Up(ctx context.Context, report *progress.Reporter) error {
+	if err := l.Start(ctx, report); err != nil {
+		return err
+	}
+	if err := l.configure(ctx, report); err != nil {
+		return err
+	}
+	report.Say("pulumi up, stack %s", l.Name)
+	if err := l.passthrough(ctx, "up", "--yes", "--skip-preview"); err != nil {
+		return fmt.Errorf("pulumi up: %w", err)
+	}
+	l.sayNext(ctx, report)
+	return nil
+}
+
+// sayNext tells what can be done with a lab.
+func (l Lab) sayNext(ctx context.Context, report *progress.Reporter) {
+	report.Say("\nThe lab %q runs. What to try next:\n", l.Name)
+	if l.Name != DefaultName {
+		report.Say("  export LAB=%s", l.Name)
+		report.Say("      for every command below")
+	}
+	address := "ADDRESS"
+	if status, err := l.control().Status(ctx); err == nil {
+		for _, machine := range status.Machines {
+			if machine.Public.IsValid() {
+				address = machine.Public.String()
+			}
+		}
+	}
+	for _, next := range []struct{ command, what string }{
+		{"bin/lab pulumi stack output", "what was deployed, and what to do now"},
+		{"bin/lab exec vm -- ss -tulpn", "what listens on the host"},
+		{"bin/lab exec operator -- nc -zvw3 " + address + " 22", "the bootstrap door, from where it is open"},
+		{"bin/lab exec attacker -- nc -zvw3 " + address + " 22", "and from where it is not"},
+		{"bin/lab pulumi config set bootstrap false && bin/lab pulumi up", "prove the tunnel, then close port 22"},
+		{"bin/lab status; bin/lab console; bin/lab reboot", "how the lab is; the host's console; a real reboot"},
+		{"bin/lab down", "take all of it away"},
+	} {
+		report.Say("  %s\n      %s", next.command, next.what)
+	}
+}
+
+// Start makes the lab without deploying anything in it.
+func (l Lab) Start(ctx context.Context, report *progress.Reporter) error {
+	if _, err := os.Stat(l.Folder()); errors.Is(err, os.ErrNotExist) {
+		if _, err := os.Stat(l.stackFile()); err == nil {
+			return fmt.Errorf("%s exists and belongs to no lab\ngive the lab another name with LAB, or remove that file", l.stackFile())
+		}
+	}
+	if err := os.MkdirAll(l.Folder(), 0o700); err != nil {
+		return err
+	}
+	unlock, err := lock(ctx, l.path("lock"), func() {
+		report.Say("another command makes or removes lab %q; waiting for it", l.Name)
+	})
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := l.Prepare(ctx, report); err != nil {
+		return err
+	}
+	status, err := l.control().Status(ctx)
+	if err == nil {
+		l.warnOld(status, report)
+		return nil
+	}
+	if !errors.Is(err, control.ErrNotRunning) {
+		return err
+	}
+	return l.startDaemon(ctx, report)
+}
+
+// warnOld says so when the daemon runs an older build: replacing it would reboot the host under somebody's hands.
+func (l Lab) warnOld(status control.Status, report *progress.Reporter) {
+	running, errRunning := os.Stat(fmt.Sprintf("/proc/%d/exe", status.PID))
+	self, errSelf := os.Stat("/proc/self/exe")
+	if errRunning == nil && errSelf == nil && !os.SameFile(running, self) {
+		report.Say("lab %q runs an older build of bin/lab; bin/lab down and make lab bring the new one", l.Name)
+	}
+}
+
+func (l Lab) startDaemon(ctx context.Context, report *progress.Reporter) error {
+	pid, root, err := control.Holder(l.Name)
+	if err != nil {
+		return err
+	}
+	if pid != 0 {
+		return fmt.Errorf("a lab named %q runs on this machine already, for %s\nanother name will do: LAB=name make lab", l.Name, root)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	logFile, err := os.OpenFile(l.path("daemon.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer logFile.Close()
+	daemon := exec.Command(self, "daemon")
+	daemon.Dir = "/"
+	daemon.Env = append(os.Environ(), "LAB="+l.Name)
+	daemon.Stdout, daemon.Stderr = logFile, logFile
+	// A session of its own: no Ctrl-C at the terminal reaches it.
+	daemon.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	start := time.Now()
+	if err := daemon.Start(); err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- daemon.Wait() }()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	limit := time.After(time.Minute)
+	for {
+		if _, err := l.control().Status(ctx); err == nil {
+			report.Say("start the lab's networks and control plane: done in %.1f s", time.Since(start).Seconds())
+			return nil
+		}
+		select {
+		case err := <-ended:
+			return fmt.Errorf("the lab's daemon ended: %w\n%s", err, lastLines(logFile.Name(), 10))
+		case <-limit:
+			return fmt.Errorf("the lab's daemon does not answer within a minute\n%s", lastLines(logFile.Name(), 10))
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// configure makes the stack, and gives it what the lab's outside makes necessary. Later runs leave the user's own
+// changes alone.
+func (l Lab) configure(ctx context.Context, report *progress.Reporter) error {
+	configured := l.path("configured")
+	if _, err := os.Stat(configured); err == nil {
+		return nil
+	}
+	report.Say("make stack %s", l.Name)
+	for _, dir := range []string{"state", "home"} {
+		if err := os.MkdirAll(l.path(dir), 0o700); err != nil {
+			return err
+		}
+	}
+	if _, err := os.Stat(l.path("passphrase")); errors.Is(err, os.ErrNotExist) {
+		if err := os.WriteFile(l.path("passphrase"), []byte(rand.Text()), 0o600); err != nil {
+			return err
+		}
+	}
+	for _, args := range [][]string{
+		{"stack", "select", "--create", l.Name},
+		{"config", "set", "azure-native:location", "westeurope"},
+		{"config", "set", "allowedSshCidr", place.OperatorAddress + "/32"},
+	} {
+		result := l.Pulumi(ctx, args...)
+		if result.Err != nil {
+			return result.Err
+		}
+	}
+	return os.WriteFile(configured, nil, 0o600)
+}
+
+// passthrough runs bin/lab pulumi with this process's own streams. Ctrl-C reaches both; Pulumi decides what it means.
+func (l Lab) passthrough(ctx context.Context, args ...string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	interrupts := make(chan os.Signal, 1)
+	signal.Notify(interrupts, os.Interrupt)
+	defer signal.Stop(interrupts)
+	cmd, err := l.command(context.WithoutCancel(ctx), append([]string{"pulumi"}, args...)...)
+	if err != nil {
+		return err
+	}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	return cmd.Run()
+}
+
+func lastLines(path string, count int) string {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	end := len(text)
+	for start := end; start > 0; start-- {
+		if text[start-1] == '\n' && start < end {
+			if count--; count == 0 {
+				return string(text[start:])
+			}
+		}
+	}
+	return string(text)
+}

@@ -1,0 +1,180 @@
+// Package scenarios runs the main job for real: the unchanged program and CLI, a real host, an operator's and an
+// attacker's place outside. The tests log into it.
+package scenarios
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// one is the lab of a test, driven by bin/lab as a user does.
+type one struct {
+	t    *testing.T
+	root string // of the repository
+	name string
+}
+
+// result is how a command ended.
+type result struct {
+	stdout, stderr string
+	code           int
+}
+
+func (r result) String() string {
+	return fmt.Sprintf("exit status %d\nstdout:\n%s\nstderr:\n%s", r.code, r.stdout, r.stderr)
+}
+
+// newLab names a lab of the test's own; it is taken away at the end, whatever happens.
+func newLab(t *testing.T, name string) *one {
+	t.Helper()
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(root, "bin", "lab")); err != nil {
+		t.Fatalf("bin/lab is not built: %v\nhint: make test builds it", err)
+	}
+	l := &one{t, root, name}
+	// What an interrupted run left.
+	if r := l.lab("", "down"); r.code != 0 {
+		t.Fatalf("take an old lab away: %s", r)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the host's console and last lines of its journal:\n%s", l.lab("", "exec", "vm", "--", "journalctl", "-n", "60", "--no-pager").stdout)
+		}
+		if r := l.lab("", "down"); r.code != 0 {
+			t.Errorf("take the lab away: %s", r)
+		}
+	})
+	return l
+}
+
+// command runs a program of the repository with this lab's name, bounded in time.
+func (l *one) command(stdin string, limit time.Duration, name string, args ...string) result {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 20 * time.Second
+	cmd.Dir = l.root
+	cmd.Env = append(os.Environ(), "LAB="+l.name)
+	cmd.Stdin = strings.NewReader(stdin)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		l.t.Fatalf("%s %s: %v", name, strings.Join(args, " "), err)
+	}
+	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
+
+func (l *one) lab(stdin string, args ...string) result {
+	l.t.Helper()
+	return l.command(stdin, 20*time.Minute, filepath.Join(l.root, "bin", "lab"), args...)
+}
+
+// at runs a command on the host or at a place outside it.
+func (l *one) at(place string, argv ...string) result {
+	l.t.Helper()
+	return l.command("", 2*time.Minute, filepath.Join(l.root, "bin", "lab"), append([]string{"exec", place, "--"}, argv...)...)
+}
+
+// on runs a shell script on the host, as root, and gives its output; it must succeed.
+func (l *one) on(script string) string {
+	l.t.Helper()
+	r := l.at("vm", "sh", "-c", script)
+	if r.code != 0 {
+		l.t.Fatalf("on the host: %s: %s", script, r)
+	}
+	return strings.TrimSpace(r.stdout)
+}
+
+// pulumi runs a Pulumi command as a user would type it; it must end with this exit status.
+func (l *one) pulumi(code int, args ...string) result {
+	l.t.Helper()
+	start := time.Now()
+	r := l.lab("", append([]string{"pulumi"}, args...)...)
+	l.t.Logf("pulumi %s: exit status %d after %.1f s", strings.Join(args, " "), r.code, time.Since(start).Seconds())
+	if r.code != code {
+		l.t.Fatalf("pulumi %s: want exit status %d: %s", strings.Join(args, " "), code, r)
+	}
+	return r
+}
+
+// quiet checks that nothing is left to do.
+func (l *one) quiet() {
+	l.t.Helper()
+	l.pulumi(0, "preview", "--expect-no-changes", "--non-interactive")
+}
+
+// output reads one output of the stack.
+func (l *one) output(name string) string {
+	l.t.Helper()
+	return strings.TrimSuffix(l.pulumi(0, "stack", "output", "--show-secrets", name).stdout, "\n")
+}
+
+// peer reads the exported configuration of a peer.
+func (l *one) peer(name string) string {
+	l.t.Helper()
+	var peers map[string]string
+	if err := json.Unmarshal([]byte(l.pulumi(0, "stack", "output", "--show-secrets", "--json", "peers").stdout), &peers); err != nil {
+		l.t.Fatal(err)
+	}
+	if peers[name] == "" {
+		l.t.Fatalf("there is no peer %q", name)
+	}
+	return peers[name]
+}
+
+// eventually waits for a condition, which says what is not so yet.
+func (l *one) eventually(what string, limit time.Duration, condition func() error) {
+	l.t.Helper()
+	deadline := time.Now().Add(limit)
+	for {
+		err := condition()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			l.t.Fatalf("%s: not within %s: %v", what, limit, err)
+		}
+		time.Sleep(300 * time.Millisecond)
+	}
+}
+
+// reaches says whether a TCP connection from a place is accepted. What is dropped gives no answer.
+func (l *one) reaches(place, address string, port int) bool {
+	l.t.Helper()
+	r := l.at(place, "timeout", "3", "bash", "-c", fmt.Sprintf("exec 3<>/dev/tcp/%s/%d", address, port))
+	return r.code == 0
+}
+
+// expectReach compares what a place reaches with what it should.
+func (l *one) expectReach(place, address string, port int, want bool) {
+	l.t.Helper()
+	if got := l.reaches(place, address, port); got != want {
+		l.t.Errorf("%s reaches %s port %d: %v, want %v", place, address, port, got, want)
+	}
+}
+
+// secretFile writes a secret where only root reads it, in a folder that goes with the test.
+func (l *one) secretFile(dir, name, content string) string {
+	l.t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		l.t.Fatal(err)
+	}
+	return path
+}

@@ -1,0 +1,394 @@
+package scenarios
+
+import (
+	"errors"
+	"fmt"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestMainJob is the whole of it, in the order in which a user does it: deploy, prove the tunnel, close port 22,
+// destroy, rebuild.
+func TestMainJob(t *testing.T) {
+	l := newLab(t, "e2e")
+	if r := l.command("", 40*time.Minute, "make", "lab"); r.code != 0 {
+		t.Fatalf("make lab: %s", r)
+	}
+	if r := l.lab("", "status"); r.code != 0 {
+		t.Fatalf("bin/lab status: %s", r)
+	}
+	steps := []struct {
+		name string
+		run  func(*one)
+	}{
+		{"the first deploy is quiet afterwards and says that closing is safe", afterFirstDeploy},
+		{"every layer is effective on the host", layersEffective},
+		{"the operator reaches both doors, the attacker neither", openDoors},
+		{"no algorithm of sshd fails or warns in ssh-audit", sshAudit},
+		{"a backup is made and a file restored from it", backup},
+		{"closing proves the tunnel and takes the rule away", closeDoor},
+		{"closed, nothing answers on 22 at the NSG, nor at the host without it", closedDoors},
+		{"a real wg-quick client works with the exported peer", wgQuick},
+		{"after a reboot all of it holds again", reboot},
+		{"secrets stand nowhere", noSecrets},
+		{"opening again goes through the control plane, and closes again", reopen},
+		{"destroy leaves nothing", destroy},
+		{"a rebuild has a new address and new keys, and closes too", rebuild},
+	}
+	for _, step := range steps {
+		ok := t.Run(step.name, func(t *testing.T) {
+			here := *l
+			here.t = t
+			step.run(&here)
+		})
+		if !ok {
+			t.Fatalf("stopped: %q failed, and what follows builds on it", step.name)
+		}
+	}
+}
+
+func afterFirstDeploy(l *one) {
+	l.quiet()
+	if next := l.output("next"); !strings.Contains(next, "pulumi config set bootstrap false") {
+		l.t.Errorf("the output next does not say how to close port 22: %q", next)
+	}
+	doors := l.output("doors")
+	for _, want := range []string{"bootstrap: azureuser@" + l.output("publicIp") + " port 22/tcp from 198.18.1.10/32", "tunnel: WireGuard"} {
+		if !strings.Contains(doors, want) {
+			l.t.Errorf("the output doors lacks %q: %q", want, doors)
+		}
+	}
+	l.pulumi(0, "up", "--yes", "--expect-no-changes", "--skip-preview")
+}
+
+func layersEffective(l *one) {
+	for _, check := range []struct{ what, script, want string }{
+		{"ssh: effective settings on 2222", `sshd -T -C user=claw,host=x,addr=10.100.0.2,lport=2222 | grep -E '^(permitrootlogin|passwordauthentication|kbdinteractiveauthentication|pubkeyauthentication|allowusers|maxauthtries|logingracetime|x11forwarding|hostkey) ' | sort`,
+			"allowusers claw\nhostkey /etc/ssh/ssh_host_openclaw_ed25519_key\nkbdinteractiveauthentication no\nlogingracetime 30\nmaxauthtries 3\npasswordauthentication no\npermitrootlogin no\npubkeyauthentication yes\nx11forwarding no"},
+		{"fail2ban: the jail", `for k in maxretry bantime findtime; do fail2ban-client get sshd $k; done`, "3\n3600\n600"},
+		{"ufw: default deny", `ufw status verbose | grep '^Default:'`, "Default: deny (incoming), allow (outgoing), deny (routed)"},
+		{"ipv6: off", `cat /proc/sys/net/ipv6/conf/all/disable_ipv6 /proc/sys/net/ipv6/conf/default/disable_ipv6 /proc/sys/net/ipv6/conf/lo/disable_ipv6`, "1\n1\n1"},
+		{"wireguard: MTU", `cat /sys/class/net/wg0/mtu`, "1280"},
+		{"openclaw: environment file", `stat -c '%U:%G %a' /etc/openclaw.env`, "root:openclaw 640"},
+		{"openclaw: the unit is off until OpenClaw is installed", `systemctl is-enabled openclaw.service; systemctl is-active openclaw.service || true`, "disabled\ninactive"},
+		{"openclaw: the sandbox", `systemctl show openclaw.service -p NoNewPrivileges -p PrivateTmp -p ProtectSystem -p ProtectHome -p LimitNOFILE -p User | sort`,
+			"LimitNOFILE=4096\nNoNewPrivileges=yes\nPrivateTmp=yes\nProtectHome=yes\nProtectSystem=strict\nUser=openclaw"},
+		{"openclaw: no login, no sudo, no groups", `getent passwd openclaw | cut -d: -f6,7; id -nG openclaw; sudo -l -U openclaw | grep -c 'not allowed'`, "/var/lib/openclaw:/usr/sbin/nologin\nopenclaw\n1"},
+		{"updates: security alone, daily, no reboot", `apt-config dump | grep -E '^Unattended-Upgrade::(Origins-Pattern|Allowed-Origins|Automatic-Reboot |Automatic-Reboot")|^APT::Periodic::Unattended-Upgrade |^Unattended-Upgrade::Automatic-Reboot ' | grep -v '""' | sort`,
+			"APT::Periodic::Unattended-Upgrade \"1\";\nUnattended-Upgrade::Automatic-Reboot \"false\";\nUnattended-Upgrade::Origins-Pattern:: \"origin=Debian,codename=${distro_codename}-security,label=Debian-Security\";"},
+		{"backup: daily at 03:00, restricted", `systemctl show openclaw-backup.timer -p TimersCalendar --value | grep -o '\*-\*-\* 03:00:00'; stat -c '%U:%G %a' /backups/openclaw`, "*-*-* 03:00:00\nroot:claw 750"},
+		{"customData: no copy on the disk holds a key", `/usr/local/sbin/openclaw-scrub --list; grep -rlsa 'OPENSSH PRIVATE' /var/lib/cloud /var/lib/waagent || true`, ""},
+		{"host keys: one is offered, ours", `ssh-keyscan -p 2222 127.0.0.1 2>/dev/null | cut -d' ' -f2 | sort -u`, "ssh-ed25519"},
+	} {
+		if got := l.on(check.script); got != check.want {
+			l.t.Errorf("%s: got\n%s\nwant\n%s", check.what, got, check.want)
+		}
+	}
+}
+
+func openDoors(l *one) {
+	address := l.output("publicIp")
+	l.expectReach("operator", address, 22, true)
+	l.expectReach("operator", address, 2222, false)
+	for _, port := range []int{22, 80, 443, 2222, 18789} {
+		l.expectReach("attacker", address, port, false)
+	}
+	// The twin of every "closed" is an "open": the same probe from the attacker's place reaches what is there for it.
+	l.expectReach("operator", address, 443, false)
+	attackerSilent(l, address)
+}
+
+// attackerSilent sends a real handshake, with an exported peer's keys, from the attacker's place: the NSG admits it
+// from nowhere but wireguardCidrs. The twin is wgQuick, the same from the operator's place.
+func attackerSilent(l *one, address string) {
+	if handshake(l, "attacker", "") {
+		l.t.Errorf("WireGuard at %s answers the attacker", address)
+	}
+}
+
+// handshake brings a peer up by a real wg-quick at a place, runs a command through it, and takes it down; it says
+// whether WireGuard answered.
+func handshake(l *one, place, script string) bool {
+	dir := l.t.TempDir()
+	config := l.secretFile(dir, "claw0.conf", l.peer("laptop"))
+	key := l.secretFile(dir, "claw_ed25519", l.output("operatorKey")+"\n")
+	known := l.secretFile(dir, "known_hosts", l.output("knownHosts")+"\n")
+	up := l.at(place, "wg-quick", "up", config)
+	if up.code != 0 {
+		l.t.Fatalf("wg-quick up at the %s's place: %s", place, up)
+	}
+	defer func() {
+		if down := l.at(place, "wg-quick", "down", config); down.code != 0 {
+			l.t.Errorf("wg-quick down at the %s's place: %s", place, down)
+		}
+	}()
+	if l.at(place, "ping", "-c", "1", "-W", "6", "10.100.0.1").code != 0 {
+		return false
+	}
+	if script != "" {
+		r := l.at(place, "ssh", "-i", key, "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes",
+			"-o", "UserKnownHostsFile="+known, "-o", "ConnectTimeout=10", "-p", "2222", "claw@10.100.0.1", script)
+		if r.code != 0 {
+			l.t.Errorf("ssh through the real WireGuard: %s", r)
+		}
+		if !strings.Contains(r.stdout, "claw") {
+			l.t.Errorf("ssh through the real WireGuard said %q", r.stdout)
+		}
+	}
+	return true
+}
+
+func sshAudit(l *one) {
+	// From an address of its own: a scanner trips sshd's penalties, which would hit the operator.
+	if _, err := exec.LookPath("ssh-audit"); err != nil {
+		l.t.Fatalf("ssh-audit is missing: %v\nhint: make test installs it", err)
+	}
+	r := l.at("vm", "systemd-run", "--quiet", "--wait", "--pipe", "true")
+	if r.code != 0 {
+		l.t.Fatalf("systemd on the host: %s", r)
+	}
+	address := l.output("publicIp")
+	audit := l.at("operator", "ssh-audit", "--skip-rate-test", "-b", "-l", "warn", "-p", "22", address)
+	if regexp.MustCompile(`\[(fail|warn)\]`).MatchString(audit.stdout) || audit.code == 1 {
+		l.t.Errorf("ssh-audit: %s", audit)
+	}
+	if !strings.Contains(audit.stdout, "curve25519") && audit.code != 0 {
+		l.t.Errorf("ssh-audit saw nothing: %s", audit)
+	}
+	// The scan's connections that log nobody in cost this place a penalty: it passes.
+	l.eventually("sshd's penalty for the scan passes", 3*time.Minute, func() error {
+		if !l.reaches("operator", address, 22) {
+			return errors.New("no connection")
+		}
+		return nil
+	})
+}
+
+func backup(l *one) {
+	l.on(`runuser -u openclaw -- sh -c 'echo remember-me >/var/lib/openclaw/note'`)
+	l.on(`systemctl start openclaw-backup.service`)
+	got := l.on(`set -e; d=$(mktemp -d); trap 'rm -rf $d' EXIT; tar -C $d -xf /backups/openclaw/latest; cd $d; sha256sum --quiet -c SHA256SUMS; tar -xzf state.tar.gz ./note; cat note; stat -c '%U:%G %a' /backups/openclaw/latest -L`)
+	if want := "remember-me\nroot:claw 640"; got != want {
+		l.t.Errorf("restored from the backup: got %q, want %q", got, want)
+	}
+	if r := l.at("vm", "runuser", "-u", "openclaw", "--", "ls", "/backups/openclaw"); r.code == 0 {
+		l.t.Errorf("the service's user reads the backups: %s", r)
+	}
+	if r := l.at("vm", "runuser", "-u", "claw", "--", "ls", "/backups/openclaw/latest"); r.code != 0 {
+		l.t.Errorf("the operator does not reach the backups: %s", r)
+	}
+}
+
+func closeDoor(l *one) {
+	l.pulumi(0, "config", "set", "bootstrap", "false")
+	l.pulumi(0, "up", "--yes", "--skip-preview")
+	l.quiet()
+	if next := l.output("next"); !strings.Contains(next, "port 22 is closed") {
+		l.t.Errorf("the output next: %q", next)
+	}
+}
+
+func closedDoors(l *one) {
+	address := l.output("publicIp")
+	for _, place := range []string{"operator", "attacker"} {
+		for _, port := range []int{22, 2222} {
+			l.expectReach(place, address, port, false)
+		}
+	}
+	// The NSG taken away: the host itself has to refuse. From inside its own network nothing stands before it.
+	listening := l.on(`ss -H -ltn | awk '{print $4}' | grep -E ':(22|2222)$' | sort`)
+	if listening != "0.0.0.0:2222" {
+		l.t.Errorf("sshd listens on %q", listening)
+	}
+	rules := l.on(`iptables -S ufw-user-input`)
+	if strings.Contains(rules, "--dport 22 ") {
+		l.t.Errorf("the host's firewall admits port 22:\n%s", rules)
+	}
+	withoutNSG(l, func() {
+		l.expectReach("operator", address, 22, false)
+		l.expectReach("operator", address, 2222, false)
+		// The twin: a port that the host does open is reached now, so the NSG is really gone.
+		l.on(`iptables -I INPUT -p tcp --dport 8022 -j ACCEPT; systemd-run --quiet --unit=twin nc -lk -p 8022 2>/dev/null || systemd-run --quiet --unit=twin python3 -m http.server 8022`)
+		l.eventually("the twin is reached", 10*time.Second, func() error {
+			if !l.reaches("operator", address, 8022) {
+				return errors.New("not reached")
+			}
+			return nil
+		})
+		l.on(`iptables -D INPUT -p tcp --dport 8022 -j ACCEPT; systemctl stop twin`)
+	})
+	loginsRefused(l)
+}
+
+// withoutNSG admits everything in front of the host while f runs.
+func withoutNSG(l *one, f func()) {
+	l.t.Helper()
+	inside := func(script string) {
+		if r := l.command("", time.Minute, "ip", "netns", "exec", l.name+"-internet", "sh", "-c", script); r.code != 0 {
+			l.t.Fatalf("%s: %s", script, r)
+		}
+	}
+	inside(`nft insert rule inet lab in-vm accept comment '"without the NSG"'`)
+	defer inside(`nft delete rule inet lab in-vm handle $(nft -a list chain inet lab in-vm | sed -n 's/.*without the NSG.* # handle //p')`)
+	f()
+}
+
+// loginsRefused tries, on the host's own loopback, users and ways that must not work; the twin is the operator's key.
+func loginsRefused(l *one) {
+	dir := l.on(`mktemp -d`)
+	defer l.on(`rm -rf ` + dir)
+	if r := l.command(l.output("operatorKey")+"\n", time.Minute, l.root+"/bin/lab", "exec", "vm", "--", "sh", "-c", "umask 077; cat >"+dir+"/key"); r.code != 0 {
+		l.t.Fatal(r)
+	}
+	try := func(user string, options ...string) bool {
+		argv := append([]string{"ssh", "-i", dir + "/key", "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no",
+			"-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-p", "2222"}, options...)
+		return l.at("vm", append(argv, user+"@127.0.0.1", "true")...).code == 0
+	}
+	if !try("claw") {
+		l.t.Error("claw is refused with its own key")
+	}
+	for _, user := range []string{"root", "azureuser", "openclaw"} {
+		if try(user) {
+			l.t.Errorf("%s logs in", user)
+		}
+	}
+	methods := l.at("vm", "ssh", "-v", "-o", "PreferredAuthentications=none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no",
+		"-o", "UserKnownHostsFile=/dev/null", "-p", "2222", "claw@127.0.0.1", "true")
+	if !strings.Contains(methods.stderr, "Authentications that can continue: publickey\r") && !strings.Contains(methods.stderr, "Authentications that can continue: publickey\n") {
+		l.t.Errorf("sshd offers more than keys: %s", methods.stderr)
+	}
+}
+
+func wgQuick(l *one) {
+	if !handshake(l, "operator", "id -un; test $(id -u) -ne 0") {
+		l.t.Error("WireGuard does not answer the operator's wg-quick")
+	}
+	attackerSilent(l, l.output("publicIp"))
+}
+
+func reboot(l *one) {
+	if r := l.lab("", "reboot"); r.code != 0 {
+		l.t.Fatalf("bin/lab reboot: %s", r)
+	}
+	l.eventually("the host is up again", 2*time.Minute, func() error {
+		if r := l.at("vm", "systemctl", "is-system-running"); r.stdout != "running\n" && r.stdout != "degraded\n" {
+			return fmt.Errorf("%s", r)
+		}
+		return nil
+	})
+	l.quiet()
+	layersEffective(l)
+	closedDoors(l)
+	wgQuick(l)
+	wrongKeysBan(l)
+}
+
+// wrongKeysBan: three refused keys ban the peer that they came from, and nobody else.
+func wrongKeysBan(l *one) {
+	dir := l.t.TempDir()
+	wrong := dir + "/wrong"
+	if r := l.command("", time.Minute, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", wrong); r.code != 0 {
+		l.t.Fatal(r)
+	}
+	config := l.secretFile(dir, "claw1.conf", l.peer("laptop"))
+	if up := l.at("operator", "wg-quick", "up", config); up.code != 0 {
+		l.t.Fatalf("wg-quick up: %s", up)
+	}
+	defer l.at("operator", "wg-quick", "down", config)
+	if !l.reaches("operator", "10.100.0.1", 2222) {
+		l.t.Fatal("the peer does not reach 2222 before it is banned")
+	}
+	for range 3 {
+		l.at("operator", "ssh", "-i", wrong, "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no",
+			"-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=10", "-p", "2222", "claw@10.100.0.1", "true")
+	}
+	l.eventually("the peer is banned", time.Minute, func() error {
+		if banned := l.on(`fail2ban-client get sshd banip`); !strings.Contains(banned, "10.100.0.2") {
+			return fmt.Errorf("banned: %q", banned)
+		}
+		return nil
+	})
+	if l.reaches("operator", "10.100.0.1", 2222) {
+		l.t.Error("the banned peer still reaches 2222")
+	}
+	// Nobody else: the program's own peer still opens the door.
+	l.quiet()
+	l.on(`fail2ban-client set sshd unbanip 10.100.0.2`)
+}
+
+func noSecrets(l *one) {
+	secrets := map[string]string{"sudo password": l.output("sudoPassword")}
+	for _, line := range strings.Split(l.peer("laptop"), "\n") {
+		if name, value, ok := strings.Cut(line, " = "); ok && (name == "PrivateKey" || name == "PresharedKey") {
+			secrets["laptop's "+name] = value
+		}
+	}
+	key := strings.Split(l.output("operatorKey"), "\n")
+	secrets["operator's key"] = key[len(key)/2]
+	for what, secret := range secrets {
+		if len(secret) < 16 {
+			l.t.Fatalf("%s: too short to look for", what)
+		}
+		for where, script := range map[string]string{
+			"the journal":               `journalctl --no-pager -o cat | grep -c -F -f - && exit 9; exit 0`,
+			"a command line":            `cat >/tmp/canary; for p in /proc/[0-9]*/cmdline; do case $p in /proc/$$/*) ;; *) tr '\0' ' ' <$p 2>/dev/null; esac; done | grep -c -F -f /tmp/canary && { rm /tmp/canary; exit 9; }; rm /tmp/canary; exit 0`,
+			"a file that anybody reads": `cat >/tmp/canary; chmod 600 /tmp/canary; find /etc /var /home /opt /usr/local /backups /root -xdev -type f -perm -o=r -size -2M 2>/dev/null | xargs -r grep -l -F -f /tmp/canary && { rm /tmp/canary; exit 9; }; rm /tmp/canary; exit 0`,
+		} {
+			r := l.command(secret+"\n", time.Minute, l.root+"/bin/lab", "exec", "vm", "--", "sh", "-c", script)
+			if r.code != 0 {
+				l.t.Errorf("%s stands in %s: %s", what, where, r)
+			}
+		}
+		for _, path := range []string{".lab/" + l.name + "/state", ".lab/" + l.name + "/daemon.log"} {
+			if r := l.command(secret+"\n", time.Minute, "grep", "-rlF", "-f", "-", path); r.code == 0 {
+				l.t.Errorf("%s stands in %s: %s", what, path, r.stdout)
+			}
+		}
+	}
+	for _, args := range [][]string{{"stack", "output"}, {"stack", "output", "--json"}, {"preview", "--diff", "--non-interactive"}, {"stack", "export"}} {
+		r := l.pulumi(0, args...)
+		for what, secret := range secrets {
+			if strings.Contains(r.stdout+r.stderr, secret) {
+				l.t.Errorf("pulumi %s shows the %s", strings.Join(args, " "), what)
+			}
+		}
+	}
+}
+
+func reopen(l *one) {
+	address := l.output("publicIp")
+	l.pulumi(0, "config", "set", "bootstrap", "true")
+	l.pulumi(0, "up", "--yes", "--skip-preview")
+	l.quiet()
+	l.expectReach("operator", address, 22, true)
+	l.expectReach("attacker", address, 22, false)
+	l.pulumi(0, "config", "set", "bootstrap", "false")
+	l.pulumi(0, "up", "--yes", "--skip-preview")
+	l.quiet()
+	l.expectReach("operator", address, 22, false)
+}
+
+func destroy(l *one) {
+	l.pulumi(0, "destroy", "--yes", "--skip-preview")
+	if left := l.pulumi(0, "stack", "export").stdout; strings.Contains(left, "azure-native:") {
+		l.t.Errorf("the stack still has resources:\n%s", left)
+	}
+	if r := l.at("vm", "true"); r.code == 0 {
+		l.t.Error("the host still runs")
+	}
+}
+
+func rebuild(l *one) {
+	l.pulumi(0, "config", "set", "bootstrap", "true")
+	l.pulumi(0, "up", "--yes", "--skip-preview")
+	l.quiet()
+	l.expectReach("operator", l.output("publicIp"), 22, true)
+	l.pulumi(0, "config", "set", "bootstrap", "false")
+	l.pulumi(0, "up", "--yes", "--skip-preview")
+	l.quiet()
+	l.expectReach("operator", l.output("publicIp"), 22, false)
+}
