@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/pulumi/pulumi-command/sdk/go/command/local"
@@ -44,28 +45,31 @@ func newKeyring(ctx *pulumi.Context, cfg *Config) (*keyring, error) {
 	}
 	ring.unknown = c.Stdout.ApplyT(func(string) string { return "" }).(pulumi.StringOutput)
 	ring.text = text
-	known := text != ""
-	if known {
+	if text == "" && !ctx.DryRun() {
+		return nil, errors.New("the keys of resource \"keys\" were not made")
+	}
+	if text != "" {
 		if ring.stack, err = keys.ParseStack(text); err != nil {
 			return nil, fmt.Errorf("read the keys of resource \"keys\": %w", err)
 		}
 	}
 	for _, p := range cfg.Peers {
-		c, text, err := generate("peer-"+p.Name, "peer")
+		_, text, err := generate("peer-"+p.Name, "peer")
 		if err != nil {
 			return nil, err
 		}
-		if text == "" {
-			ring.unknown = c.Stdout.ApplyT(func(string) string { return "" }).(pulumi.StringOutput)
-			known = false
+		switch {
+		case text == "" && !ctx.DryRun():
+			return nil, fmt.Errorf("the keys of resource %q were not made", "peer-"+p.Name)
+		case text == "":
+			// A preview in which this peer is new. These stand for its keys, so that what is known stays known: they
+			// change the tunnel's layer, as the real ones will, and the outputs wait for the proof.
+			ring.peers[p.Name] = &keys.Peer{}
 			continue
 		}
 		if ring.peers[p.Name], err = keys.ParsePeer(text); err != nil {
 			return nil, fmt.Errorf("read the keys of resource %q: %w", "peer-"+p.Name, err)
 		}
-	}
-	if !known {
-		ring.stack = nil
 	}
 	return ring, nil
 }

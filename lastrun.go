@@ -28,6 +28,7 @@ type lastRun struct {
 	VPN              netip.Prefix
 	KeyGeneration    int
 	Rescue           int
+	Firing           string // the break-glass's name while it is declared
 	Keys             json.RawMessage
 
 	stack *keys.Stack

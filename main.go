@@ -1,5 +1,5 @@
 // Openclaw-azure declares a machine of one's own on Azure for OpenClaw, an AI agent gateway, and puts concentric
-// defences around it. The reasons of the whole stand in the README and in docs/.
+// defences around it. The README says why.
 package main
 
 import (

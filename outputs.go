@@ -45,7 +45,7 @@ func export(ctx *pulumi.Context, cfg *Config, ring *keyring, n *netResources, vm
 	ctx.Export("peers", pulumi.ToSecret(peers))
 	ctx.Export("readme", after(func(address, _ string) string { return readme(ctx.Stack(), cfg, address) }))
 	ctx.Export(lastRunOutput, pulumi.ToSecret(after(func(address, vmID string) string {
-		return lastRunText(cfg, ring, address, vmID)
+		return lastRunText(cfg, ring, address, vmID, vm.firing)
 	})))
 }
 
@@ -99,7 +99,7 @@ PersistentKeepalive = 25
 		netip.AddrPortFrom(netip.MustParseAddr(address), cfg.WireGuardPort), cfg.ServerAddress())
 }
 
-func lastRunText(cfg *Config, ring *keyring, address, vmID string) string {
+func lastRunText(cfg *Config, ring *keyring, address, vmID, firing string) string {
 	text, err := json.Marshal(lastRun{
 		PublicIP:         netip.MustParseAddr(address),
 		VMID:             vmID,
@@ -113,6 +113,7 @@ func lastRunText(cfg *Config, ring *keyring, address, vmID string) string {
 		VPN:              cfg.VPN,
 		KeyGeneration:    cfg.KeyGeneration,
 		Rescue:           cfg.Rescue,
+		Firing:           firing,
 		Keys:             json.RawMessage(ring.text),
 	})
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -21,6 +22,7 @@ type machine struct {
 	*compute.VirtualMachine
 	id         string // Azure's vmId: new for a VM made anew; empty where not known
 	breakGlass pulumi.Resource
+	firing     string // the name of the run command; empty where it is not known or not declared
 }
 
 func newVM(ctx *pulumi.Context, cfg *Config, n *netResources, ring *keyring, last *lastRun) (*machine, error) {
@@ -73,9 +75,12 @@ func newVM(ctx *pulumi.Context, cfg *Config, n *netResources, ring *keyring, las
 	}
 	m := &machine{VirtualMachine: vm}
 	if m.id, err = awaitString(ctx, vm.VmId); err != nil {
+		return nil, err
+	}
+	if m.id == "" && !ctx.DryRun() {
 		warn(ctx, fmt.Sprintf("the virtual machine of size %q in %q was not made; where the error names a quota or SkuNotAvailable, choose another size: "+
 			"pulumi config set vmSize Standard_B2as_v2", cfg.VMSize, cfg.Location))
-		return nil, err
+		return nil, errReported{errors.New("the virtual machine was not made")}
 	}
 	if m.id == "" && last != nil && ctx.DryRun() {
 		// The preview of an update knows no output; the ID tells it from a machine made anew, which has none yet.
@@ -92,21 +97,25 @@ func newVM(ctx *pulumi.Context, cfg *Config, n *netResources, ring *keyring, las
 			"\nhint: pulumi config set bootstrap true && pulumi up")
 	}
 	if cfg.Bootstrap {
-		m.breakGlass, err = newBreakGlass(ctx, cfg, n, ring, m)
+		m.breakGlass, err = newBreakGlass(ctx, cfg, n, ring, m, last)
 	}
 	return m, err
 }
 
 // newBreakGlass declares the way back in: a script that Azure's own agent runs as root, with no open port.
-func newBreakGlass(ctx *pulumi.Context, cfg *Config, n *netResources, ring *keyring, m *machine) (pulumi.Resource, error) {
-	// Each firing has a name of its own: Azure's agent may not run a command again that was made anew under its old one.
-	var name pulumi.StringPtrInput
+func newBreakGlass(ctx *pulumi.Context, cfg *Config, n *netResources, ring *keyring, m *machine, last *lastRun) (pulumi.Resource, error) {
+	var name pulumi.StringPtrInput = pulumi.All(m.VmId, ring.unknown).ApplyT(func([]any) string { return "" }).(pulumi.StringOutput)
 	if m.id != "" && ring.stack != nil {
+		// Each firing has a name of its own, also where the door was open before in the same way: Azure's agent may
+		// not run a command again that was made anew under its old name.
 		sum := sha256.Sum256([]byte(strings.Join([]string{m.id, ring.stack.Bootstrap.Public,
 			strings.Join(prefixStrings(cfg.AllowedSSH), ","), strconv.Itoa(cfg.Rescue)}, "\n")))
-		name = pulumi.String("break-glass-" + hex.EncodeToString(sum[:6]))
-	} else {
-		name = pulumi.All(m.VmId, ring.unknown).ApplyT(func([]any) string { return "" }).(pulumi.StringOutput)
+		cause := "break-glass-" + hex.EncodeToString(sum[:6])
+		m.firing = cause + "-" + newToken()
+		if last != nil && strings.HasPrefix(last.Firing, cause+"-") {
+			m.firing = last.Firing // it is declared still: the door stays open
+		}
+		name = pulumi.String(m.firing)
 	}
 	parameter := func(name string, value pulumi.StringInput) compute.RunCommandInputParameterArgs {
 		return compute.RunCommandInputParameterArgs{Name: pulumi.String(name), Value: value}

@@ -1,0 +1,366 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/pulumi/pulumi/pkg/v3/resource/deploy/deploytest"
+	"github.com/pulumi/pulumi/pkg/v3/resource/plugin"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"gopkg.in/yaml.v3"
+
+	"openclaw-azure/internal/keys"
+)
+
+// azure answers as the provider azure-native does, as far as the program reads its answers: names of its own making,
+// one path of inputs that replaces when it changes, outputs that a preview does not know, addresses, a vmId that is new
+// for every machine, a refusal to change osProfile on a live one.
+//
+// It cannot show what Azure itself refuses (priorities, prefixes, sizes, quotas), what it returns that the program does
+// not read, nor how long anything takes: the lab's conformance suite does.
+type azure struct {
+	world   *world
+	exists  map[resource.ID]resource.PropertyMap // what Read gives: the outputs
+	machine int                                  // how many were made
+	address int                                  // how many were given out
+	fails   map[string]string                    // logical name: the error that its creation ends with
+}
+
+const (
+	azureRule       = "azure-native:network:SecurityRule"
+	azureVM         = "azure-native:compute:VirtualMachine"
+	azureAddress    = "azure-native:network:PublicIPAddress"
+	azureRunCommand = "azure-native:compute:VirtualMachineRunCommandByVirtualMachine"
+)
+
+// azurePaths says of each type which inputs make its path, the resource's own name last, whether a made name ends in
+// random digits, and which further inputs replace.
+var azurePaths = map[string]struct {
+	path     []resource.PropertyKey
+	random   bool
+	replaces []resource.PropertyKey
+}{
+	"azure-native:resources:ResourceGroup":      {[]resource.PropertyKey{"resourceGroupName"}, true, []resource.PropertyKey{"location"}},
+	"azure-native:network:NetworkSecurityGroup": {[]resource.PropertyKey{"resourceGroupName", "networkSecurityGroupName"}, true, nil},
+	azureRule:                               {[]resource.PropertyKey{"resourceGroupName", "networkSecurityGroupName", "securityRuleName"}, false, nil},
+	"azure-native:network:VirtualNetwork":   {[]resource.PropertyKey{"resourceGroupName", "virtualNetworkName"}, true, []resource.PropertyKey{"location"}},
+	"azure-native:network:Subnet":           {[]resource.PropertyKey{"resourceGroupName", "virtualNetworkName", "subnetName"}, false, nil},
+	azureAddress:                            {[]resource.PropertyKey{"resourceGroupName", "publicIpAddressName"}, true, []resource.PropertyKey{"location", "sku"}},
+	"azure-native:network:NetworkInterface": {[]resource.PropertyKey{"resourceGroupName", "networkInterfaceName"}, true, nil},
+	azureVM:                                 {[]resource.PropertyKey{"resourceGroupName", "vmName"}, true, nil},
+	azureRunCommand:                         {[]resource.PropertyKey{"resourceGroupName", "vmName", "runCommandName"}, false, nil},
+}
+
+// createBeforeDelete is the input by which the provider says that a random name lets the new resource come first.
+const createBeforeDelete = resource.PropertyKey("__createBeforeDelete")
+
+func (a *azure) provider() plugin.Provider {
+	return &deploytest.Provider{CheckF: a.check, DiffF: a.diff, CreateF: a.create, UpdateF: a.update, DeleteF: a.delete, ReadF: a.read}
+}
+
+func (a *azure) check(_ context.Context, req plugin.CheckRequest) (plugin.CheckResponse, error) {
+	kind, known := azurePaths[string(req.URN.Type())]
+	if !known {
+		return plugin.CheckResponse{}, fmt.Errorf("a resource of type %s, which the program has no use for", req.URN.Type())
+	}
+	in := req.News.Copy()
+	if req.URN.Type() == azureRule {
+		if fault := ruleFault(in); fault != "" {
+			a.world.t.Error(fault)
+		}
+	}
+	own := kind.path[len(kind.path)-1]
+	if _, named := in[own]; !named {
+		if old, was := req.Olds[own]; was {
+			in[own] = old
+		} else if kind.random {
+			in[own] = resource.NewProperty(fmt.Sprintf("%s%x", req.URN.Name(), req.RandomSeed[:4]))
+		} else {
+			in[own] = resource.NewProperty(req.URN.Name())
+		}
+		if kind.random {
+			in[createBeforeDelete] = resource.NewProperty(true)
+		}
+	}
+	return plugin.CheckResponse{Properties: in}, nil
+}
+
+func (a *azure) diff(_ context.Context, req plugin.DiffRequest) (plugin.DiffResult, error) {
+	kind := azurePaths[string(req.URN.Type())]
+	result := plugin.DiffResult{Changes: plugin.DiffNone, ChangedKeys: changed(req.OldInputs, req.NewInputs)}
+	for _, key := range result.ChangedKeys {
+		result.Changes = plugin.DiffSome
+		if slices.Contains(kind.path, key) || slices.Contains(kind.replaces, key) {
+			result.ReplaceKeys = append(result.ReplaceKeys, key)
+		}
+	}
+	_, first := req.NewInputs[createBeforeDelete]
+	result.DeleteBeforeReplace = len(result.ReplaceKeys) > 0 && !first
+	return result, nil
+}
+
+// changed are the names of the inputs that differ, compared as values: a secret is as its value.
+func changed(old, now resource.PropertyMap) []resource.PropertyKey {
+	old, now = plain(old), plain(now)
+	var keys []resource.PropertyKey
+	for key := range now {
+		if !old[key].DeepEquals(now[key]) {
+			keys = append(keys, key)
+		}
+	}
+	for key := range old {
+		if _, still := now[key]; !still {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// plain are inputs as a provider that does not know of secrets gets them.
+func plain(m resource.PropertyMap) resource.PropertyMap {
+	return plainValue(resource.NewProperty(m)).ObjectValue()
+}
+
+func plainValue(v resource.PropertyValue) resource.PropertyValue {
+	switch {
+	case v.IsSecret():
+		return plainValue(v.SecretValue().Element)
+	case v.IsOutput() && !v.OutputValue().Known:
+		return resource.MakeComputed(resource.NewProperty(""))
+	case v.IsOutput():
+		return plainValue(v.OutputValue().Element)
+	case v.IsObject():
+		out := resource.PropertyMap{}
+		for key, value := range v.ObjectValue() {
+			out[key] = plainValue(value)
+		}
+		return resource.NewProperty(out)
+	case v.IsArray():
+		var out []resource.PropertyValue
+		for _, value := range v.ArrayValue() {
+			out = append(out, plainValue(value))
+		}
+		return resource.NewProperty(out)
+	}
+	return v
+}
+
+func (a *azure) create(_ context.Context, req plugin.CreateRequest) (plugin.CreateResponse, error) {
+	out := req.Properties.Copy()
+	computed := map[string][]resource.PropertyKey{azureAddress: {"ipAddress"}, azureVM: {"vmId"}}[string(req.URN.Type())]
+	if req.Preview {
+		for _, key := range append(computed, "name") {
+			out[key] = resource.MakeComputed(resource.NewProperty(""))
+		}
+		return plugin.CreateResponse{Properties: out, Status: resource.StatusOK}, nil
+	}
+	a.world.mu.Lock()
+	defer a.world.mu.Unlock()
+	in := plain(req.Properties)
+	id := azureID(string(req.URN.Type()), in)
+	a.world.note("create " + label(req.URN))
+	if _, taken := a.exists[id]; taken {
+		return plugin.CreateResponse{}, fmt.Errorf("cannot create already existing resource '%s'", id)
+	}
+	if message, fails := a.fails[req.URN.Name()]; fails {
+		return plugin.CreateResponse{}, fmt.Errorf("%s", message)
+	}
+	out["name"] = in[azurePaths[string(req.URN.Type())].path[len(azurePaths[string(req.URN.Type())].path)-1]]
+	switch string(req.URN.Type()) {
+	case azureAddress:
+		a.address++
+		out["ipAddress"] = resource.NewProperty(fmt.Sprintf("198.18.100.%d", a.address))
+	case azureVM:
+		a.machine++
+		g, err := bootGuest(fmt.Sprintf("00000000-0000-4000-8000-%012d", a.machine), in)
+		if err != nil {
+			return plugin.CreateResponse{}, err
+		}
+		g.address = fmt.Sprintf("198.18.100.%d", a.address)
+		a.world.guest = g
+		out["vmId"] = resource.NewProperty(g.id)
+	case azureRunCommand:
+		if err := a.world.guest.breakGlass(in); err != nil {
+			return plugin.CreateResponse{}, err
+		}
+		a.world.note("fire " + in["runCommandName"].StringValue())
+	}
+	a.exists[id] = out
+	return plugin.CreateResponse{ID: id, Properties: out, Status: resource.StatusOK}, nil
+}
+
+func azureID(kind string, in resource.PropertyMap) resource.ID {
+	id := "/subscriptions/00000000-0000-0000-0000-000000000000/" + kind
+	for _, key := range azurePaths[kind].path {
+		id += "/" + in[key].StringValue()
+	}
+	return resource.ID(id)
+}
+
+func (a *azure) update(_ context.Context, req plugin.UpdateRequest) (plugin.UpdateResponse, error) {
+	out := req.NewInputs.Copy()
+	out["name"] = req.OldOutputs["name"]
+	computed := map[string][]resource.PropertyKey{azureAddress: {"ipAddress"}, azureVM: {"vmId"}}[string(req.URN.Type())]
+	for _, key := range computed {
+		out[key] = req.OldOutputs[key]
+		if req.Preview {
+			// Keeps name and location alone, as the real one does.
+			out[key] = resource.MakeComputed(resource.NewProperty(""))
+		}
+	}
+	if req.Preview {
+		return plugin.UpdateResponse{Properties: out, Status: resource.StatusOK}, nil
+	}
+	a.world.mu.Lock()
+	defer a.world.mu.Unlock()
+	a.world.note("update " + label(req.URN))
+	if req.URN.Type() == azureVM && slices.Contains(changed(req.OldInputs, req.NewInputs), "osProfile") {
+		return plugin.UpdateResponse{}, fmt.Errorf(`Status=409 Code="PropertyChangeNotAllowed" Message="Changing property 'customData' is not allowed."`)
+	}
+	a.exists[req.ID] = out
+	return plugin.UpdateResponse{Properties: out, Status: resource.StatusOK}, nil
+}
+
+func (a *azure) delete(_ context.Context, req plugin.DeleteRequest) (plugin.DeleteResponse, error) {
+	a.world.mu.Lock()
+	defer a.world.mu.Unlock()
+	a.world.note("delete " + label(req.URN))
+	delete(a.exists, req.ID)
+	if req.URN.Type() == azureVM {
+		a.world.guest = nil
+	}
+	return plugin.DeleteResponse{Status: resource.StatusOK}, nil
+}
+
+func (a *azure) read(_ context.Context, req plugin.ReadRequest) (plugin.ReadResponse, error) {
+	a.world.mu.Lock()
+	defer a.world.mu.Unlock()
+	out, ok := a.exists[req.ID]
+	if !ok {
+		return plugin.ReadResponse{Status: resource.StatusOK}, nil
+	}
+	return plugin.ReadResponse{ReadResult: plugin.ReadResult{ID: req.ID, Inputs: req.Inputs, Outputs: out}, Status: resource.StatusOK}, nil
+}
+
+// deleteBehindPulumi takes away what somebody deleted in the portal.
+func (a *azure) deleteBehindPulumi(kind string) {
+	maps.DeleteFunc(a.exists, func(id resource.ID, _ resource.PropertyMap) bool {
+		return strings.Contains(string(id), "/"+kind+"/")
+	})
+	if kind == azureVM {
+		a.world.guest = nil
+	}
+}
+
+// admits tells whether the security group lets a packet through.
+func (a *azure) admits(from netip.Addr, protocol string, port uint16) bool {
+	for id, out := range a.exists {
+		if !strings.Contains(string(id), "/"+azureRule+"/") {
+			continue
+		}
+		rule := plain(out)
+		if rule["protocol"].StringValue() != protocol || rule["destinationPortRange"].StringValue() != strconv.Itoa(int(port)) {
+			continue
+		}
+		for _, source := range ruleSources(rule) {
+			if prefix, err := netip.ParsePrefix(source); err == nil && prefix.Contains(from) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// ruleSources are the prefixes of a rule, in either spelling.
+func ruleSources(rule resource.PropertyMap) []string {
+	var sources []string
+	if v := rule["sourceAddressPrefix"]; v.IsString() {
+		sources = append(sources, v.StringValue())
+	}
+	if v := rule["sourceAddressPrefixes"]; v.IsArray() {
+		for _, item := range v.ArrayValue() {
+			sources = append(sources, item.StringValue())
+		}
+	}
+	return sources
+}
+
+// ruleFault looks at every rule that any test's deployment sends, in previews too: port 22 is never admitted from
+// anywhere, and no rule is broader than the two that the design has.
+func ruleFault(in resource.PropertyMap) string {
+	rule := plain(in)
+	describe := fmt.Sprintf("rule %v", rule.Mappable())
+	port, sources := rule["destinationPortRange"], ruleSources(rule)
+	switch {
+	case !port.IsString() || rule.HasValue("destinationPortRanges"):
+		return describe + ": not one known port"
+	case len(sources) == 0:
+		return describe + ": no known sources"
+	case rule["protocol"].StringValue() == "Udp" && port.StringValue() != "22":
+		return "" // WireGuard, from wherever: phones roam
+	case rule["protocol"].StringValue() != "Tcp" || port.StringValue() != "22":
+		return describe + ": neither WireGuard's nor the bootstrap door's"
+	}
+	for _, source := range sources {
+		if prefix, err := netip.ParsePrefix(source); err != nil || prefix.Bits() < 8 {
+			return fmt.Sprintf("%s: admits port 22 from anywhere: %q", describe, source)
+		}
+	}
+	return ""
+}
+
+// bootGuest makes the machine as Azure and cloud-init do: its host key from customData, the administrator's key, sshd on
+// port 22 with nothing in front of it.
+func bootGuest(id string, vm resource.PropertyMap) (*guest, error) {
+	profile := vm["osProfile"].ObjectValue()
+	text, err := base64.StdEncoding.DecodeString(profile["customData"].StringValue())
+	if err != nil {
+		return nil, fmt.Errorf("customData: %w", err)
+	}
+	var cloud struct {
+		Files []struct{ Path, Content string } `yaml:"write_files"`
+	}
+	if err := yaml.Unmarshal(text, &cloud); err != nil {
+		return nil, fmt.Errorf("customData: %w", err)
+	}
+	g := &guest{id: id, sshd22: true, firewall22: true, layers: map[string]*record{}}
+	for _, file := range cloud.Files {
+		if file.Path == hostKeyPath+".pub" {
+			g.hostKey = file.Content
+		}
+	}
+	ssh := profile["linuxConfiguration"].ObjectValue()["ssh"].ObjectValue()
+	g.admin = profile["adminUsername"].StringValue()
+	g.adminKey = ssh["publicKeys"].ArrayValue()[0].ObjectValue()["keyData"].StringValue()
+	return g, nil
+}
+
+// breakGlass does what the script does where the agent runs it: the bootstrap door opens, with the keys that it got.
+func (g *guest) breakGlass(command resource.PropertyMap) error {
+	if g == nil {
+		return fmt.Errorf(`Status=404 Code="ParentResourceNotFound" Message="no virtual machine"`)
+	}
+	parameters := map[string]string{}
+	for _, list := range []resource.PropertyKey{"parameters", "protectedParameters"} {
+		for _, p := range command[list].ArrayValue() {
+			parameters[p.ObjectValue()["name"].StringValue()] = p.ObjectValue()["value"].StringValue()
+		}
+	}
+	public, err := publicHalf(parameters["HOST_KEY"])
+	if err != nil {
+		return fmt.Errorf("HOST_KEY: %w", err)
+	}
+	if _, err := keys.ParseAuthorizedKey(parameters["ADMIN_KEY"]); err != nil {
+		return fmt.Errorf("ADMIN_KEY: %w", err)
+	}
+	g.hostKey, g.adminKey, g.admin = public, parameters["ADMIN_KEY"], parameters["ADMIN_USER"]
+	g.sshd22, g.firewall22 = true, true
+	return nil
+}

@@ -1,0 +1,476 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/GehirnInc/crypt"
+	"github.com/pulumi/pulumi/pkg/v3/resource/deploy/deploytest"
+	"github.com/pulumi/pulumi/pkg/v3/resource/plugin"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"golang.org/x/crypto/ssh"
+
+	"openclaw-azure/internal/keys"
+	"openclaw-azure/internal/layer"
+)
+
+// commands answers as the provider command does: any input that changed runs `create` again, a changed trigger makes
+// the resource anew, an output stands in the state as plain text unless the program says otherwise, nothing is read
+// back. A local command makes keys as cmd/keys does; a remote one reaches the guest if the doors, the keys and the rules
+// let it.
+//
+// It cannot show how SSH itself behaves (dials, retries, hangs, streams), and it runs no shell: of a remote command's
+// text it reads the words, of its standard input the request.
+type commands struct {
+	world *world
+	made  int // pairs of a whole stack
+}
+
+const (
+	localCommand  = "command:local:Command"
+	remoteCommand = "command:remote:Command"
+)
+
+func (c *commands) provider() plugin.Provider {
+	return &deploytest.Provider{DiffF: c.diff, CreateF: c.create, UpdateF: c.update, DeleteF: c.delete}
+}
+
+func (c *commands) diff(_ context.Context, req plugin.DiffRequest) (plugin.DiffResult, error) {
+	result := plugin.DiffResult{Changes: plugin.DiffNone, ChangedKeys: changed(req.OldInputs, req.NewInputs)}
+	if len(result.ChangedKeys) > 0 {
+		result.Changes = plugin.DiffSome
+	}
+	if slices.Contains(result.ChangedKeys, "triggers") {
+		result.ReplaceKeys = []resource.PropertyKey{"triggers"}
+	}
+	return result, nil
+}
+
+func (c *commands) create(_ context.Context, req plugin.CreateRequest) (plugin.CreateResponse, error) {
+	out, err := c.execute("create", req.URN.Name(), string(req.URN.Type()), req.Properties, req.Preview)
+	if err != nil {
+		return plugin.CreateResponse{}, err
+	}
+	id := resource.ID(req.URN.Name() + "-" + newToken())
+	if req.Preview {
+		id = ""
+	}
+	return plugin.CreateResponse{ID: id, Properties: out, Status: resource.StatusOK}, nil
+}
+
+func (c *commands) update(_ context.Context, req plugin.UpdateRequest) (plugin.UpdateResponse, error) {
+	out, err := c.execute("update", req.URN.Name(), string(req.URN.Type()), req.NewInputs, req.Preview)
+	return plugin.UpdateResponse{Properties: out, Status: resource.StatusOK}, err
+}
+
+func (c *commands) delete(_ context.Context, req plugin.DeleteRequest) (plugin.DeleteResponse, error) {
+	c.world.mu.Lock()
+	defer c.world.mu.Unlock()
+	c.world.note("delete " + req.URN.Name())
+	if req.Inputs.HasValue("delete") {
+		c.world.t.Errorf("%s has a `delete`: destroying it would need the host", req.URN.Name())
+	}
+	return plugin.DeleteResponse{Status: resource.StatusOK}, nil
+}
+
+func (c *commands) execute(verb, name, kind string, inputs resource.PropertyMap, preview bool) (resource.PropertyMap, error) {
+	out := inputs.Copy()
+	out["stdout"], out["stderr"] = resource.MakeComputed(resource.NewProperty("")), resource.MakeComputed(resource.NewProperty(""))
+	if preview {
+		return out, nil
+	}
+	c.world.mu.Lock()
+	defer c.world.mu.Unlock()
+	var stdout string
+	var err error
+	if kind == localCommand {
+		c.world.note(verb + " " + name)
+		stdout, err = c.generate(plain(inputs))
+	} else {
+		stdout, err = c.remote(verb, name, plain(inputs))
+	}
+	if err != nil {
+		// The real one prints the whole command.
+		return nil, fmt.Errorf("%w: running %q", err, plain(inputs)["create"].StringValue())
+	}
+	out["stdout"], out["stderr"] = resource.NewProperty(stdout), resource.NewProperty("")
+	return out, nil
+}
+
+// generate does what cmd/keys does.
+func (c *commands) generate(in resource.PropertyMap) (string, error) {
+	switch command := in["create"].StringValue(); command {
+	case "go run ./cmd/keys stack":
+		c.made++
+		text := stackKeys(c.made)
+		c.world.remember(text)
+		return text, nil
+	case "go run ./cmd/keys peer":
+		peer, err := keys.NewPeer()
+		if err != nil {
+			return "", err
+		}
+		text, err := json.Marshal(peer)
+		c.world.remember(string(text))
+		return string(text), err
+	default:
+		return "", fmt.Errorf("%q: command not found", command)
+	}
+}
+
+// made are stacks' keys, the same first, second and so on ones for every test: an RSA pair takes a second or more.
+var made struct {
+	sync.Mutex
+	texts []string
+}
+
+func stackKeys(n int) string {
+	made.Lock()
+	defer made.Unlock()
+	for len(made.texts) < n {
+		stack, err := keys.NewStack()
+		if err != nil {
+			panic(err)
+		}
+		text, err := json.Marshal(stack)
+		if err != nil {
+			panic(err)
+		}
+		made.texts = append(made.texts, string(text))
+	}
+	return made.texts[n-1]
+}
+
+// guest is the machine as far as the program deals with it: its doors, and what was applied last.
+type guest struct {
+	id      string
+	address string
+
+	hostKey, admin, adminKey string
+	sshd22, firewall22       bool
+
+	clawKeys  string // authorized_keys
+	clawHash  string // of the password
+	wireguard string // wg0.conf
+	sshd      string // the drop-in
+
+	layers       map[string]*record
+	drift        map[string][]layer.Drift
+	pending      string // layer that waits for its confirmation
+	lastRollback string // layer that was taken back
+}
+
+// record is what the applier keeps of a layer.
+type record struct{ token, digest string }
+
+// request is what the applier reads, all of its kinds in one.
+type request struct {
+	Op, Layer, Digest, Declared string
+	Contents                    map[string][]byte
+	Secrets                     struct{ Users, Env map[string]string }
+	Confirm                     *layer.Door
+	Digests                     map[string]string
+}
+
+// remote takes a command to the guest.
+func (c *commands) remote(verb, name string, in resource.PropertyMap) (string, error) {
+	w := c.world
+	connection := in["connection"].ObjectValue()
+	through := "bootstrap"
+	if connection["host"].StringValue() == "127.0.0.1" {
+		through = "tunnel"
+	}
+	w.note(fmt.Sprintf("%s %s through %s", verb, name, through))
+	if w.tried != through {
+		w.t.Errorf("%s: the %s door was not tried before, but %q", name, through, w.tried)
+	}
+	w.tried = ""
+	if err := w.dial(through, connection); err != nil {
+		return "", fmt.Errorf("dial: %w", err)
+	}
+	if w.fails[name] {
+		return "", errors.New("Process exited with status 1")
+	}
+	words := strings.Fields(in["create"].StringValue())
+	token, vm := words[len(words)-3], words[len(words)-2]
+	if vm != w.guest.id {
+		return "", fmt.Errorf("made for the machine %q, and this is %q", vm, w.guest.id)
+	}
+	req, err := w.readRequest(through, in["create"].StringValue(), in["stdin"].StringValue())
+	if err != nil {
+		return "", err
+	}
+	switch req.Op {
+	case "apply":
+		return w.apply(name, token, req)
+	case "prove":
+		for layer, digest := range req.Digests {
+			if on := w.guest.layers[layer]; on == nil || on.digest != digest || len(w.guest.drift[layer]) > 0 {
+				return "", fmt.Errorf("layer %s is not as declared", layer)
+			}
+		}
+		if len(req.Digests) != len(layerNames) {
+			return "", fmt.Errorf("proof of %d layers, not of %d", len(req.Digests), len(layerNames))
+		}
+		return `{"proven":[]}`, nil
+	default:
+		return "", fmt.Errorf("operation %q", req.Op)
+	}
+}
+
+// readRequest reads standard input as sudo and the loader do.
+func (w *world) readRequest(through, command, stdin string) (*request, error) {
+	password, rest, _ := strings.Cut(stdin, "\n")
+	if through == "tunnel" {
+		if !strings.HasPrefix(command, "sudo -k -S -p ''") || !rightPassword(w.guest.clawHash, password) {
+			return nil, errors.New("sudo: a password is required")
+		}
+	}
+	rest, marked := strings.CutPrefix(rest, "#openclaw-deploy 1\n")
+	length, rest, cut := strings.Cut(rest, "\n")
+	n, err := strconv.Atoi(length)
+	if !marked || !cut || err != nil || n > len(rest) {
+		return nil, errors.New("openclaw-deploy: no payload came")
+	}
+	applier, err := templates.ReadFile("templates" + applierPath)
+	if err != nil || rest[:n] != string(applier) {
+		return nil, errors.New("another applier than the template")
+	}
+	req := &request{}
+	if err := json.Unmarshal([]byte(rest[n:]), req); err != nil {
+		return nil, fmt.Errorf("the request: %w", err)
+	}
+	return req, nil
+}
+
+// passwords are hashes and what was found to be theirs: one check takes a tenth of a second.
+var passwords sync.Map
+
+func rightPassword(hash, password string) bool {
+	if known, ok := passwords.Load(hash); ok {
+		return known == password
+	}
+	if crypt.SHA512.New().Verify(hash, []byte(password)) != nil {
+		return false
+	}
+	passwords.Store(hash, password)
+	return true
+}
+
+// apply puts a layer in place as the applier does, and keeps it only where a confirmation is under way.
+func (w *world) apply(name, token string, req *request) (string, error) {
+	g := w.guest
+	if req.Layer != name {
+		return "", fmt.Errorf("layer %q came in the command of %q", req.Layer, name)
+	}
+	by, confirming := w.confirming[name]
+	if armed := req.Confirm != nil; armed != confirming || armed && by != req.Confirm.Port {
+		g.lastRollback = name
+		return "", fmt.Errorf("layer %q was taken back: it has to be confirmed by %v, and is by %v", name, req.Confirm, by)
+	}
+	g.layers[name] = &record{token, req.Digest}
+	delete(g.drift, name)
+	switch name {
+	case "base":
+		g.clawKeys, g.clawHash = string(req.Contents["/home/claw/.ssh/authorized_keys"]), req.Secrets.Users["claw"]
+	case "wireguard":
+		g.wireguard = string(req.Contents["/etc/wireguard/wg0.conf"])
+	case "firewall":
+		g.firewall22 = bytes.Contains(req.Contents["/etc/ufw/user.rules"], []byte("--dport 22 "))
+	case "ssh":
+		g.sshd = string(req.Contents["/etc/ssh/sshd_config.d/00-openclaw.conf"])
+		g.sshd22 = strings.Contains(g.sshd, "\nPort 22\n")
+	}
+	if g.lastRollback == name {
+		g.lastRollback = ""
+	}
+	return "", nil
+}
+
+// dial is what SSH does with a connection's inputs.
+func (w *world) dial(through string, connection resource.PropertyMap) error {
+	if err := w.reach(through, connection["user"].StringValue()); err != nil {
+		return err
+	}
+	if through == "tunnel" && (!w.listening || connection["port"].NumberValue() != float64(localPort(w.project, w.stack))) {
+		return fmt.Errorf("nothing listens on 127.0.0.1:%v", connection["port"].NumberValue())
+	}
+	if through == "bootstrap" && (connection["host"].StringValue() != w.guest.address || connection["port"].NumberValue() != 22) {
+		return fmt.Errorf("nothing listens on %v:%v", connection["host"].StringValue(), connection["port"].NumberValue())
+	}
+	offered, err := publicHalf(connection["privateKey"].StringValue())
+	if err != nil {
+		return err
+	}
+	return w.handshake(through, offered, connection["hostKey"].StringValue())
+}
+
+// reach tells whether packets reach an sshd that listens to that user.
+func (w *world) reach(through, user string) error {
+	g := w.guest
+	switch {
+	case g == nil:
+		return errors.New("no route to host")
+	case w.silent:
+		return errors.New("the host is silent")
+	case through == "bootstrap" && !(w.azure.admits(w.home, "Tcp", 22) && g.firewall22 && g.sshd22):
+		return errors.New("port 22 does not answer")
+	case through == "bootstrap" && user != g.admin:
+		return fmt.Errorf("user %q is refused on port 22", user)
+	case through == "tunnel" && !w.azure.admits(w.home, "Udp", 51820):
+		return errors.New("WireGuard does not answer")
+	case through == "tunnel" && g.sshd == "":
+		return errors.New("sshd does not answer in the tunnel")
+	case through == "tunnel" && user != "claw":
+		return fmt.Errorf("user %q is refused on port 2222", user)
+	}
+	return nil
+}
+
+// handshake tells whether the keys of both sides are those that the other expects.
+func (w *world) handshake(through, offered, pinned string) error {
+	if !sameKey(pinned, w.guest.hostKey) {
+		return errors.New("the host key differs")
+	}
+	authorized := w.guest.adminKey
+	if through == "tunnel" {
+		authorized = w.guest.clawKeys
+	}
+	for line := range strings.Lines(authorized) {
+		if sameKey(line, offered) {
+			return nil
+		}
+	}
+	return errors.New("the key is refused")
+}
+
+func sameKey(a, b string) bool {
+	left, err := keys.ParseAuthorizedKey(strings.TrimSpace(a))
+	if err != nil {
+		return false
+	}
+	right, err := keys.ParseAuthorizedKey(strings.TrimSpace(b))
+	return err == nil && bytes.Equal(left.Marshal(), right.Marshal())
+}
+
+// publicHalves are private keys' public halves: to read one of RSA takes its time.
+var publicHalves sync.Map
+
+func publicHalf(private string) (string, error) {
+	if public, ok := publicHalves.Load(private); ok {
+		return public.(string), nil
+	}
+	signer, err := ssh.ParsePrivateKey([]byte(private))
+	if err != nil {
+		return "", err
+	}
+	public := string(ssh.MarshalAuthorizedKey(signer.PublicKey()))
+	publicHalves.Store(private, public)
+	return public, nil
+}
+
+// otherDoors stand in for the program's own way to the host, which the engine's tests have not: no packet flows. What
+// opens and what not is decided by the guest, the rules and the keys.
+type otherDoors struct{ world *world }
+
+func (d otherDoors) listen() error {
+	d.world.mu.Lock()
+	defer d.world.mu.Unlock()
+	if d.world.portTaken {
+		return fmt.Errorf("%w: listen on 127.0.0.1:%d", errLocalPort, localPort(d.world.project, d.world.stack))
+	}
+	d.world.listening = true
+	return nil
+}
+
+func (d otherDoors) observe(a doorAccess, bootstrap bool) (*layer.Observation, error) {
+	d.world.mu.Lock()
+	defer d.world.mu.Unlock()
+	d.world.note("look through " + doorName(bootstrap))
+	if err := d.world.opens(a, bootstrap); err != nil {
+		return nil, err
+	}
+	answer := map[string]any{}
+	for name, on := range d.world.guest.layers {
+		answer[name] = map[string]any{"token": on.token, "digest": on.digest, "drift": d.world.guest.drift[name]}
+	}
+	whole := map[string]any{"layers": answer, "pending": nil, "lastRollback": nil}
+	if p := d.world.guest.pending; p != "" {
+		whole["pending"] = map[string]any{"layer": p, "token": "0"}
+	}
+	if p := d.world.guest.lastRollback; p != "" {
+		whole["lastRollback"] = map[string]any{"layer": p, "token": "0", "reason": "no confirmation in 120 s"}
+	}
+	text, err := json.Marshal(whole)
+	if err != nil {
+		return nil, err
+	}
+	return layer.ParseObservation(text)
+}
+
+func (d otherDoors) ready(a doorAccess, bootstrap bool, _ func(string)) error {
+	d.world.mu.Lock()
+	defer d.world.mu.Unlock()
+	d.world.tried = doorName(bootstrap)
+	return d.world.opens(a, bootstrap)
+}
+
+func (d otherDoors) confirm(_ doorAccess, bootstrap bool, p layer.Packed, _ int, _ func(string)) func() {
+	port := uint16(2222)
+	if bootstrap {
+		port = 22
+	}
+	d.world.mu.Lock()
+	defer d.world.mu.Unlock()
+	d.world.confirming[p.Name] = port
+	return func() {
+		d.world.mu.Lock()
+		defer d.world.mu.Unlock()
+		delete(d.world.confirming, p.Name)
+	}
+}
+
+func (d otherDoors) close() {
+	d.world.mu.Lock()
+	defer d.world.mu.Unlock()
+	d.world.listening = false
+}
+
+func doorName(bootstrap bool) string {
+	if bootstrap {
+		return "bootstrap"
+	}
+	return "tunnel"
+}
+
+// opens tells whether a door opens to the program's keys.
+func (w *world) opens(a doorAccess, bootstrap bool) error {
+	user, own := "claw", a.stack.Operator.Public
+	if bootstrap {
+		user, own = a.admin, a.stack.Bootstrap.Public
+	}
+	if err := w.reach(doorName(bootstrap), user); err != nil {
+		return err
+	}
+	if a.public.String() != w.guest.address {
+		return fmt.Errorf("nobody has the address %v", a.public)
+	}
+	if !bootstrap {
+		for _, part := range []string{
+			"PrivateKey = " + a.stack.WireGuardServer.Private.String(),
+			"PublicKey = " + a.stack.Deployer.Public.String() + "\nPresharedKey = " + a.stack.Deployer.Preshared.String(),
+		} {
+			if !strings.Contains(w.guest.wireguard, part) {
+				return errors.New("WireGuard does not answer: other keys")
+			}
+		}
+	}
+	return w.handshake(doorName(bootstrap), own, a.stack.HostKey.Public)
+}

@@ -1,0 +1,302 @@
+package main
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const neverConfigured = `bootstrap: value "false": this stack's machine was never configured, or its last deploy did not finish: there is no tunnel that could stay
+hint: pulumi config set bootstrap true && pulumi up`
+
+// updated are all layers and the proof, gone through by one door.
+func updated(layersBy string) []string {
+	return append(each("update ", layerNames, " through "+layersBy), "update proof through tunnel")
+}
+
+func TestEngineClose(t *testing.T) {
+	t.Parallel()
+	w := deployed(t)
+	w.set("bootstrap", "false")
+	r := w.mustUp()
+	// Every layer is an update: a replacement would run a delete on the host. The rule is the last thing of all.
+	equal(t, "what happened", slices.Concat([]string{"look through tunnel"}, updated("tunnel"),
+		[]string{"delete " + labelBreakGlass, "delete " + labelBootstrap}), r.happened)
+	equal(t, "changes", slices.Concat(each("update ", layerNames, ""), []string{"update proof",
+		"delete " + labelBreakGlass, "delete " + labelBootstrap}), r.changes())
+	equal(t, "messages", []string{}, r.messages)
+	if w.guest.sshd22 || w.guest.firewall22 {
+		t.Error("the host still has its own port 22 open")
+	}
+}
+
+// Whatever step fails, the rule stays: also with --continue-on-error. The next run closes.
+func TestEngineRuleStaysWhenAnythingFails(t *testing.T) {
+	t.Parallel()
+	for _, failing := range append(slices.Clone(layerNames), "proof") {
+		for name, options := range map[string][]option{"": nil, " continue-on-error": {continueOnError}} {
+			t.Run(failing+name, func(t *testing.T) {
+				t.Parallel()
+				w := deployed(t)
+				w.set("bootstrap", "false")
+				w.fails[failing] = true
+				r := w.up(options...)
+				if r.err == nil {
+					t.Fatal("no error")
+				}
+				if w.resources()[labelBootstrap] == nil || !w.azure.admits(w.home, "Tcp", 22) {
+					t.Error("the rule is gone")
+				}
+				until := slices.Index(append(slices.Clone(layerNames), "proof"), failing)
+				equal(t, "what happened", append([]string{"look through tunnel"}, updated("tunnel")[:until+1]...), r.happened)
+				equal(t, "the stack still says what held before", any("the tunnel was proven: close port 22 with `pulumi config set bootstrap false && pulumi up`"),
+					plain(w.outputs()).Mappable()["next"])
+
+				if failing != "ssh" && failing != "proof" {
+					return
+				}
+				delete(w.fails, failing)
+				r = w.up()
+				if last := r.happened[len(r.happened)-1]; r.err != nil || last != "delete "+labelBootstrap {
+					t.Errorf("the next run: %v, ends with %q", r.err, last)
+				}
+			})
+		}
+	}
+}
+
+// A layer that the host took back is no success, and is tried again.
+func TestEngineUnconfirmedChangeFails(t *testing.T) {
+	t.Parallel()
+	w := deployed(t)
+	w.guest.lastRollback = "ssh"
+	w.set("bootstrap", "false")
+	r := w.up()
+	if r.err != nil {
+		t.Fatal(r.err)
+	}
+	equal(t, "warnings", []string{"the host took back its last change, of layer \"ssh\": no confirmation in 120 s; it is tried again"}, r.said("warning"))
+	w.quiet()
+}
+
+func TestEngineSilentTunnelChangesNothing(t *testing.T) {
+	t.Parallel()
+	for name, w := range map[string]*world{"closing": deployed(t), "closed": closed(t)} {
+		t.Run(name, func(t *testing.T) {
+			w.t = t
+			w.silent = true
+			w.set("bootstrap", "false")
+			for _, r := range []*result{w.preview(), w.up()} {
+				equal(t, "errors", []string{"port 22 stays as it is and nothing was changed, since the tunnel door does not open from this machine: the host is silent"}, r.said("error"))
+				equal(t, "changes", []string{}, r.changes())
+				equal(t, "what happened", []string{"look through tunnel"}, r.happened)
+			}
+			w.silent = false
+			w.mustUp()
+		})
+	}
+}
+
+// The home address changed while port 22 is closed: the rule first, or the tunnel could not answer.
+func TestEngineHomeMovesWhileClosed(t *testing.T) {
+	t.Parallel()
+	w := closed(t)
+	w.home = netip.MustParseAddr("198.18.1.20")
+	w.set("allowedSshCidr", "198.18.1.20/32")
+
+	preview := w.preview()
+	if preview.err != nil {
+		t.Error(preview.err)
+	}
+	equal(t, "the preview's warnings", []string{"the tunnel does not answer yet: `pulumi up` admits the new wireguardCidrs first and tries again: WireGuard does not answer"}, preview.said("warning"))
+
+	r := w.up()
+	if r.err != nil {
+		t.Fatal(r.err, r.messages)
+	}
+	equal(t, "first", []string{"update " + labelWireGuard, "look through tunnel"}, r.happened[:2])
+	w.quiet()
+	equal(t, "sources", any("198.18.1.20/32"), plain(w.outputs()).Mappable()["wireguardSources"])
+}
+
+// The new address is wrong: the rule is all that was changed, and the old address brings everything back.
+func TestEngineHomeMovesToTheWrongAddress(t *testing.T) {
+	t.Parallel()
+	w := closed(t)
+	w.set("wireguardCidrs", "198.18.1.99/32")
+	r := w.up()
+	equal(t, "errors", []string{"port 22 stays as it is and nothing but the sources of the WireGuard rule was changed, since the tunnel door does not open from this machine: WireGuard does not answer"}, r.said("error"))
+	equal(t, "changes", []string{"update " + labelWireGuard}, r.changes())
+	equal(t, "what happened", []string{"update " + labelWireGuard, "look through tunnel"}, r.happened)
+
+	w.set("wireguardCidrs", "198.18.1.10/32")
+	r = w.up()
+	if r.err != nil {
+		t.Fatalf("the way back: %v %q", r.err, r.messages)
+	}
+	equal(t, "the way back", []string{"update " + labelWireGuard}, r.changes())
+	w.quiet()
+}
+
+func TestEngineReopen(t *testing.T) {
+	t.Parallel()
+	w := closed(t)
+	before := len(w.guest.layers)
+	w.set("bootstrap", "true")
+	r := w.mustUp()
+	fired := r.fired()
+	equal(t, "fired", 1, len(fired))
+	equal(t, "what happened", slices.Concat([]string{"look through tunnel", "create " + labelBootstrap, "create " + labelBreakGlass}, fired, updated("bootstrap")), r.happened)
+	equal(t, "layers on the host", before, len(w.guest.layers))
+
+	// And back again: the flag is a switch, not a one-way street.
+	w.set("bootstrap", "false")
+	w.mustUp()
+}
+
+// The tunnel is dead, and sshd and UFW with it: the break-glass opens the door again.
+func TestEngineReopenWithADeadTunnel(t *testing.T) {
+	t.Parallel()
+	w := closed(t)
+	w.guest.wireguard = "broken"
+	w.set("bootstrap", "true")
+	r := w.mustUp()
+	equal(t, "warnings", []string{"the host does not answer: the plan is made without looking at it: WireGuard does not answer: other keys"}, r.said("warning"))
+	r.inOrder(append([]string{"create " + labelBootstrap, "create " + labelBreakGlass}, updated("bootstrap")...)...)
+}
+
+// rescue fires the break-glass once more, under another name: Azure's agent would not run it again under the old one.
+func TestEngineRescue(t *testing.T) {
+	t.Parallel()
+	w := deployed(t)
+	first := w.inputs(labelBreakGlass)["runCommandName"]
+	w.guest.sshd22, w.guest.firewall22 = false, false // somebody broke the bootstrap door on the host
+	w.set("rescue", "1")
+	r := w.mustUp()
+	if second := w.inputs(labelBreakGlass)["runCommandName"]; second == first {
+		t.Errorf("fired under the same name %q", first)
+	}
+	equal(t, "what happened", slices.Concat([]string{"look through bootstrap", "delete " + labelBreakGlass, "create " + labelBreakGlass},
+		r.fired(), updated("bootstrap")), r.happened)
+}
+
+// Who may knock changes: the rule, the host's firewall, and the break-glass that would open it.
+func TestEngineAllowedAddressChangesWhileOpen(t *testing.T) {
+	t.Parallel()
+	w := deployed(t)
+	w.home = netip.MustParseAddr("198.18.1.20")
+	w.set("allowedSshCidr", "198.18.1.20/32")
+	r := w.mustUp()
+	// The host could not be looked at, so that only what is declared otherwise is applied.
+	r.inOrder("update "+labelBootstrap, "create "+labelBreakGlass, "update firewall through bootstrap", "update proof through tunnel")
+	equal(t, "messages", []string{"warning: the host does not answer: the plan is made without looking at it: port 22 does not answer"}, r.messages)
+}
+
+func TestEngineNeverDeployedIsNotClosed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.set("bootstrap", "false")
+	for _, r := range []*result{w.preview(), w.up()} {
+		equal(t, "errors", []string{neverConfigured}, r.said("error"))
+		equal(t, "what happened", []string{}, r.happened)
+	}
+	equal(t, "in Azure", 0, len(w.azure.exists))
+}
+
+// What carries the tunnel does not change while it is the only way in; everything is named at once.
+func TestEngineRefusedWhileClosed(t *testing.T) {
+	t.Parallel()
+	w := closed(t)
+	for key, value := range map[string]string{"keyGeneration": "2", "sshPort": "2022", "wireguardPort": "51821", "vpnCidr": "10.101.0.0/24",
+		"adminUsername": "operator1", "rescue": "7"} {
+		w.set(key, value)
+	}
+	for _, r := range []*result{w.preview(), w.up()} {
+		equal(t, "errors", []string{`what carries the tunnel changes only while the bootstrap door is open:
+  keyGeneration: value "2", in force "1"
+  sshPort: value "2022", in force "2222"
+  wireguardPort: value "51821", in force "51820"
+  vpnCidr: value "10.101.0.0/24", in force "10.100.0.0/24"
+  adminUsername: value "operator1", in force "azureuser"
+  rescue: value "7", in force "0"
+hint: pulumi config set bootstrap true && pulumi up, then close port 22 again`}, r.said("error"))
+		equal(t, "what happened", []string{}, r.happened)
+		equal(t, "changes", []string{}, r.changes())
+	}
+}
+
+// Another region would make a new machine, which nobody could configure.
+func TestEngineRegionRefusedWhileClosed(t *testing.T) {
+	t.Parallel()
+	w := closed(t)
+	w.config["azure-native:location"] = "northeurope"
+	r := w.up()
+	equal(t, "errors", []string{`what carries the tunnel changes only while the bootstrap door is open:
+  azure-native:location: value "northeurope", in force "westeurope"
+hint: pulumi config set bootstrap true && pulumi up, then close port 22 again`}, r.said("error"))
+	equal(t, "what happened", []string{}, r.happened)
+}
+
+// Each of them alone is refused with its own line.
+func TestEngineEachRefusedWhileClosed(t *testing.T) {
+	t.Parallel()
+	base := closed(t)
+	for _, test := range []struct{ key, value, line string }{
+		{"keyGeneration", "2", `keyGeneration: value "2", in force "1"`},
+		{"sshPort", "2022", `sshPort: value "2022", in force "2222"`},
+		{"vpnCidr", "10.101.0.0/24", `vpnCidr: value "10.101.0.0/24", in force "10.100.0.0/24"`},
+	} {
+		w := base.copy(t)
+		w.set(test.key, test.value)
+		r := w.preview()
+		equal(t, test.key, []string{"what carries the tunnel changes only while the bootstrap door is open:\n  " + test.line +
+			"\nhint: pulumi config set bootstrap true && pulumi up, then close port 22 again"}, r.said("error"))
+	}
+}
+
+// Closing is the one change that the tunnel carries: with another port in the same run it would be two.
+func TestEngineRefusedOnTheWayToClosed(t *testing.T) {
+	t.Parallel()
+	w := deployed(t)
+	w.set("bootstrap", "false")
+	w.set("sshPort", "2022")
+	r := w.up()
+	if r.err == nil || len(r.changes()) > 0 || !strings.Contains(strings.Join(r.said("error"), ""), `sshPort: value "2022", in force "2222"`) {
+		t.Errorf("%v, changes %q, errors %q", r.err, r.changes(), r.said("error"))
+	}
+}
+
+// A second run on this machine: a preview says so and goes on, `up` stops before anything is changed.
+func TestEngineLocalPortTaken(t *testing.T) {
+	t.Parallel()
+	w := closed(t)
+	w.portTaken = true
+	taken := "the tunnel's local port is taken: listen on 127.0.0.1:" + w.localPort()
+	preview := w.preview()
+	if preview.err != nil {
+		t.Error(preview.err)
+	}
+	equal(t, "the preview's warnings", []string{"the host is not looked at: " + taken}, preview.said("warning"))
+	r := w.up()
+	equal(t, "errors", []string{taken}, r.said("error"))
+	equal(t, "changes", []string{}, r.changes())
+}
+
+// Two stacks on one machine have a tunnel each.
+func TestEngineTwoStacks(t *testing.T) {
+	t.Parallel()
+	ports := map[any]string{}
+	for _, stack := range []string{"dev", "production"} {
+		w := newWorld(t)
+		w.stack = stack
+		w.mustUp()
+		w.set("bootstrap", "false")
+		w.mustUp()
+		port := w.inputs("base")["connection"].(map[string]any)["port"]
+		if other, taken := ports[port]; taken {
+			t.Errorf("stacks %q and %q both have port %v", stack, other, port)
+		}
+		ports[port] = stack
+	}
+}
