@@ -4,6 +4,9 @@
 
 export LAB ?= lab
 
+# Names every test that ran, and shows the output of those that failed.
+GOTESTSUM = go run gotest.tools/gotestsum@v1.12.3
+
 .PHONY: lab test unit scenarios
 
 lab:
@@ -14,10 +17,10 @@ test:
 
 unit:
 	go vet ./...
-	go test -count=1 -timeout 15m ./...
+	$(GOTESTSUM) --format testname -- -count=1 -timeout 15m ./...
 	cd lab && go vet ./...
-	cd lab && go test -count=1 -timeout 15m $$(go list ./... | grep -v /scenarios)
+	cd lab && $(GOTESTSUM) --format testname -- -count=1 -timeout 15m $$(go list ./... | grep -v /scenarios)
 
 scenarios:
 	@bin/lab prepare
-	cd lab && go test -count=1 -timeout 40m -v ./scenarios/...
+	cd lab && $(GOTESTSUM) --format standard-verbose -- -count=1 -timeout 40m ./scenarios/...

@@ -112,7 +112,7 @@ if ! new_enough go; then
 fi
 
 build() {
-	go build -C "$root/lab" -v -buildvcs=false -o "$root/bin/" ./cmd/lab ./cmd/pulumi-resource-command
+	go build -C "$root/lab" -v -buildvcs=false -o "$root/bin/" ./cmd/...
 }
 slowly 'build bin/lab' build
 

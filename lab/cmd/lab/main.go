@@ -13,7 +13,6 @@ import (
 	"strings"
 	"syscall"
 
-	"openclaw-azure/lab/internal/daemon"
 	"openclaw-azure/lab/internal/lab"
 	"openclaw-azure/lab/internal/place"
 	"openclaw-azure/lab/internal/progress"
@@ -28,7 +27,7 @@ const usage = `usage: bin/lab COMMAND        (the variable LAB names the lab and
   exec vm|operator|attacker -- CMD...
                                 a command on the host, or at a place outside of it, as root
   status                        how the lab is; succeeds only while it runs and its last deploy succeeded
-  console                       the host's console, from its first boot on
+  console                       the host's console, from its first boot on; Ctrl-] leaves it
   reboot                        reboot the host
   down                          take the lab away
 `
@@ -80,8 +79,6 @@ func run(args []string) error {
 			return lab.ExitError{Code: 2, Err: errors.New("usage: bin/lab exec vm|operator|attacker -- CMD...")}
 		}
 		return l.BecomeAt(context.Background(), args[0], args[2:])
-	case "daemon":
-		return daemon.Run(daemon.Config{Name: l.Name, Root: l.Root, Folder: l.Folder(), Cache: l.Cache})
 	}
 	if len(args) > 0 {
 		return lab.ExitError{Code: 2, Err: fmt.Errorf("%s takes no arguments, and got %q", name, strings.Join(args, " "))}
@@ -99,7 +96,7 @@ func run(args []string) error {
 	case "status":
 		return l.Status(ctx, os.Stdout)
 	case "console":
-		return l.Console(ctx, place.VM, os.Stdout)
+		return l.Console(ctx, place.VM, os.Stdin, os.Stdout)
 	case "reboot":
 		return l.Reboot(ctx, place.VM)
 	case "down":

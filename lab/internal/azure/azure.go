@@ -36,6 +36,8 @@ type Provider struct {
 
 	// ctx is that of Serve: what Azure has begun goes on when the client goes away.
 	ctx context.Context
+	// work is what goes on by itself.
+	work sync.WaitGroup
 
 	mu     sync.Mutex
 	record *record
@@ -69,10 +71,24 @@ func (p *Provider) Serve(ctx context.Context, l net.Listener) error {
 	if err := p.resume(ctx); err != nil {
 		return err
 	}
-	return attached.Serve(ctx, l, "", func(e *attached.Engine) attached.Run {
+	err := attached.Serve(ctx, l, "", func(e *attached.Engine) attached.Run {
 		return &run{p: p, engine: e}
 	})
+	// What goes on by itself ends with ctx, and puts that into the record.
+	ended := make(chan struct{})
+	go func() {
+		p.work.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(lastWork):
+	}
+	return err
 }
+
+// lastWork is how long the end of the server waits for what goes on by itself.
+const lastWork = 10 * time.Second
 
 // resume forgets machines that are gone and puts the others' rules in force: a fabric that was started anew knows none.
 func (p *Provider) resume(ctx context.Context) error {
@@ -91,19 +107,6 @@ func (p *Provider) resume(ctx context.Context) error {
 		}
 	}
 	return p.enforce(ctx, p.record.Resources)
-}
-
-// Machine gives the vmId of the machine with this ARM name, of the first one where name is empty. It is for a lab's own
-// commands, which enter a machine without going through the network.
-func (p *Provider) Machine(name string) (vmID string, ok bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, r := range p.record.ofKind(virtualMachine) {
-		if name == "" || r.Name == name {
-			return r.VMID, true
-		}
-	}
-	return "", false
 }
 
 // labCannot is for what Azure does and the lab does not.

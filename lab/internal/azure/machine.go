@@ -58,7 +58,7 @@ const maxCustomData = 87380
 // detached runs work that Azure goes on with when its client has gone. Begun work is not undone by ctx.
 func (p *Provider) detached(ctx context.Context, work func(context.Context) error) error {
 	done := make(chan error, 1)
-	go func() { done <- work(p.ctx) }()
+	p.work.Go(func() { done <- work(p.ctx) })
 	select {
 	case err := <-done:
 		return err

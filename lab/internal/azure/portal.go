@@ -1,9 +1,6 @@
 package azure
 
-import (
-	"context"
-	"fmt"
-)
+import "context"
 
 // Somebody else uses the subscription too: these are a person's ways in at the portal, past every Pulumi program.
 
@@ -11,7 +8,7 @@ import (
 func (p *Provider) Put(ctx context.Context, token string, inputs map[string]any) (string, error) {
 	k, ok := kinds[token]
 	if !ok {
-		return "", fmt.Errorf("the lab does not know the type %q", token)
+		return "", labCannot("does not know the type %q", token)
 	}
 	id := k.id(p.subscription(), inputs)
 	_, err := p.put(ctx, k, id, inputs)
@@ -22,7 +19,7 @@ func (p *Provider) Put(ctx context.Context, token string, inputs map[string]any)
 func (p *Provider) Delete(ctx context.Context, token, id string) error {
 	k, ok := kinds[token]
 	if !ok {
-		return fmt.Errorf("the lab does not know the type %q", token)
+		return labCannot("does not know the type %q", token)
 	}
 	return p.delete(ctx, k, id)
 }

@@ -62,14 +62,14 @@ func (r *run) DiffConfig(context.Context, *pulumirpc.DiffRequest) (*pulumirpc.Di
 
 // Configure does not accept secrets: the engine sends plain values and marks the outputs itself.
 func (r *run) Configure(_ context.Context, req *pulumirpc.ConfigureRequest) (*pulumirpc.ConfigureResponse, error) {
-	r.location = req.GetVariables()["azure-native:config:location"]
+	r.location = req.GetArgs().GetFields()["location"].GetStringValue()
 	return &pulumirpc.ConfigureResponse{SupportsPreview: true, SupportsAutonamingConfiguration: true}, nil
 }
 
 func (r *run) Invoke(ctx context.Context, req *pulumirpc.InvokeRequest) (*pulumirpc.InvokeResponse, error) {
 	k, ok := lookups[req.GetTok()]
 	if !ok {
-		return nil, fmt.Errorf("Invoke type %s not found", req.GetTok())
+		return nil, labCannot("does not know the function %q", req.GetTok())
 	}
 	args, err := unmarshal(req.GetArgs())
 	if err != nil {
@@ -348,7 +348,7 @@ func kindOf(urn string) (*kind, error) {
 	token := string(resource.URN(urn).Type())
 	k, ok := kinds[token]
 	if !ok {
-		return nil, fmt.Errorf("Resource type %s not found: the lab does not know it", token)
+		return nil, labCannot("does not know the type %q", token)
 	}
 	return k, nil
 }

@@ -76,7 +76,7 @@ func connect(t *testing.T, address string) pulumirpc.ResourceProviderClient {
 	t.Cleanup(func() { conn.Close() })
 	client := pulumirpc.NewResourceProviderClient(conn)
 	resp, err := client.Configure(t.Context(), &pulumirpc.ConfigureRequest{
-		Variables: map[string]string{"azure-native:config:location": "westeurope"}, AcceptSecrets: true,
+		Args: toStruct(t, object{"location": "westeurope"}), AcceptSecrets: true,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -102,7 +102,7 @@ func (p *Provider) putRunCommand(ctx context.Context, id string, body object) (b
 		return true, nil
 	}
 	if s.async {
-		go func() { _, _ = p.execute(p.ctx, id, s) }()
+		p.work.Go(func() { _, _ = p.execute(p.ctx, id, s) })
 		return true, nil
 	}
 	return true, p.detached(ctx, func(ctx context.Context) error {

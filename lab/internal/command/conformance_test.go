@@ -102,7 +102,8 @@ func TestLifeOfACommand(t *testing.T) {
 	e := attach(t, provider(t))
 	for _, kind := range []string{remoteType, localType} {
 		file := filepath.Join(t.TempDir(), "ran")
-		record := func(word string) string { return "echo " + word + " >>" + file + "; echo " + word }
+		// Reading all input first: a remote command that ends without may fail with "EOF", here as there.
+		record := func(word string) string { return "cat >/dev/null; echo " + word + " >>" + file + "; echo " + word }
 		inputs := s.at(kind, props{"create": record("create")})
 		m := e.mustCreate(kind, inputs)
 		inputs["stdin"] = "changed"
@@ -183,7 +184,7 @@ func TestPreview(t *testing.T) {
 	equal(t, "stdin is known", out["stdin"].ContainsUnknowns(), false)
 
 	same := func(more props) props {
-		return with(props{"connection": s.connection(nil), "create": "echo x", "stdin": "a"}, more)
+		return with(props{"connection": s.connection(nil), "create": "cat >/dev/null; echo x", "stdin": "a"}, more)
 	}
 	m := e.mustCreate(remoteType, same(nil))
 	for name, test := range map[string]struct {
@@ -244,7 +245,7 @@ func TestPreviousOutput(t *testing.T) {
 	refusing := newSSHD(t)
 	accepting := newSSHD(t, stdoutVariable, stderrVariable)
 	e := attach(t, provider(t))
-	shows := `echo "[$PULUMI_COMMAND_STDOUT][$PULUMI_COMMAND_STDERR]"`
+	shows := `cat >/dev/null; echo "[$PULUMI_COMMAND_STDOUT][$PULUMI_COMMAND_STDERR]"`
 	inputs := func(s *sshd, more props) props {
 		return with(props{"connection": s.connection(nil), "create": "echo one; echo two >&2", "update": shows, "logging": "none"}, more)
 	}

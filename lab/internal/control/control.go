@@ -67,8 +67,8 @@ func NewClient(folder string) Client { return Client{folder} }
 // ErrNotRunning is what every question meets where no daemon answers.
 var ErrNotRunning = errors.New("the lab does not run\nmake lab starts it")
 
-// Call puts a question and decodes the answer, unless into is nil.
-func (c Client) Call(ctx context.Context, method, question string, values url.Values, into any) error {
+// call puts a question and decodes the answer, unless into is nil.
+func (c Client) call(ctx context.Context, method, question string, values url.Values, body io.Reader, into any) error {
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		path, done, err := short(c.folder)
 		if err != nil {
@@ -80,7 +80,7 @@ func (c Client) Call(ctx context.Context, method, question string, values url.Va
 	}}
 	defer transport.CloseIdleConnections()
 	address := url.URL{Scheme: "http", Host: "lab", Path: "/" + question, RawQuery: values.Encode()}
-	request, err := http.NewRequestWithContext(ctx, method, address.String(), nil)
+	request, err := http.NewRequestWithContext(ctx, method, address.String(), body)
 	if err != nil {
 		return err
 	}
@@ -92,41 +92,46 @@ func (c Client) Call(ctx context.Context, method, question string, values url.Va
 		return fmt.Errorf("ask the lab's daemon: %w", err)
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
+	answer, err := io.ReadAll(response.Body)
 	if err != nil {
 		return fmt.Errorf("ask the lab's daemon: %w", err)
 	}
 	if response.StatusCode != http.StatusOK {
-		return errors.New(strings.TrimSpace(string(body)))
+		return errors.New(strings.TrimSpace(string(answer)))
 	}
 	if into == nil {
 		return nil
 	}
-	return json.Unmarshal(body, into)
+	return json.Unmarshal(answer, into)
 }
 
 // Status asks for it.
 func (c Client) Status(ctx context.Context) (Status, error) {
 	var status Status
-	err := c.Call(ctx, http.MethodGet, "status", nil, &status)
+	err := c.call(ctx, http.MethodGet, "status", nil, nil, &status)
 	return status, err
 }
 
 // Machine asks for the machine at a place and waits while it boots.
 func (c Client) Machine(ctx context.Context, place string) (host.State, error) {
 	var state host.State
-	err := c.Call(ctx, http.MethodGet, "machine", url.Values{"place": {place}}, &state)
+	err := c.call(ctx, http.MethodGet, "machine", url.Values{"place": {place}}, nil, &state)
 	return state, err
 }
 
 // Reboot reboots the machine at a place, and returns when it boots again.
 func (c Client) Reboot(ctx context.Context, place string) error {
-	return c.Call(ctx, http.MethodPost, "reboot", url.Values{"place": {place}}, nil)
+	return c.call(ctx, http.MethodPost, "reboot", url.Values{"place": {place}}, nil, nil)
+}
+
+// Type sends keys to the console of the machine at a place, until they end.
+func (c Client) Type(ctx context.Context, place string, keys io.Reader) error {
+	return c.call(ctx, http.MethodPost, "keys", url.Values{"place": {place}}, keys, nil)
 }
 
 // Shutdown ends the daemon, its machines and networks; it returns when they are gone.
 func (c Client) Shutdown(ctx context.Context) error {
-	return c.Call(ctx, http.MethodPost, "shutdown", nil, nil)
+	return c.call(ctx, http.MethodPost, "shutdown", nil, nil, nil)
 }
 
 // claimName is in the kernel's abstract space: it exists for as long as a process holds it.

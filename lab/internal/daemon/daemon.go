@@ -169,13 +169,20 @@ func (a *answers) mux() *http.ServeMux {
 		}
 		return nil, a.machines.RestartVM(r.Context(), id)
 	})
+	handle("POST /keys", func(r *http.Request) (any, error) {
+		id, err := a.at(r)
+		if err != nil {
+			return nil, err
+		}
+		return nil, a.machines.Type(r.Context(), id, r.Body)
+	})
 	handle("POST /shutdown", func(*http.Request) (any, error) { return nil, a.down() })
 	return mux
 }
 
 // at finds the machine at the place that a question names.
 func (a *answers) at(r *http.Request) (string, error) {
-	want := r.FormValue("place")
+	want := r.URL.Query().Get("place")
 	for _, state := range a.machines.States() {
 		if state.Place == want {
 			return state.VMID, nil

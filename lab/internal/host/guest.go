@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -52,8 +53,9 @@ type guest struct {
 	boots   int
 	init    int // the process that is the system's init, 0 while there is none
 	process *os.Process
-	stopped bool  // by itself or by us: not started again
-	failure error // why it is stopped, where that was nobody's wish
+	console *os.File // the keyboard's and screen's end of the console, while the machine runs
+	stopped bool     // by itself or by us: not started again
+	failure error    // why it is stopped, where that was nobody's wish
 	changed chan struct{}
 }
 
@@ -150,11 +152,16 @@ func (g *guest) boot() (status int, err error) {
 	if err := g.link(context.Background()); err != nil {
 		return 0, err
 	}
-	console, err := os.OpenFile(filepath.Join(g.folder, "console.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	screen, err := os.OpenFile(filepath.Join(g.folder, "console.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return 0, err
 	}
-	defer console.Close()
+	defer screen.Close()
+	console, far, err := openConsole()
+	if err != nil {
+		return 0, err
+	}
+	defer far.Close()
 	group, err := makeGroup(g.groups[0])
 	if err != nil {
 		return 0, err
@@ -167,7 +174,7 @@ func (g *guest) boot() (status int, err error) {
 	cmd := exec.Command("sh", "-c", bootScript, "sh",
 		"systemd-nspawn", "--quiet", "--boot", "--directory="+root,
 		"--machine="+g.place, "--hostname="+g.name, "--uuid="+g.id,
-		"--register=no", "--keep-unit", "--console=read-only", "--link-journal=no",
+		"--register=no", "--keep-unit", "--console=interactive", "--link-journal=no",
 		"--resolv-conf=off", "--timezone=off",
 		"--network-namespace-path=/run/netns/"+g.place,
 		"--bind=/dev/net/tun", "--bind-ro="+filepath.Join(g.folder, "seed")+":"+seedPath,
@@ -180,7 +187,7 @@ func (g *guest) boot() (status int, err error) {
 		// Kernel settings of the network are the machine's own, the others are shared and stay read-only.
 		"SYSTEMD_NSPAWN_API_VFS_WRITABLE=network",
 	}
-	cmd.Stdout, cmd.Stderr = console, console
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = far, far, far
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWNS | syscall.CLONE_NEWPID,
 		Pdeathsig:   syscall.SIGKILL,
@@ -191,13 +198,15 @@ func (g *guest) boot() (status int, err error) {
 	g.mu.Lock()
 	if g.stopped {
 		g.mu.Unlock()
+		console.Close()
 		return 0, nil
 	}
 	if err := cmd.Start(); err != nil {
 		g.mu.Unlock()
+		console.Close()
 		return 0, fmt.Errorf("start systemd-nspawn: %w", err)
 	}
-	g.process = cmd.Process
+	g.process, g.console = cmd.Process, console
 	g.boots++
 	g.signal()
 	g.mu.Unlock()
@@ -205,14 +214,26 @@ func (g *guest) boot() (status int, err error) {
 
 	ended := make(chan struct{})
 	go g.watchInit(cmd.Process.Pid, ended)
+	shown := make(chan struct{})
+	go func() {
+		// Ends with an error once the far end is closed for good.
+		_, _ = io.Copy(screen, console)
+		close(shown)
+	}()
 	err = cmd.Wait()
 	close(ended)
+	g.mu.Lock()
+	g.console = nil
+	g.mu.Unlock()
+	far.Close()
+	<-shown
+	console.Close()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		if exit.ExitCode() == rebootStatus || exit.ExitCode() == 0 {
 			return exit.ExitCode(), nil
 		}
-		return exit.ExitCode(), fmt.Errorf("%w\n%s", err, tail(console.Name(), 5))
+		return exit.ExitCode(), fmt.Errorf("%w\n%s", err, tail(screen.Name(), 5))
 	}
 	return 0, err
 }

@@ -135,6 +135,8 @@ func (i Image) bootstrap(ctx context.Context, root string, output io.Writer) err
 
 	args := []string{
 		"--mode=root", "--variant=minbase", "--format=directory",
+		// A build that is cut off is thrown away: nothing has to be safe on the disk before it is done.
+		"--dpkgopt=force-unsafe-io",
 		"--include=" + strings.Join(packages, ","),
 		"--aptopt=Acquire::http::Proxy \"http://" + listener.Addr().String() + "\"",
 	}
@@ -199,6 +201,7 @@ func (i Image) shape(root string) error {
 	}
 	for _, path := range append(keys,
 		filepath.Join(root, "etc/apt/apt.conf.d/99mmdebstrap"),
+		filepath.Join(root, "etc/dpkg/dpkg.cfg.d/99mmdebstrap"),
 		filepath.Join(root, "etc/hostname"),
 		filepath.Join(root, "etc/resolv.conf"),
 		filepath.Join(root, "var/lib/dbus/machine-id"),

@@ -1,5 +1,5 @@
 // Package lab is a lab as its user has it: made, driven, looked at and taken down. The commands of bin/lab are its
-// methods, and tests drive a lab through it.
+// methods.
 package lab
 
 import (

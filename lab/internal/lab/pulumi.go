@@ -29,8 +29,8 @@ func (l Lab) BecomePulumi(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	temporary := l.path("tmp")
-	if err := os.MkdirAll(temporary, 0o700); err != nil {
+	temporary, err := l.temporary()
+	if err != nil {
 		return err
 	}
 	// From here on this thread, and what it starts, is at the operator's place.
@@ -53,7 +53,6 @@ func (l Lab) BecomePulumi(ctx context.Context, args []string) error {
 		"PULUMI_SKIP_UPDATE_CHECK=true",
 		"PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION=true",
 		fmt.Sprintf("PULUMI_DEBUG_PROVIDERS=azure-native:%d,command:%d", status.AzurePort, port),
-		// The language host leaves a program of 46 MB behind where a run fails or is interrupted.
 		"TMPDIR="+temporary,
 		// Nothing can be fetched here; what is needed was fetched before.
 		"GOPROXY=off", "GOTOOLCHAIN=local", goflags(),
@@ -65,6 +64,28 @@ func (l Lab) BecomePulumi(ctx context.Context, args []string) error {
 		return err
 	}
 	return become(append([]string{"pulumi"}, args...), environment)
+}
+
+// temporary is the lab's own temporary folder: where a run fails or is interrupted, the language host leaves a program
+// of 46 MB in it.
+func (l Lab) temporary() (string, error) {
+	folder := l.path("tmp")
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return "", err
+	}
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return "", err
+	}
+	for _, entry := range entries {
+		// No run compiles for an hour; a program that runs does not mind losing its name.
+		if info, err := entry.Info(); err == nil && time.Since(info.ModTime()) > time.Hour {
+			if err := os.RemoveAll(filepath.Join(folder, entry.Name())); err != nil {
+				return "", err
+			}
+		}
+	}
+	return folder, nil
 }
 
 // goflags are the user's own and two more: a repository that belongs to somebody else must not stop the compiler, and

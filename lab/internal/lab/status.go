@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"openclaw-azure/lab/internal/place"
@@ -49,34 +48,3 @@ func (l Lab) Status(ctx context.Context, out io.Writer) error {
 
 // Reboot reboots the host for real.
 func (l Lab) Reboot(ctx context.Context, at string) error { return l.control().Reboot(ctx, at) }
-
-// Console shows what the host writes to its console, from its first boot on, until ctx ends.
-func (l Lab) Console(ctx context.Context, at string, out io.Writer) error {
-	status, err := l.control().Status(ctx)
-	if err != nil {
-		return err
-	}
-	for _, machine := range status.Machines {
-		if machine.Place != at {
-			continue
-		}
-		file, err := os.Open(machine.Console)
-		if err != nil {
-			return err
-		}
-		defer file.Close()
-		tick := time.NewTicker(200 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			if _, err := io.Copy(out, file); err != nil {
-				return err
-			}
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-tick.C:
-			}
-		}
-	}
-	return fmt.Errorf("there is no host at %q\nbin/lab pulumi up makes it", at)
-}

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -10,10 +11,13 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 
 	"openclaw-azure/lab/internal/archive"
 	"openclaw-azure/lab/internal/control"
@@ -84,6 +88,14 @@ func (l Lab) Up(ctx context.Context, report *progress.Reporter) error {
 	if err := l.Start(ctx, report); err != nil {
 		return err
 	}
+	// Not the lock that bin/lab down takes: a deploy that hangs must not keep it from its work.
+	unlock, err := lock(ctx, l.path("up.lock"), func() {
+		report.Say("another make lab deploys in lab %q; waiting for it", l.Name)
+	})
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	if err := l.configure(ctx, report); err != nil {
 		return err
 	}
@@ -157,11 +169,13 @@ func (l Lab) Start(ctx context.Context, report *progress.Reporter) error {
 // warnOld says so when the daemon runs an older build: replacing it would reboot the host under somebody's hands.
 func (l Lab) warnOld(status control.Status, report *progress.Reporter) {
 	running, errRunning := os.Stat(fmt.Sprintf("/proc/%d/exe", status.PID))
-	self, errSelf := os.Stat("/proc/self/exe")
-	if errRunning == nil && errSelf == nil && !os.SameFile(running, self) {
-		report.Say("lab %q runs an older build of bin/lab; bin/lab down and make lab bring the new one", l.Name)
+	built, errBuilt := os.Stat(l.daemon())
+	if errRunning == nil && errBuilt == nil && !os.SameFile(running, built) {
+		report.Say("lab %q runs an older build of its daemon; bin/lab down and make lab bring the new one", l.Name)
 	}
 }
+
+func (l Lab) daemon() string { return filepath.Join(l.Root, "bin", "lab-daemon") }
 
 func (l Lab) startDaemon(ctx context.Context, report *progress.Reporter) error {
 	pid, root, err := control.Holder(l.Name)
@@ -171,16 +185,12 @@ func (l Lab) startDaemon(ctx context.Context, report *progress.Reporter) error {
 	if pid != 0 {
 		return fmt.Errorf("a lab named %q runs on this machine already, for %s\nanother name will do: LAB=name make lab", l.Name, root)
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
 	logFile, err := os.OpenFile(l.path("daemon.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer logFile.Close()
-	daemon := exec.Command(self, "daemon")
+	daemon := exec.Command(l.daemon())
 	daemon.Dir = "/"
 	daemon.Env = append(os.Environ(), "LAB="+l.Name)
 	daemon.Stdout, daemon.Stderr = logFile, logFile
@@ -235,28 +245,53 @@ func (l Lab) configure(ctx context.Context, report *progress.Reporter) error {
 		{"config", "set", "azure-native:location", "westeurope"},
 		{"config", "set", "allowedSshCidr", place.OperatorAddress + "/32"},
 	} {
-		result := l.Pulumi(ctx, args...)
-		if result.Err != nil {
-			return result.Err
+		if out, err := l.pulumi(ctx, args...).CombinedOutput(); err != nil {
+			return fmt.Errorf("pulumi %s: %w\n%s", strings.Join(args, " "), err, bytes.TrimSpace(out))
 		}
 	}
 	return os.WriteFile(configured, nil, 0o600)
 }
 
-// passthrough runs bin/lab pulumi with this process's own streams. Ctrl-C reaches both; Pulumi decides what it means.
+// passthrough runs bin/lab pulumi with this process's own streams, as the one that the terminal's keys are for.
 func (l Lab) passthrough(ctx context.Context, args ...string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	interrupts := make(chan os.Signal, 1)
-	signal.Notify(interrupts, os.Interrupt)
-	defer signal.Stop(interrupts)
-	cmd, err := l.command(context.WithoutCancel(ctx), append([]string{"pulumi"}, args...)...)
-	if err != nil {
+	cmd := l.pulumi(context.WithoutCancel(ctx), args...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	// A group of its own: one Ctrl-C must be one for Pulumi, which takes a second one for impatience.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	keyboard := int(os.Stdin.Fd())
+	if term.IsTerminal(keyboard) {
+		cmd.SysProcAttr.Foreground, cmd.SysProcAttr.Ctty = true, keyboard
+		// The terminal comes back to this group, which is in the background until then.
+		signal.Ignore(syscall.SIGTTOU)
+		defer func() { _ = unix.IoctlSetPointerInt(keyboard, unix.TIOCSPGRP, syscall.Getpgrp()) }()
+	}
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	if err := cmd.Start(); err != nil {
 		return err
 	}
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	return cmd.Run()
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for {
+		select {
+		case err := <-ended:
+			return err
+		case received := <-signals:
+			_ = cmd.Process.Signal(received)
+		}
+	}
+}
+
+// pulumi is bin/lab pulumi as a process of its own.
+func (l Lab) pulumi(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, filepath.Join(l.Root, "bin", "lab"), append([]string{"pulumi"}, args...)...)
+	cmd.Dir = l.Root
+	cmd.Env = append(os.Environ(), "LAB="+l.Name)
+	return cmd
 }
 
 func lastLines(path string, count int) string {

@@ -1,0 +1,175 @@
+package lab
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func scratch(t *testing.T) Lab {
+	t.Helper()
+	l := Lab{Name: "unit", Root: t.TempDir(), Cache: t.TempDir()}
+	if err := os.MkdirAll(l.Folder(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func TestNames(t *testing.T) {
+	root := t.TempDir()
+	if err := os.WriteFile(filepath.Join(root, "Pulumi.yaml"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", os.Getenv("PATH"))
+	for name, want := range map[string]string{
+		"": "lab", "a": "a", "two-labs": "two-labs",
+		"Lab": "", "2nd": "", "a b": "", "../x": "", "a_b": "", strings.Repeat("a", 32): "",
+	} {
+		l, err := Open(root, name)
+		switch {
+		case want == "" && err == nil:
+			t.Errorf("LAB=%q is taken", name)
+		case want != "" && (err != nil || l.Name != want):
+			t.Errorf("LAB=%q: %q, %v", name, l.Name, err)
+		}
+	}
+	if _, err := Open(t.TempDir(), "a"); err == nil {
+		t.Error("a folder without a program is taken")
+	}
+}
+
+// TestLastDeploy notes a deploy in a process of its own, as bin/lab pulumi does, and reads how it ended.
+func TestLastDeploy(t *testing.T) {
+	if folder := os.Getenv("NOTE_DEPLOY_IN"); folder != "" {
+		l := Lab{Name: "unit", Root: folder}
+		if err := l.noteDeploy(strings.Fields(os.Getenv("NOTE_DEPLOY_ARGS"))); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	for _, test := range []struct {
+		name, args, entry, told, err string
+	}{
+		{"none", "preview", "", "none yet", "nothing was deployed yet\nbin/lab pulumi up"},
+		{"help", "up --help", "", "none yet", "nothing was deployed yet\nbin/lab pulumi up"},
+		{"good", "up --yes", `{"kind":"update","result":"succeeded"}`, "update succeeded", ""},
+		{"bad", "--color never update", `{"kind":"update","result":"failed"}`, "update failed", "the last pulumi up did not succeed"},
+		{"refused before it began", "up", "", "up failed before it changed anything, or was killed", "the last pulumi up did not succeed"},
+		{"gone", "down -y", `{"kind":"destroy","result":"succeeded"}`, "destroy succeeded", "nothing is deployed any more\nbin/lab pulumi up"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			l := scratch(t)
+			history := filepath.Join(l.path("state"), ".pulumi/history/openclaw/unit")
+			if err := os.MkdirAll(history, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			write := func(name, text string) {
+				t.Helper()
+				if err := os.WriteFile(filepath.Join(history, name), []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			write("unit-1000.history.json", `{"kind":"update","result":"succeeded"}`)
+			note := exec.Command(os.Args[0], "-test.run=^TestLastDeploy$")
+			note.Env = append(os.Environ(), "NOTE_DEPLOY_IN="+l.Root, "NOTE_DEPLOY_ARGS="+test.args)
+			if out, err := note.CombinedOutput(); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			if test.entry != "" {
+				write("unit-2000.history.json", test.entry)
+			}
+			told, err := l.lastDeploy()
+			got := ""
+			if err != nil {
+				got = err.Error()
+			}
+			if told != test.told || got != test.err {
+				t.Errorf("told %q, error %q\nwant %q, %q", told, got, test.told, test.err)
+			}
+		})
+	}
+	t.Run("under way", func(t *testing.T) {
+		l := scratch(t)
+		if err := l.noteDeploy([]string{"up"}); err != nil {
+			t.Fatal(err)
+		}
+		if told, err := l.lastDeploy(); told != "up is under way" || err == nil {
+			t.Errorf("told %q, %v", told, err)
+		}
+	})
+}
+
+func TestLockIsHeldByOneAndSurvivesItsFolder(t *testing.T) {
+	l := scratch(t)
+	silent := func() { t.Error("the first has to wait") }
+	unlock, err := lock(t.Context(), l.path("lock"), silent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	waits := false
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := lock(short, l.path("lock"), func() { waits = true }); err == nil || !waits {
+		t.Errorf("the second gets it: %v, waits %v", err, waits)
+	}
+	// What down does: it removes the folder with the lock in it while the next one waits.
+	waiting, got := make(chan struct{}), make(chan error, 1)
+	go func() {
+		again, err := lock(t.Context(), l.path("lock"), func() { close(waiting) })
+		if err == nil {
+			again()
+		}
+		got <- err
+	}()
+	<-waiting
+	if err := os.RemoveAll(l.Folder()); err != nil {
+		t.Fatal(err)
+	}
+	unlock()
+	if err := <-got; err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(l.path("lock")); err != nil {
+		t.Errorf("the one that waited holds no file: %v", err)
+	}
+}
+
+func TestCommandProviderIsTheRealOneWhereThereIsOne(t *testing.T) {
+	l := scratch(t)
+	home := t.TempDir()
+	program := func(path string) string {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte("#!/bin/sh\n"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	t.Setenv("HOME", home)
+	t.Setenv("PULUMI_HOME", "")
+	t.Setenv("LAB_COMMAND_PROVIDER", "")
+	t.Setenv("PATH", t.TempDir())
+	finds := func(want string) {
+		t.Helper()
+		if got, err := l.findCommandProvider(); err != nil || got != want {
+			t.Errorf("got %q, %v\nwant %q", got, err, want)
+		}
+	}
+	finds(filepath.Join(l.Root, "bin", commandProvider))
+	program(filepath.Join(home, ".pulumi/plugins/resource-command-v1.2.1", commandProvider))
+	finds(program(filepath.Join(home, ".pulumi/plugins/resource-command-v1.10.0", commandProvider)))
+	finds(program(filepath.Join(os.Getenv("PATH"), commandProvider)))
+	named := program(filepath.Join(t.TempDir(), "mine"))
+	t.Setenv("LAB_COMMAND_PROVIDER", named)
+	finds(named)
+	t.Setenv("LAB_COMMAND_PROVIDER", named+"-not")
+	if _, err := l.findCommandProvider(); err == nil {
+		t.Error("a provider that is not there is found")
+	}
+}
