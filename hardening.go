@@ -318,7 +318,11 @@ func (h *host) firewall() layer.Layer {
 			{Argv: []string{"sh", "-c", "iptables-restore --test <{stage}/etc/ufw/user.rules"}},
 		},
 		Units:  []layer.Unit{{Name: "ufw.service", Enabled: yes, Active: yes}},
-		Reload: [][]string{{"ufw", "reload"}},
+		Reload: [][]string{
+			// Where UFW's chains are there, a reload never puts back its own jumps into them.
+			{"sh", "-c", "iptables -C INPUT -j ufw-before-input 2>/dev/null || /usr/lib/ufw/ufw-init flush-all"},
+			{"ufw", "reload"},
+		},
 		// On a first deploy the file that was there says that UFW is off, and `ufw reload` would leave ours loaded.
 		Undo: [][]string{{"sh", "-c", "if grep -q '^ENABLED=yes' /etc/ufw/ufw.conf; then ufw reload; else /usr/lib/ufw/ufw-init force-stop; fi"}},
 		Probes: []layer.Probe{

@@ -192,6 +192,7 @@ logs_in() {
 # firewall_admits walks the packet filter for a new connection to the port from every allowed source. What it does not
 # understand it takes for no where the rule admits and for yes where it refuses.
 firewall_admits() {
+	[ -z "$(foreign_tables)" ] || return 1
 	have iptables || return 0
 	iptables -w 10 -S >"$work/rules" 2>/dev/null || return 0
 	have nft && nft list table inet f2b-table >>"$work/rules" 2>/dev/null
@@ -280,6 +281,18 @@ firewall_admits() {
 	done
 }
 
+# foreign_tables names nftables' tables that refuse something on its way in and are neither iptables' nor fail2ban's.
+foreign_tables() {
+	have nft || return 0
+	nft list ruleset 2>/dev/null | awk '
+		/^table / { family = $2; name = $3; hooked = refuses = 0 }
+		/hook input/ { hooked = 1 }
+		/policy drop|[ \t]drop|[ \t]reject/ { refuses = 1 }
+		/^}/ && hooked && refuses && name != "f2b-table" && !(family ~ /^ip6?$/ && name ~ /^(filter|mangle|nat|raw|security)$/) {
+			print family, name
+		}'
+}
+
 runs_python() {
 	/usr/bin/python3 -I -c 'import hashlib, json, subprocess' >/dev/null 2>&1
 }
@@ -301,7 +314,7 @@ door_is_open() {
 	[ ! -e /etc/nologin ] && [ ! -e /run/nologin ] || return 1
 	[ "$(ssh-keygen -y -P '' -f "$key_file" 2>/dev/null | cut -d' ' -f1,2)" = "$(cat "$work/host_key.pub")" ] || return 1
 	sshd -t >/dev/null 2>&1 || return 1 # what runs may be older than what the next start would read
-	answers && logs_in && firewall_admits
+	firewall_admits && answers && logs_in
 }
 
 # --- repairs ----------------------------------------------------------------------------------------------------------
@@ -358,13 +371,19 @@ unpack() {
 	)
 }
 
+# pass_through adds (I) or removes (D) rules that let this host ask others, and itself.
+pass_through() {
+	have iptables || return 0
+	if [ "$1" = D ]; then passing=; else passing=yes; fi
+	iptables -w 10 "-$1" INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT 2>/dev/null
+	iptables -w 10 "-$1" INPUT -i lo -j ACCEPT 2>/dev/null
+	iptables -w 10 "-$1" OUTPUT -j ACCEPT 2>/dev/null
+}
+
 mend_packages() {
 	runs_python && runs_sudo && runs_sshd && return 0
-	# The packages have to come in, and the filter may refuse even that. These two rules go again at the end.
-	if have iptables; then
-		iptables -w 10 -I INPUT 1 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT 2>/dev/null &&
-			iptables -w 10 -I OUTPUT 1 -j ACCEPT 2>/dev/null && way_out=1
-	fi
+	# The packages and the names they come by have to get through, and the filter may refuse even that.
+	pass_through I
 	if ! runs_python; then
 		packages=$(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' 'python3*' 'libpython3*' 2>/dev/null |
 			awk '$1 == "ii" && $2 ~ /^(lib)?python3(\.[0-9]+)?(-minimal|-stdlib)?$/ { print $2 }')
@@ -383,10 +402,7 @@ mend_packages() {
 		runs_sudo || reinstall sudo
 	fi
 	runs_sshd || reinstall openssh-client openssh-server openssh-sftp-server
-	if [ -n "$way_out" ]; then
-		iptables -w 10 -D INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT 2>/dev/null
-		iptables -w 10 -D OUTPUT -j ACCEPT 2>/dev/null
-	fi
+	pass_through D
 	runs_python || fail "python3 does not run and could not be reinstalled: $(tail -n 1 "$work/apt" 2>/dev/null)"
 	runs_sudo || fail "sudo does not run and could not be reinstalled: $(tail -n 1 "$work/apt" 2>/dev/null)"
 	runs_sshd || fail "sshd does not run and could not be reinstalled: $(tail -n 1 "$work/apt" 2>/dev/null)"
@@ -638,6 +654,10 @@ ufw_rules() {
 
 mend_firewall() {
 	firewall_admits && return 0
+	foreign_tables | while read -r family table; do
+		say "deleting the packet filter's table $family $table"
+		nft delete table "$family" "$table"
+	done
 	lift_bans
 	firewall_admits && return 0
 	if have ufw; then
@@ -648,7 +668,8 @@ mend_firewall() {
 		fi
 		say "resetting the firewall"
 		ufw --force reset >/dev/null 2>&1
-		iptables -w 10 -F INPUT 2>/dev/null
+		# UFW never adds its jumps again to chains that are there: everything goes first.
+		/usr/lib/ufw/ufw-init flush-all >/dev/null 2>&1
 		ufw default deny incoming >/dev/null 2>&1
 		ufw default allow outgoing >/dev/null 2>&1
 		ufw_rules
@@ -659,6 +680,7 @@ mend_firewall() {
 		ufw --force disable >/dev/null 2>&1
 	fi
 	# Without a firewall of its own the host still has the one in front of it, and the layers put this one back.
+	say "turning the firewall off"
 	iptables -w 10 -P INPUT ACCEPT
 	iptables -w 10 -F INPUT
 }
@@ -668,8 +690,8 @@ mend_firewall() {
 [ "$(id -u)" = 0 ] || fail "this needs root"
 work=$(mktemp -d /run/openclaw-door.XXXXXX) || fail "no room in /run"
 way=$work.way # outside: the administrator's sshd reads it as the user
-way_out=
-trap 'rm -rf "$work" "$way"' EXIT
+passing=
+trap 'rm -rf "$work" "$way"; [ -z "$passing" ] || pass_through D' EXIT
 trap 'exit 1' HUP INT TERM
 
 read_parameters

@@ -200,7 +200,7 @@ class Done:
         """Why it failed: the command, its status and its own last lines."""
         status = self.problem or "exit status %d" % self.code
         text = "%s: %s" % (quote(" ".join(self.argv)), status)
-        last = tail(self.err + "\n" + self.out)
+        last = tail(self.out + "\n" + self.err)
         return text + (":\n" + last if last else "")
 
 
@@ -391,10 +391,11 @@ def write_state(path, value):
 
 
 def read_state(path):
+    """What write_state wrote; damaged is as good as missing, and must not stand in the way of the next run."""
     try:
         with open(path, "rb") as file:
             return json.loads(file.read())
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return None
 
 
@@ -714,7 +715,8 @@ def apt(what, argv, deadline):
                 "Unable to lock directory" in words:
             if time.monotonic() < deadline:
                 if not waiting:
-                    say("waiting for another apt: %s" % tail(words, 1))
+                    held = [line for line in words.splitlines() if "Could not get lock" in line]
+                    say("waiting for another apt: %s" % (held or [tail(words, 1)])[0])
                     waiting = True
                 time.sleep(1)
                 continue
@@ -1190,6 +1192,9 @@ class Request:
         self.confirm = body.get("confirm")
         if self.confirm is not None:
             only(self.confirm, {"port", "seconds"}, ("port", "seconds"), "request: confirm")
+            if type(self.confirm["seconds"]) is not int or not 0 < self.confirm["seconds"] <= 3600:
+                raise Failure("request: confirm: %s is not a number of seconds up to an hour"
+                              % quote(self.confirm["seconds"]))
         self.lock_seconds = int(body.get("lockSeconds") or 300)
         self.contents = {}
         for path, text in (body.get("contents") or {}).items():
@@ -1282,8 +1287,8 @@ class Journal:
         os.mkdir(path, 0o700)
         declared = request.declared
         undo = declared.get("undo")
-        journal = cls(path, {"layer": request.layer, "token": request.token, "digest": request.digest, "bootId": boot_id(), "entries": [],
-                             "users": [], "groups": [], "units": [],
+        journal = cls(path, {"layer": request.layer, "token": request.token, "digest": request.digest,
+                             "bootId": boot_id(), "entries": [], "users": [], "groups": [], "units": [],
                              "undo": declared.get("reload") or [] if undo is None else undo,
                              "port": request.confirm["port"] if request.confirm else None,
                              "seconds": request.confirm["seconds"] if request.confirm else None})
@@ -1789,7 +1794,7 @@ def change(request, plan, journal):
     for unit in plan.retired:
         systemctl("disable", "--now", unit["name"])
     for spec in plan.folders:
-        make_folder(spec, accounts, entries[spec["path"]], journal)
+        make_folder(spec, accounts)
     for spec in plan.files:
         uid, gid = accounts.ids(spec)
         write_file(spec["path"], plan.data[spec["path"]], int(spec["mode"], 8), uid, gid, [])
@@ -1812,16 +1817,16 @@ def change(request, plan, journal):
                     mend_unit(unit, states[unit["name"]])
                 except Failure as failure:
                     raise Failure("unit %s: %s" % (quote(unit["name"]), failure)) from None
-        stopped = {unit["name"] for unit in units if unit.get("active") is False or unit.get("masked")}
+        decided = {unit["name"] for unit in units if unit.get("active") is not None or unit.get("masked")}
         for service in released:
-            if service not in stopped:
+            if service not in decided:
                 systemctl("start", service)
     if plan.reloads():
         for argv in request.declared.get("reload") or []:
             must("reload", argv)
 
 
-def make_folder(spec, accounts, entry, journal):
+def make_folder(spec, accounts):
     uid, gid = accounts.ids(spec)
     found = look(spec["path"], read=False)
     if found.kind in ("file", "symlink", "other"):

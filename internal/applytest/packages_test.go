@@ -1,0 +1,110 @@
+package applytest
+
+import (
+	"strings"
+	"testing"
+
+	"openclaw-azure/internal/layer"
+)
+
+// repository puts an archive with one package where the root's apt looks, and nothing else.
+func repository(r *root) {
+	r.t.Helper()
+	r.sh(`rm -rf /etc/apt/sources.list /etc/apt/sources.list.d /var/lib/apt/lists
+		mkdir -p /srv/archive /tmp/tree/DEBIAN /tmp/tree/etc /etc/apt/sources.list.d
+		printf 'Package: claw-test\nVersion: 1\nArchitecture: all\nMaintainer: nobody <nobody@invalid>\nDescription: test\n' >/tmp/tree/DEBIAN/control
+		echo /etc/claw-test.conf >/tmp/tree/DEBIAN/conffiles
+		echo theirs >/tmp/tree/etc/claw-test.conf
+		dpkg-deb --root-owner-group --build /tmp/tree /srv/archive/claw-test.deb >/dev/null
+		cd /srv/archive
+		{ cat /tmp/tree/DEBIAN/control
+		echo "Filename: ./claw-test.deb"
+		echo "Size: $(stat -c %s claw-test.deb)"
+		echo "SHA256: $(sha256sum claw-test.deb | cut -d' ' -f1)"; } >Packages
+		echo 'deb [trusted=yes] file:/srv/archive ./' >/etc/apt/sources.list`)
+}
+
+func TestPackages(t *testing.T) {
+	t.Parallel()
+	r := newRoot(t)
+	repository(r)
+	l := layer.Layer{Name: "x", Packages: []string{"claw-test", "dpkg"}, Reload: [][]string{{"touch", "/run/reloaded"}}}
+	r.apply(l, "t1").want(t, 0, "applied", "package claw-test")
+	r.has("/etc/claw-test.conf", "theirs\n")
+	r.sh("test -e /run/reloaded")
+	r.apply(l, "t2").want(t, 0, "unchanged")
+	r.quiet("x")
+
+	// Removed behind our back, its configuration changed: it comes back and the changed file stays.
+	r.sh("dpkg --remove claw-test >/dev/null; echo mine >/etc/claw-test.conf")
+	if drift := strings.Join(r.drift("x"), "\n"); drift != "package claw-test: expected installed, found missing" {
+		t.Errorf("drift: %s", drift)
+	}
+	r.apply(l, "t3").want(t, 0, "applied", "package claw-test")
+	r.has("/etc/claw-test.conf", "mine\n")
+
+	// An installation that was cut in the middle is finished first.
+	r.sh(`dpkg --remove claw-test >/dev/null; dpkg --unpack /srv/archive/claw-test.deb >/dev/null
+		touch /var/lib/dpkg/updates/0001`)
+	r.apply(l, "t4").want(t, 0, "applied", "package claw-test")
+	r.quiet("x")
+}
+
+func TestNoSuchPackage(t *testing.T) {
+	t.Parallel()
+	r := newRoot(t)
+	repository(r)
+	l := layer.Layer{Name: "x", Packages: []string{"claw-none"}, Files: []layer.File{file("/etc/x", "x\n")}}
+	o := r.apply(l, "t1")
+	o.want(t, 1, "failed")
+	if !strings.HasPrefix(o.answer.Error, "installing claw-none failed: ") || !strings.HasSuffix(o.answer.Error, "E: Unable to locate package claw-none") {
+		t.Errorf("error: %s", o.answer.Error)
+	}
+	r.has("/etc/x", "")
+}
+
+// Another apt has the locks: waited for, and named when the wait ends.
+func TestPackagesLocked(t *testing.T) {
+	t.Parallel()
+	r := newRoot(t)
+	repository(r)
+	hold := func(lock, gate string) {
+		c := r.command("/usr/bin/python3", "-I", "-c", `
+import fcntl, os, sys, time
+f = open(sys.argv[1], "w")
+fcntl.lockf(f, fcntl.LOCK_EX)
+open(sys.argv[2], "w").close()
+while os.path.exists(sys.argv[2]):
+    time.sleep(0.02)
+`, lock, gate)
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Process.Kill(); _ = c.Wait() })
+		r.await("the lock", func() bool { return r.sh(`[ ! -e "$1" ] || echo held`, gate) == "held\n" })
+	}
+	r.sh("mkdir -p /var/lib/apt/lists/partial")
+	l := layer.Layer{Name: "x", Packages: []string{"claw-test"}}
+	for _, lock := range []string{"/var/lib/apt/lists/lock", "/var/lib/dpkg/lock-frontend"} {
+		r.sh("dpkg --purge claw-test >/dev/null 2>&1 || :")
+		hold(lock, "/run/gate")
+		var request map[string]any
+		remarshal(t, r.pack(l).Apply(layer.Door{}), &request)
+		request["lockSeconds"] = 1
+		o := r.begin(request, "t1").end()
+		o.want(t, 1, "failed")
+		if !strings.Contains(o.answer.Error, lock) || !strings.Contains(o.answer.Error, "It is held by process") {
+			t.Errorf("error: %s", o.answer.Error)
+		}
+		waiting := r.beginApply(l, "t2", window)
+		if lock == "/var/lib/apt/lists/lock" {
+			r.await("it to say that it waits", func() bool {
+				return strings.Contains(waiting.err.String(), "waiting for another apt: E: Could not get lock")
+			})
+		} else {
+			r.await("it to install", func() bool { return strings.Contains(waiting.err.String(), "installing claw-test") })
+		}
+		r.sh("rm /run/gate")
+		waiting.end().want(t, 0, "applied", "package claw-test")
+	}
+}
