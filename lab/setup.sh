@@ -59,7 +59,7 @@ fi
 
 # What the lab itself uses, what a real client at the operator's place uses (wg-quick, ssh), and what scenarios look with.
 packages='ca-certificates conntrack debian-archive-keyring e2fsprogs git iproute2 iptables iputils-ping mmdebstrap
-	netcat-openbsd nftables openssh-client python3 ssh-audit systemd-container util-linux wireguard-go wireguard-tools'
+	netcat-openbsd nftables openssh-client perl python3 shellcheck systemd-container util-linux wireguard-go wireguard-tools'
 missing=''
 for package in $packages; do
 	state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) || state=''
