@@ -317,7 +317,7 @@ func (h *host) firewall() layer.Layer {
 		Checks: []layer.Check{
 			{Argv: []string{"sh", "-c", "iptables-restore --test <{stage}/etc/ufw/user.rules"}},
 		},
-		Units:  []layer.Unit{{Name: "ufw.service", Enabled: yes, Active: yes}},
+		Units: []layer.Unit{{Name: "ufw.service", Enabled: yes, Active: yes}},
 		Reload: [][]string{
 			// Where UFW's chains are there, a reload never puts back its own jumps into them.
 			{"sh", "-c", "iptables -C INPUT -j ufw-before-input 2>/dev/null || /usr/lib/ufw/ufw-init flush-all"},

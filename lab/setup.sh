@@ -57,9 +57,10 @@ if ! flock -n 9; then
 	flock 9
 fi
 
-# What the lab itself uses, what a real client at the operator's place uses (wg-quick, ssh), and what scenarios look with.
+# What the lab itself uses, what a real client at the operator's place uses (wg-quick, ssh), what scenarios look with,
+# and linters.
 packages='ca-certificates conntrack debian-archive-keyring e2fsprogs git iproute2 iptables iputils-ping mmdebstrap
-	netcat-openbsd nftables openssh-client perl python3 shellcheck systemd-container util-linux wireguard-go wireguard-tools'
+	netcat-openbsd nftables openssh-client perl pyflakes3 python3 shellcheck systemd-container util-linux wireguard-go wireguard-tools'
 missing=''
 for package in $packages; do
 	state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) || state=''

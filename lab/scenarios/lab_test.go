@@ -21,6 +21,8 @@ type one struct {
 	t    *testing.T
 	root string // of the repository
 	name string
+
+	before map[string]string // the identity of a machine that was destroyed
 }
 
 // result is how a command ended.
@@ -43,7 +45,7 @@ func newLab(t *testing.T, name string) *one {
 	if _, err := os.Stat(filepath.Join(root, "bin", "lab")); err != nil {
 		t.Fatalf("bin/lab is not built: %v\nhint: make test builds it", err)
 	}
-	l := &one{t, root, name}
+	l := &one{t: t, root: root, name: name}
 	// What an interrupted run left.
 	if r := l.lab("", "down"); r.code != 0 {
 		t.Fatalf("take an old lab away: %s", r)

@@ -55,7 +55,7 @@ func main() {
 
 func run(args []string) error {
 	if len(args) == 0 {
-		return lab.ExitError{Code: 2, Err: errors.New("no command\n" + usage)}
+		return lab.ExitError{Code: 2, Err: fmt.Errorf("no command\n%s", strings.TrimSpace(usage))}
 	}
 	name, args := args[0], args[1:]
 	if name == "help" || name == "-h" || name == "--help" {
@@ -76,7 +76,7 @@ func run(args []string) error {
 		return l.BecomePulumi(context.Background(), args)
 	case "exec":
 		if len(args) < 3 || args[1] != "--" {
-			return lab.ExitError{Code: 2, Err: errors.New("usage: bin/lab exec vm|operator|attacker -- CMD...")}
+			return lab.ExitError{Code: 2, Err: errors.New("usage: bin/lab exec vm|operator|attacker -- CMD [ARG]")}
 		}
 		return l.BecomeAt(context.Background(), args[0], args[2:])
 	}
