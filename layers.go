@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync"
 
 	"github.com/pulumi/pulumi-command/sdk/go/command/remote"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -104,6 +105,26 @@ type hardening struct {
 	packed []layer.Packed    // nil while the keys are not known
 	silent bool              // the host did not answer, and is the one of the last run
 	after  []pulumi.Resource // what the next command waits for
+
+	mu      sync.Mutex
+	running string // the command that has begun and not ended well
+}
+
+// begin notes that a command begins, and names the one before it that has not ended well.
+func (h *hardening) begin(name string) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.running != "" {
+		return h.running
+	}
+	h.running = name
+	return ""
+}
+
+func (h *hardening) end() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.running = ""
 }
 
 // say tells what a command waits for.
@@ -169,19 +190,31 @@ func (h *hardening) command(name string, bootstrap bool, token string, before, a
 	if fault != nil {
 		return nil, fault
 	}
+	// Under --continue-on-error the engine may start a command although the one before it has just failed: a layer must
+	// not go onto a host that lacks what it builds on.
+	first := func(args *pulumi.ResourceHookArgs) error {
+		if failed := h.begin(name); failed != "" {
+			return fmt.Errorf("%q waits for %q, which was not put in place", name, failed)
+		}
+		return before(args)
+	}
+	last := func(args *pulumi.ResourceHookArgs) error {
+		h.end()
+		if after == nil {
+			return nil
+		}
+		return after(args)
+	}
 	hooks := &pulumi.ResourceHookBinding{}
 	hook := func(when string, f pulumi.ResourceHookFunction) ([]*pulumi.ResourceHook, error) {
-		if f == nil {
-			return nil, nil
-		}
 		hook, err := h.ctx.RegisterResourceHook(when+"-"+name, f, nil)
 		return []*pulumi.ResourceHook{hook}, err
 	}
 	var err error
-	if hooks.BeforeCreate, err = hook("before", before); err != nil {
+	if hooks.BeforeCreate, err = hook("before", first); err != nil {
 		return nil, err
 	}
-	if hooks.AfterCreate, err = hook("after", after); err != nil {
+	if hooks.AfterCreate, err = hook("after", last); err != nil {
 		return nil, err
 	}
 	hooks.BeforeUpdate, hooks.AfterUpdate = hooks.BeforeCreate, hooks.AfterCreate
