@@ -244,11 +244,7 @@ var errSudo = errors.New("sudo refused")
 
 // ask sends one request to the applier through a door, over a connection of its own, and returns its answer.
 func ask(ctx context.Context, d door.Door, password string, request any) (stdout []byte, exit int, err error) {
-	applier, err := templates.ReadFile("templates" + applierPath)
-	if err != nil {
-		return nil, 0, err
-	}
-	stdin, err := layer.Stdin(password, applier, request)
+	stdin, err := packRequest(password, request)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -277,15 +273,23 @@ func lastLine(b []byte) string {
 	return text[strings.LastIndexByte(text, '\n')+1:]
 }
 
+// reach gives the bootstrap door, or opens the tunnel and gives its door.
+func (r *realDoors) reach(a doorAccess, bootstrap bool) (door.Door, error) {
+	if bootstrap {
+		return a.bootstrapDoor(), nil
+	}
+	return r.tunnelDoor(a), r.open(a)
+}
+
 // observe reads what is effective, through the bootstrap door or the tunnel.
 func (r *realDoors) observe(a doorAccess, bootstrap bool) (*layer.Observation, error) {
-	d := a.bootstrapDoor()
+	d, err := r.reach(a, bootstrap)
+	if err != nil {
+		return nil, err
+	}
 	timeout := lookTimeout
 	if !bootstrap {
-		if err := r.open(a); err != nil {
-			return nil, err
-		}
-		d, timeout = r.tunnelDoor(a), 4*lookTimeout
+		timeout = 4 * lookTimeout
 	}
 	ctx, cancel := context.WithTimeout(r.ctx, timeout)
 	defer cancel()
@@ -299,12 +303,9 @@ func (r *realDoors) observe(a doorAccess, bootstrap bool) (*layer.Observation, e
 // ready waits until a door opens to a fresh connection, so that the provider's own dial meets no closed one: it would
 // repeat even a refused key, which bans.
 func (r *realDoors) ready(a doorAccess, bootstrap bool, say func(string)) error {
-	d := a.bootstrapDoor()
-	if !bootstrap {
-		if err := r.open(a); err != nil {
-			return err
-		}
-		d = r.tunnelDoor(a)
+	d, err := r.reach(a, bootstrap)
+	if err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(r.ctx, readyTimeout)
 	defer cancel()

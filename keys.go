@@ -12,12 +12,11 @@ import (
 
 // keyring is every key of the stack. In a preview that would make new ones they are not known: stack is nil then.
 type keyring struct {
-	name      string // of the Pulumi stack
-	stack     *keys.Stack
-	text      string // what stack was read from
-	peers     map[string]*keys.Peer
-	resources []pulumi.Resource
-	unknown   pulumi.StringOutput // stands for what cannot be said yet
+	name    string // of the Pulumi stack
+	stack   *keys.Stack
+	text    string // what stack was read from
+	peers   map[string]*keys.Peer
+	unknown pulumi.StringOutput // stands for what cannot be said yet
 }
 
 // newKeyring makes the keys once: they live in the stack's state, as secrets. keyGeneration renews them all, nothing
@@ -35,7 +34,6 @@ func newKeyring(ctx *pulumi.Context, cfg *Config) (*keyring, error) {
 		if err != nil {
 			return nil, "", err
 		}
-		ring.resources = append(ring.resources, c)
 		text, err := awaitString(ctx, c.Stdout)
 		return c, text, err
 	}

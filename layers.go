@@ -153,7 +153,7 @@ func (h *hardening) layer(i int, token string) (*remote.Command, error) {
 		return nil
 	}
 	return h.command(layerNames[i], h.cfg.Bootstrap, token, before, after, func() (string, error) {
-		return h.stdin(h.packed[i].Apply(door))
+		return packRequest(h.ring.stack.SudoPassword.Plain, h.packed[i].Apply(door))
 	})
 }
 
@@ -162,7 +162,7 @@ func (h *hardening) layer(i int, token string) (*remote.Command, error) {
 func (h *hardening) proof(state string, digests map[string]string) (*remote.Command, error) {
 	before := func(*pulumi.ResourceHookArgs) error { return h.doors.ready(h.access, false, h.say) }
 	return h.command("proof", false, state, before, nil, func() (string, error) {
-		return h.stdin(layer.Prove(digests))
+		return packRequest(h.ring.stack.SudoPassword.Plain, layer.Prove(digests))
 	})
 }
 
@@ -234,12 +234,13 @@ func (h *hardening) command(name string, bootstrap bool, token string, before, a
 	return c, nil
 }
 
-func (h *hardening) stdin(request any) (string, error) {
+// packRequest is what a command on the host reads: the password for sudo, the applier and the request.
+func packRequest(password string, request any) (string, error) {
 	applier, err := templates.ReadFile("templates" + applierPath)
 	if err != nil {
 		return "", err
 	}
-	return layer.Stdin(h.ring.stack.SudoPassword.Plain, applier, request)
+	return layer.Stdin(password, applier, request)
 }
 
 // connection is how the provider reaches the host: directly by the bootstrap door, or by the local port that this
