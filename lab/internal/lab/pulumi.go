@@ -18,6 +18,7 @@ import (
 	"golang.org/x/mod/semver"
 
 	"openclaw-azure/lab/internal/place"
+	"openclaw-azure/lab/internal/toolchain"
 )
 
 // commandProvider is the program that serves remote and local commands to Pulumi.
@@ -54,6 +55,7 @@ func (l Lab) BecomePulumi(ctx context.Context, args []string) error {
 		"PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION=true",
 		fmt.Sprintf("PULUMI_DEBUG_PROVIDERS=azure-native:%d,command:%d", status.AzurePort, port),
 		"TMPDIR="+temporary,
+		toolchain.BuildTarget+"="+l.path("program"),
 		// Nothing can be fetched here; what is needed was fetched before.
 		"GOPROXY=off", "GOTOOLCHAIN=local", goflags(),
 	)
@@ -89,7 +91,7 @@ func (l Lab) temporary() (string, error) {
 }
 
 // goflags are the user's own and two more: a repository that belongs to somebody else must not stop the compiler, and
-// the language host links the program anew for every command, twice as long with debugging information.
+// linking takes twice as long with debugging information.
 func goflags() string {
 	return "GOFLAGS=" + strings.TrimSpace(os.Getenv("GOFLAGS")+" -buildvcs=false -ldflags=-w")
 }

@@ -36,6 +36,15 @@ var (
 	}
 )
 
+// BuildTarget is the variable that names where the language host puts the program that it links.
+const BuildTarget = "LAB_BUILD_TARGET"
+
+// launcher stands before the language host, which is older than the CLI and does not understand how it is told of
+// buildTarget in Pulumi.yaml: without it the program is linked anew for every command.
+const launcher = `#!/bin/sh
+exec "$0.real" ${` + BuildTarget + `:+-buildTarget "$` + BuildTarget + `"} "$@"
+`
+
 // Tools are those of one repository.
 type Tools struct {
 	Root  string
@@ -62,6 +71,7 @@ func (t Tools) Missing() []Tool {
 // host first; what they are built from is in the folder's name.
 func (t Tools) path(tool Tool) (string, error) {
 	sum := sha256.New()
+	sum.Write([]byte(launcher))
 	for _, tool := range []Tool{cli, languageHost} {
 		for _, name := range []string{"go.mod", "go.sum"} {
 			content, err := os.ReadFile(filepath.Join(t.Root, tool.folder, name))
@@ -98,6 +108,14 @@ func (t Tools) Build(ctx context.Context, tool Tool, output io.Writer) error {
 	cmd.Stdout, cmd.Stderr = output, output
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("go build: %w", err)
+	}
+	if tool == languageHost {
+		if err := os.Rename(path+".part", path+".real"); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path+".part", []byte(launcher), 0o755); err != nil {
+			return err
+		}
 	}
 	return os.Rename(path+".part", path)
 }
