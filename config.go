@@ -39,6 +39,7 @@ type Config struct {
 	Peers            []Peer // sorted by name
 	OpenClawVersion  string
 	OpenClawEnv      map[string]string // secret
+	Sandbox          []string          // lines of the unit, by which its sandbox is relaxed
 	KeyGeneration    int
 	Rescue           int
 	ConfirmSeconds   int
@@ -85,6 +86,7 @@ const (
 	keyPeers            = "peers"
 	keyOpenClawVersion  = "openclawVersion"
 	keyOpenClawEnv      = "openclawEnv"
+	keySandbox          = "sandbox"
 	keyKeyGeneration    = "keyGeneration"
 	keyRescue           = "rescue"
 	keyConfirmSeconds   = "confirmSeconds"
@@ -134,6 +136,8 @@ func configReference() []setting {
 			"version of OpenClaw, 2026.1.29 or newer"},
 		{keyOpenClawEnv, "", "no variables",
 			"variables of the service's environment file: openclawEnv.NAME, set with --secret --path"},
+		{keySandbox, "", "nothing",
+			"what the agent may do beyond its sandbox: sandbox.DIRECTIVE, set with --path; docs/sandbox.md says which, and what each costs"},
 		{keyKeyGeneration, "1", "",
 			"a higher number renews every key that the program made"},
 		{keyRescue, "0", "",
@@ -273,6 +277,9 @@ var (
 	errEmptyEnv      = errors.New("is empty")
 	errControl       = errors.New("has a line break or another control character")
 	errTooLong       = errors.New("is too long")
+	errNotDirective  = errors.New("is no directive of the sandbox that could be relaxed")
+	errNotRelaxed    = errors.New("is a bound that stays")
+	errNotRelaxation = errors.New("is no such relaxation")
 	errUnknownKey    = errors.New("is no key of this program")
 	errAssignmentKey = errors.New("is a value written into the key, so that nothing was set")
 	errPathForgotten = errors.New("was set without --path, so that nothing was set")
@@ -417,6 +424,7 @@ func parseConfig(raw rawConfig) (*Config, error) {
 	c.Peers = r.peers(c.VPN)
 	c.OpenClawVersion = r.openclawVersion()
 	c.OpenClawEnv = r.openclawEnv()
+	c.Sandbox = r.sandbox()
 	c.KeyGeneration = r.number(keyKeyGeneration, 1, mostNumbered)
 	c.Rescue = r.number(keyRescue, 0, mostNumbered)
 	c.ConfirmSeconds = r.number(keyConfirmSeconds, 30, 900)
@@ -1091,7 +1099,7 @@ func (r *reader) stranger(name string, known []string) {
 		return
 	}
 	root, _, dotted := strings.Cut(name, ".")
-	if dotted && (root == keyPeers || root == keyOpenClawEnv) {
+	if dotted && (root == keyPeers || root == keyOpenClawEnv || root == keySandbox) {
 		set, hint := "pulumi config set --path "+name+" VALUE", ""
 		if root == keyOpenClawEnv {
 			set = "pulumi config set --secret --path " + name + "    # asks for the value"
@@ -1161,6 +1169,8 @@ func (r *reader) setCommand(key, value string) string {
 		return "pulumi config set --path peers.NAME.address ADDRESS"
 	case keyOpenClawEnv:
 		return "pulumi config set --secret --path openclawEnv.NAME    # asks for the value"
+	case keySandbox:
+		return "pulumi config set --path sandbox.DIRECTIVE VALUE"
 	}
 	return "pulumi config set " + key + " " + shellQuote(value)
 }
