@@ -180,7 +180,7 @@ func TestEngineOutputs(t *testing.T) {
 	}
 	equal(t, "outputs and whether they are secret", map[string]bool{
 		"publicIp": false, "doors": false, "wireguardSources": false, "next": false, "knownHosts": false, "readme": false,
-		"peers": true, "operatorKey": true, "sudoPassword": true, lastRunOutput: true,
+		"peers": true, "operatorKey": true, "sudoPassword": true, "gatewayToken": true, lastRunOutput: true,
 	}, secret)
 
 	hostKey := strings.Join(strings.Fields(w.made(1).HostKey.Public)[:2], " ")
@@ -194,6 +194,7 @@ func TestEngineOutputs(t *testing.T) {
 		"knownHosts":   "[10.100.0.1]:2222 " + hostKey + "\n198.18.100.1 " + hostKey + "\n",
 		"operatorKey":  w.made(1).Operator.Private,
 		"sudoPassword": w.made(1).SudoPassword.Plain,
+		"gatewayToken": w.made(1).GatewayToken,
 	} {
 		equal(t, name, want, values[name])
 	}

@@ -42,7 +42,7 @@ func TestEngineKeyGeneration(t *testing.T) {
 		t.Error("the run command kept its name")
 	}
 	after := plain(w.outputs()).Mappable()
-	for _, name := range []string{"knownHosts", "operatorKey", "sudoPassword", "peers"} {
+	for _, name := range []string{"knownHosts", "operatorKey", "sudoPassword", "gatewayToken", "peers"} {
 		if text := func(v any) string {
 			return strings.Join(plainTexts(resource.NewPropertyMapFromMap(map[string]any{"": v})), "\n")
 		}; text(before[name]) == text(after[name]) {

@@ -185,3 +185,5 @@ require (
 	google.golang.org/protobuf v1.36.11 // indirect
 	lukechampine.com/frand v1.5.1 // indirect
 )
+
+tool openclaw-azure/cmd/claw

@@ -11,6 +11,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"openclaw-azure/internal/keys"
+	"openclaw-azure/internal/outputs"
 )
 
 // errNotProven keeps the outputs of the last run: with --continue-on-error this point is reached without a proof.
@@ -33,16 +34,17 @@ func export(ctx *pulumi.Context, cfg *Config, ring *keyring, n *netResources, vm
 	ctx.Export("wireguardSources", pulumi.String(wireguardSources(cfg)))
 	ctx.Export("doors", after(func(address, _ string) string { return strings.Join(openDoors(cfg, address), "\n") }))
 	ctx.Export("next", after(func(string, string) string { return next(cfg) }))
-	ctx.Export("knownHosts", after(func(address, _ string) string { return knownHosts(cfg, ring.stack, address) }))
-	ctx.Export("operatorKey", ring.secret(func() string { return ring.stack.Operator.Private }))
+	ctx.Export(outputs.KnownHosts, after(func(address, _ string) string { return knownHosts(cfg, ring.stack, address) }))
+	ctx.Export(outputs.OperatorKey, ring.secret(func() string { return ring.stack.Operator.Private }))
 	ctx.Export("sudoPassword", ring.secret(func() string { return ring.stack.SudoPassword.Plain }))
+	ctx.Export(outputs.GatewayToken, ring.secret(func() string { return ring.stack.GatewayToken }))
 	peers := pulumi.StringMap{}
 	for _, p := range cfg.Peers {
 		peers[p.Name] = pulumi.ToSecret(after(func(address, _ string) string {
 			return peerConfiguration(cfg, ring, p, address)
 		})).(pulumi.StringOutput)
 	}
-	ctx.Export("peers", pulumi.ToSecret(peers))
+	ctx.Export(outputs.Peers, pulumi.ToSecret(peers))
 	ctx.Export("readme", after(func(address, _ string) string { return readme(ctx.Stack(), cfg, address) }))
 	ctx.Export(lastRunOutput, pulumi.ToSecret(after(func(address, vmID string) string {
 		return lastRunText(cfg, ring, address, vmID, vm.firing)
@@ -128,7 +130,9 @@ func readme(stack string, cfg *Config, address string) string {
 	for _, d := range openDoors(cfg, address) {
 		fmt.Fprintf(&b, "- %s\n", d)
 	}
-	fmt.Fprintf(&b, "\nNext: %s\n\n## Connect\n```\n", next(cfg))
+	fmt.Fprintf(&b, "\nNext: %s\n\n## Connect\n", next(cfg))
+	fmt.Fprintf(&b, "With nothing installed but Go and Pulumi, in the repository's folder: `go run ./cmd/claw --stack %s ssh`\n\n", stack)
+	fmt.Fprintf(&b, "With WireGuard and SSH:\n```\n")
 	fmt.Fprintf(&b, "umask 077\n")
 	if len(cfg.Peers) > 0 {
 		fmt.Fprintf(&b, "pulumi stack output --stack %s --show-secrets --json peers | jq -r '.%q' > openclaw.conf\n", stack, cfg.Peers[0].Name)

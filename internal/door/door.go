@@ -146,10 +146,16 @@ func (d Door) run(ctx context.Context, c *Client, command string, stdin []byte) 
 	case ctx.Err() != nil:
 		err = d.unfinished(ctx.Err(), time.Since(start))
 	default:
-		c.conn.Close() // or Wait, which knows why, might wait
-		err = d.lost(err, c.Wait(), time.Since(start))
+		err = d.Lost(c, err, time.Since(start))
 	}
 	return stdout, stderr, -1, err
+}
+
+// Lost says why a connection ended under a command; cause is what the command
+// met. It closes the connection.
+func (d Door) Lost(c *Client, cause error, after time.Duration) error {
+	c.conn.Close() // or Wait, which knows why, might wait
+	return d.lost(cause, c.Wait(), after)
 }
 
 func runSession(c *Client, command string, stdin []byte, stdout, stderr *bounded) (int, error) {

@@ -304,7 +304,7 @@ func TestRunLosesTheConnection(t *testing.T) {
 		}
 		fault.Fact = "(fact)"
 		wantError(t, err, ErrLost, "tunnel door "+d.Address+`: (fact)
-hint: whether the command did its work is not known; run pulumi up again`)
+hint: whether the command did its work is not known; run it again`)
 		if command == "drop" && string(stdout) != "so far" {
 			t.Errorf("%q", stdout)
 		}

@@ -79,7 +79,7 @@ var hints = map[error]map[string]string{
 		"": "the machine may still be starting; else look for /etc/nologin and an expired account, or raise rescue by one under bootstrap: true",
 	},
 	ErrLost: {
-		"": "whether the command did its work is not known; run pulumi up again",
+		"": "whether the command did its work is not known; run it again",
 	},
 	ErrUnfinished: {
 		"": "the connection was closed; the command may still run on the host",

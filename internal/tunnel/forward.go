@@ -90,9 +90,15 @@ func (t *Tunnel) carry(local net.Conn, to netip.AddrPort) {
 		return
 	}
 	defer remote.Close()
+	Carry(local, remote)
+}
+
+// Carry copies between two connections, in both directions, until both have
+// ended. It closes neither.
+func Carry(a, b net.Conn) {
 	var both sync.WaitGroup
-	both.Go(func() { pass(remote, local) })
-	both.Go(func() { pass(local, remote) })
+	both.Go(func() { pass(a, b) })
+	both.Go(func() { pass(b, a) })
 	both.Wait()
 }
 

@@ -31,6 +31,7 @@ func TestMainJob(t *testing.T) {
 		{"closing proves the tunnel and takes the rule away", closeDoor},
 		{"closed, nothing answers on 22 at the NSG, nor at the host without it", closedDoors},
 		{"a real wg-quick client works with the exported peer", wgQuick},
+		{"claw ssh is a pipe, an exit status, signals and a terminal", reachSSH},
 		{"after a reboot all of it holds again", reboot},
 		{"secrets stand nowhere", noSecrets},
 		{"opening again goes through the control plane, and closes again", reopen},
@@ -307,7 +308,7 @@ func wrongKeysBan(l *one) {
 }
 
 func noSecrets(l *one) {
-	secrets := map[string]string{"sudo password": l.output("sudoPassword")}
+	secrets := map[string]string{"sudo password": l.output("sudoPassword"), "gateway token": l.output("gatewayToken")}
 	for _, line := range strings.Split(l.peer("laptop"), "\n") {
 		if name, value, ok := strings.Cut(line, " = "); ok && (name == "PrivateKey" || name == "PresharedKey") {
 			secrets["laptop's "+name] = value

@@ -25,7 +25,8 @@ const usage = `usage: bin/lab COMMAND        (the variable LAB names the lab and
   prepare                       build what labs need: the tools, the host's image
   pulumi ARGS...                a Pulumi command at the operator's place, against the lab's stack
   exec vm|operator|attacker -- CMD...
-                                a command on the host, or at a place outside of it, as root
+                                a command on the host, or at a place outside of it, as root; the operator has the
+                                lab's stack at hand
   status                        how the lab is; succeeds only while it runs and its last deploy succeeded
   console                       the host's console, from its first boot on; Ctrl-] leaves it
   reboot                        reboot the host

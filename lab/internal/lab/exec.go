@@ -29,7 +29,11 @@ func (l Lab) BecomeAt(ctx context.Context, at string, argv []string) error {
 		if err := l.enter(at); err != nil {
 			return err
 		}
-		return become(argv, os.Environ())
+		environment := os.Environ()
+		if at == place.Operator {
+			environment = l.operatorEnvironment()
+		}
+		return become(argv, environment)
 	case strings.HasPrefix(at, place.VM):
 		return l.becomeInside(ctx, at, argv)
 	}

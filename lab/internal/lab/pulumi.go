@@ -42,22 +42,10 @@ func (l Lab) BecomePulumi(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	environment := slices.DeleteFunc(os.Environ(), func(entry string) bool {
-		name, _, _ := strings.Cut(entry, "=")
-		return slices.Contains([]string{"PULUMI_CONFIG_PASSPHRASE", "PULUMI_ACCESS_TOKEN", "PULUMI_CONFIG"}, name)
-	})
-	environment = append(environment,
-		"PULUMI_STACK="+l.Name,
-		"PULUMI_BACKEND_URL=file://"+l.path("state"),
-		"PULUMI_CONFIG_PASSPHRASE_FILE="+l.path("passphrase"),
-		"PULUMI_HOME="+l.path("home"),
-		"PULUMI_SKIP_UPDATE_CHECK=true",
-		"PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION=true",
+	environment := append(l.operatorEnvironment(),
 		fmt.Sprintf("PULUMI_DEBUG_PROVIDERS=azure-native:%d,command:%d", status.AzurePort, port),
 		"TMPDIR="+temporary,
 		toolchain.BuildTarget+"="+l.path("program"),
-		// Nothing can be fetched here; what is needed was fetched before.
-		"GOPROXY=off", "GOTOOLCHAIN=local", goflags(),
 	)
 	if err := l.stand(); err != nil {
 		return err
@@ -66,6 +54,24 @@ func (l Lab) BecomePulumi(ctx context.Context, args []string) error {
 		return err
 	}
 	return become(append([]string{"pulumi"}, args...), environment)
+}
+
+// operatorEnvironment is what a command at the operator's place finds set: the lab's stack, for the Pulumi CLI.
+func (l Lab) operatorEnvironment() []string {
+	environment := slices.DeleteFunc(os.Environ(), func(entry string) bool {
+		name, _, _ := strings.Cut(entry, "=")
+		return slices.Contains([]string{"PULUMI_CONFIG_PASSPHRASE", "PULUMI_ACCESS_TOKEN", "PULUMI_CONFIG"}, name)
+	})
+	return append(environment,
+		"PULUMI_STACK="+l.Name,
+		"PULUMI_BACKEND_URL=file://"+l.path("state"),
+		"PULUMI_CONFIG_PASSPHRASE_FILE="+l.path("passphrase"),
+		"PULUMI_HOME="+l.path("home"),
+		"PULUMI_SKIP_UPDATE_CHECK=true",
+		"PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION=true",
+		// Nothing can be fetched here; what is needed was fetched before.
+		"GOPROXY=off", "GOTOOLCHAIN=local", goflags(),
+	)
 }
 
 // temporary is the lab's own temporary folder: where a run fails or is interrupted, the language host leaves a program

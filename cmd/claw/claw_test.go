@@ -1,0 +1,121 @@
+package main
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/crypto/ssh"
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"claw": main})
+}
+
+// The real command, with a stand-in for the Pulumi CLI that prints what is in outputs.json. What it does on a host is
+// shown by the lab's scenarios.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(e *testscript.Env) error {
+			bin := filepath.Join(e.WorkDir, "bin")
+			e.Setenv("PATH", strings.Join([]string{bin, strings.Split(e.Getenv("PATH"), ":")[0], "/usr/bin", "/bin"}, ":")) // claw's own, and no real pulumi
+			e.Setenv("CLAW_PEER", "")
+			if err := os.Mkdir(bin, 0o755); err != nil {
+				return err
+			}
+			if err := os.WriteFile(filepath.Join(bin, "pulumi"), []byte("#!/bin/sh\necho \"$*\" >>asked\n[ ! -e refused ] || { cat refused >&2; exit 1; }\ncat outputs.json\n"), 0o755); err != nil {
+				return err
+			}
+			text, err := json.Marshal(stackOutputs(t))
+			if err != nil {
+				return err
+			}
+			return os.WriteFile(filepath.Join(e.WorkDir, "outputs.json"), text, 0o600)
+		},
+	})
+}
+
+func stackOutputs(t *testing.T) map[string]any {
+	t.Helper()
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, err := ssh.MarshalPrivateKey(private, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hostKey, err := ssh.NewPublicKey(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wireguard [3]wgtypes.Key
+	for i := range wireguard {
+		if wireguard[i], err = wgtypes.GeneratePrivateKey(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	peer := func(private string) string {
+		return fmt.Sprintf("[Interface]\n%s\nAddress = 10.100.0.2/32\nMTU = 1280\n\n[Peer]\nPublicKey = %s\nPresharedKey = %s\nEndpoint = 127.0.0.1:9\nAllowedIPs = 10.100.0.1/32\n",
+			private, wireguard[1].PublicKey(), wireguard[2])
+	}
+	return map[string]any{
+		"peers":        map[string]string{"laptop": peer("PrivateKey = " + wireguard[0].String()), "phone": peer("# PrivateKey = the one that this device made for itself")},
+		"operatorKey":  string(pem.EncodeToMemory(block)),
+		"knownHosts":   "[10.100.0.1]:2222 " + string(ssh.MarshalAuthorizedKey(hostKey)),
+		"gatewayToken": "a-token",
+	}
+}
+
+// A login link hands the token over once, to whoever has it, and to nobody else.
+func TestLoginLink(t *testing.T) {
+	l, err := newLogin("http://127.0.0.1:18789/", "a-token")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	ask := func(method, url string) (int, string) {
+		request, err := http.NewRequest(method, url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		body, _ := io.ReadAll(answer.Body)
+		location := answer.Header.Get("Location")
+		if location == "" && strings.Contains(string(body), "a-token") {
+			t.Errorf("%s %s: the token is in %q", method, url, body)
+		}
+		return answer.StatusCode, location
+	}
+	for _, c := range []struct {
+		method, url string
+		status      int
+		location    string
+	}{
+		{"GET", l.url[:len(l.url)-1], 404, ""},
+		{"GET", l.url + "x", 404, ""},
+		{"HEAD", l.url, 405, ""},
+		{"GET", l.url, 302, "http://127.0.0.1:18789/#token=a-token"},
+		{"GET", l.url, 410, ""},
+	} {
+		if status, location := ask(c.method, c.url); status != c.status || location != c.location {
+			t.Errorf("%s %s: %d, %q; want %d, %q", c.method, c.url, status, location, c.status, c.location)
+		}
+	}
+}

@@ -1,0 +1,204 @@
+// Command claw reaches the machine that this repository's program deployed, on
+// a computer that has no WireGuard: it opens the tunnel in its own process, with
+// the keys that the stack's outputs hold, and writes none of them anywhere.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"openclaw-azure/internal/outputs"
+	"openclaw-azure/internal/tunnel"
+)
+
+const usage = `usage: claw [--stack NAME] [--peer NAME] COMMAND
+
+  ssh [-t] [-- CMD...]   log in as claw, or run a command there; -t: on a terminal, as sudo wants it
+  forward [--port PORT]  OpenClaw's control UI on a port of this computer
+
+  --stack NAME           the stack, where it is not the selected one (or PULUMI_STACK)
+  --peer NAME            whose WireGuard key to use (or CLAW_PEER); default laptop. One session at a time has it.
+
+Exit status: the command's own; 128 and the signal's number where a signal ended it; 255 where claw itself failed;
+2 where it was called wrongly. (` + "`go run`" + ` turns each of them into 1: ` + "`go tool claw`" + ` does not.)
+`
+
+// The statuses that it exits with, beside a command's own.
+const (
+	statusUsage  = 2
+	statusFailed = 255 // as ssh's
+)
+
+// aliveLimit bounds the wait for WireGuard: its first retry comes after 5 s.
+const aliveLimit = 15 * time.Second
+
+func main() {
+	os.Exit(run(os.Args[1:]))
+}
+
+// errUsage is a command line that says nothing that can be done.
+type errUsage struct{ error }
+
+// exit is a status that is not claw's own.
+type exit int
+
+func (e exit) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+func run(args []string) int {
+	err := claw(args)
+	var status exit
+	var wrong errUsage
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &status):
+		return int(status)
+	case errors.As(err, &wrong):
+		fmt.Fprintf(os.Stderr, "claw: %v\n%s", err, usage)
+		return statusUsage
+	}
+	fmt.Fprintf(os.Stderr, "claw: %v\n", err)
+	return statusFailed
+}
+
+// request is what the command line asks for.
+type request struct {
+	stack, peer string
+	command     string
+	terminal    bool     // ssh -t
+	argv        []string // ssh
+	port        uint     // forward
+}
+
+func claw(args []string) error {
+	if len(args) > 0 && (args[0] == "help" || args[0] == "-h" || args[0] == "--help") {
+		fmt.Print(usage)
+		return nil
+	}
+	r, err := parse(args)
+	if err != nil {
+		return errUsage{err}
+	}
+	if r.terminal {
+		if err := wantTerminal(); err != nil {
+			return err
+		}
+	}
+	ctx, signals := signalled()
+	if r.command == "forward" {
+		err = forward(ctx, r)
+	} else {
+		err = withTunnel(ctx, r, func(way outputs.Way, _ *outputs.Stack) error {
+			client, err := way.Door.Connect(ctx)
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			return session(way.Door, client, r, signals())
+		})
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// signalled is a context that ends, as exit, with the first signal that asks
+// for an end, until take hands the signals over to somebody who knows better.
+func signalled() (ctx context.Context, take func() <-chan os.Signal) {
+	caught := make(chan os.Signal, 8)
+	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT} {
+		if !signal.Ignored(s) { // nohup
+			signal.Notify(caught, s)
+		}
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	taken := make(chan struct{})
+	go func() {
+		select {
+		case s := <-caught:
+			cancel(exit(128 + int(s.(syscall.Signal))))
+		case <-taken:
+		}
+	}()
+	return ctx, func() <-chan os.Signal { close(taken); return caught }
+}
+
+func parse(args []string) (request, error) {
+	r := request{}
+	flags := func(name string) *flag.FlagSet {
+		f := flag.NewFlagSet(name, flag.ContinueOnError)
+		f.SetOutput(io.Discard)
+		// Before the command or after it, as one happens to type.
+		f.StringVar(&r.stack, "stack", r.stack, "")
+		f.StringVar(&r.peer, "peer", r.peer, "")
+		return f
+	}
+	global := flags("claw")
+	if err := global.Parse(args); err != nil {
+		return r, err
+	}
+	if global.NArg() == 0 {
+		return r, errors.New("no command")
+	}
+	r.command, args = global.Arg(0), global.Args()[1:]
+	own := flags(r.command)
+	switch r.command {
+	case "ssh":
+		own.BoolVar(&r.terminal, "t", false, "")
+	case "forward":
+		own.UintVar(&r.port, "port", gatewayPort, "")
+	default:
+		return r, fmt.Errorf("no command %q", r.command)
+	}
+	if err := own.Parse(args); err != nil {
+		return r, fmt.Errorf("%s: %w", r.command, err)
+	}
+	r.argv = own.Args()
+	r.peer = outputs.PeerName(r.peer)
+	separated := len(args) > len(r.argv) && args[len(args)-len(r.argv)-1] == "--"
+	switch {
+	case r.command == "ssh" && separated && len(r.argv) == 0:
+		return r, errors.New("ssh: no command after --")
+	case r.command == "ssh" && !separated && len(r.argv) > 0:
+		return r, fmt.Errorf("ssh: a command stands after --, and there is %q", strings.Join(r.argv, " "))
+	case r.command == "forward" && len(r.argv) > 0:
+		return r, fmt.Errorf("forward takes no arguments, and got %q", strings.Join(r.argv, " "))
+	case r.command == "forward" && (r.port == 0 || r.port > 65535):
+		return r, fmt.Errorf("forward: port %d is not between 1 and 65535", r.port)
+	}
+	return r, nil
+}
+
+// withTunnel reads the stack's outputs, opens the tunnel, and closes it
+// afterwards, so that the host sees the end of every connection.
+func withTunnel(ctx context.Context, r request, do func(outputs.Way, *outputs.Stack) error) error {
+	stack, err := outputs.Read(ctx, r.stack)
+	if err != nil {
+		return err
+	}
+	way, err := stack.Way(r.peer)
+	if err != nil {
+		return err
+	}
+	t, err := tunnel.Open(way.Tunnel, nil)
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	waiting, cancel := context.WithTimeout(ctx, aliveLimit)
+	defer cancel()
+	if err := t.WaitAlive(waiting); err != nil {
+		return fmt.Errorf("open the tunnel as peer %q: %w", way.Peer, err)
+	}
+	way.Door.Dial = t.DialContext
+	return do(way, stack)
+}

@@ -1,0 +1,235 @@
+// Package outputs reads what a deployed stack says of its machine, through the
+// Pulumi CLI, and makes of it the way there: a tunnel and the SSH door behind
+// it. Secrets come through a pipe and stay in memory.
+package outputs
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/knownhosts"
+	"golang.org/x/term"
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+
+	"openclaw-azure/internal/door"
+	"openclaw-azure/internal/tunnel"
+)
+
+// Names of the outputs by which a machine is reached.
+const (
+	Peers        = "peers"        // secret: a configuration for wg-quick, by peer
+	OperatorKey  = "operatorKey"  // secret: the private key of Operator
+	KnownHosts   = "knownHosts"   // lines for ssh; the first is the tunnel door's
+	GatewayToken = "gatewayToken" // secret: what a browser logs in with
+)
+
+// Operator is the user who logs in through the tunnel.
+const Operator = "claw"
+
+// A WireGuard key is one session's at a time: whatever runs beside the program
+// or a person has a peer of its own.
+const (
+	PeerVariable = "CLAW_PEER" // environment variable that names the peer
+	DefaultPeer  = "laptop"
+)
+
+// PeerName is the peer that was asked for, else the one of the environment
+// variable CLAW_PEER, else laptop.
+func PeerName(asked string) string {
+	for _, name := range []string{asked, os.Getenv(PeerVariable)} {
+		if name != "" {
+			return name
+		}
+	}
+	return DefaultPeer
+}
+
+// Stack is what one stack's outputs say.
+type Stack struct {
+	peers        map[string]string
+	operator     ssh.Signer
+	host         netip.AddrPort // of sshd in the tunnel
+	hostKey      ssh.PublicKey
+	gatewayToken string
+}
+
+// String shows nothing of what is in it.
+func (*Stack) String() string   { return "(a stack's outputs)" }
+func (*Stack) GoString() string { return "(a stack's outputs)" }
+
+// GatewayToken is what a browser logs in to OpenClaw with.
+func (s *Stack) GatewayToken() string { return s.gatewayToken }
+
+// Read asks the Pulumi CLI for the outputs of a stack; empty is the stack that
+// is selected in this folder or by PULUMI_STACK. It reads standard input only
+// where that is a terminal: for the passphrase, where the CLI asks for one.
+func Read(ctx context.Context, stack string) (*Stack, error) {
+	args := []string{"stack", "output", "--json", "--show-secrets"}
+	if stack != "" {
+		args = append(args, "--stack", stack)
+	}
+	var stdout, stderr bytes.Buffer
+	interactive := term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd()))
+	if !interactive {
+		args = append(args, "--non-interactive")
+	}
+	cmd := exec.CommandContext(ctx, "pulumi", args...)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if interactive {
+		cmd.Stdin, cmd.Stderr = os.Stdin, os.Stderr
+	}
+	if err := cmd.Run(); err != nil {
+		switch {
+		case errors.Is(err, exec.ErrNotFound):
+			return nil, errors.New("read the stack's outputs: there is no pulumi on this machine's PATH" +
+				"\nhint: the keys are in the stack's state: run this where `pulumi up` runs")
+		case ctx.Err() != nil:
+			return nil, fmt.Errorf("read the stack's outputs: %w", ctx.Err())
+		}
+		said := strings.Join(strings.Fields(stderr.String()), " ")
+		if said == "" {
+			said = err.Error()
+		}
+		return nil, fmt.Errorf("read the stack's outputs: pulumi stack output: %s"+
+			"\nhint: run it in the repository's folder; name the stack with --stack or PULUMI_STACK", said)
+	}
+	return Parse(stdout.Bytes())
+}
+
+// Parse reads the JSON of `pulumi stack output --json --show-secrets`. No error
+// contains any part of a secret.
+func Parse(text []byte) (*Stack, error) {
+	var found struct {
+		Peers        map[string]string `json:"peers"`
+		OperatorKey  string            `json:"operatorKey"`
+		KnownHosts   string            `json:"knownHosts"`
+		GatewayToken string            `json:"gatewayToken"`
+	}
+	if err := json.Unmarshal(text, &found); err != nil {
+		return nil, errors.New("read the stack's outputs: not the JSON of this program's outputs")
+	}
+	if found.OperatorKey == "" || found.KnownHosts == "" {
+		return nil, fmt.Errorf("read the stack's outputs: there is no %s or no %s: no deploy of this stack has succeeded yet"+
+			"\nhint: pulumi up", OperatorKey, KnownHosts)
+	}
+	s := &Stack{peers: found.Peers, gatewayToken: found.GatewayToken}
+	var err error
+	if s.operator, err = ssh.ParsePrivateKey([]byte(found.OperatorKey)); err != nil {
+		return nil, fmt.Errorf("read the output %s: not a private key without passphrase", OperatorKey)
+	}
+	if s.host, s.hostKey, err = parseKnownHost(found.KnownHosts); err != nil {
+		return nil, fmt.Errorf("read the output %s: %w", KnownHosts, err)
+	}
+	return s, nil
+}
+
+func parseKnownHost(text string) (netip.AddrPort, ssh.PublicKey, error) {
+	_, hosts, key, _, _, err := ssh.ParseKnownHosts([]byte(text))
+	if err != nil {
+		return netip.AddrPort{}, nil, err
+	}
+	for _, host := range hosts {
+		// [10.100.0.1]:2222, or without brackets where the port is 22.
+		if address, err := netip.ParseAddrPort(strings.NewReplacer("[", "", "]", "").Replace(host)); err == nil && knownhosts.Normalize(address.String()) == host {
+			return address, key, nil
+		}
+	}
+	return netip.AddrPort{}, nil, fmt.Errorf("%q names no address in the tunnel", hosts)
+}
+
+// Way is how one peer reaches the machine.
+type Way struct {
+	Peer   string
+	Tunnel tunnel.Config
+	Door   door.Door // its Dial is the tunnel's, to be set once that is open
+}
+
+// Way finds a peer by its name.
+func (s *Stack) Way(peer string) (Way, error) {
+	text, ok := s.peers[peer]
+	if !ok {
+		return Way{}, fmt.Errorf("there is no peer %q in this stack"+
+			"\nhint: %s; name one with --peer or %s", peer, s.others(peer), PeerVariable)
+	}
+	w := Way{Peer: peer, Door: door.Door{Name: "tunnel", Address: s.host.String(), User: Operator, Key: s.operator, HostKey: s.hostKey}}
+	var err error
+	if w.Tunnel, err = parseConfiguration(text); errors.Is(err, errNoPrivateKey) {
+		return Way{}, fmt.Errorf("peer %q brought its own WireGuard key: the private one is on its device and not in the stack"+
+			"\nhint: use WireGuard on that device (see the README), or another peer with --peer: %s", peer, s.others(peer))
+	} else if err != nil {
+		return Way{}, fmt.Errorf("read the configuration of peer %q: %w", peer, err)
+	}
+	w.Tunnel.Server = s.host.Addr()
+	return w, nil
+}
+
+func (s *Stack) others(than string) string {
+	names := slices.DeleteFunc(slices.Sorted(maps.Keys(s.peers)), func(name string) bool { return name == than })
+	if len(names) == 0 {
+		return "the stack has no other peer"
+	}
+	return "there is " + strings.Join(names, ", ")
+}
+
+var errNoPrivateKey = errors.New("no PrivateKey")
+
+// parseConfiguration reads what the program exports for wg-quick. No error
+// contains a value: it might be a key.
+func parseConfiguration(text string) (tunnel.Config, error) {
+	values := map[string]string{}
+	section := ""
+	for line := range strings.Lines(text) {
+		line, _, _ = strings.Cut(line, "#")
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, "[") {
+			section = line
+		}
+		if name, value, ok := strings.Cut(line, "="); ok {
+			values[section+strings.TrimSpace(name)] = strings.TrimSpace(value)
+		}
+	}
+	if values["[Interface]PrivateKey"] == "" {
+		return tunnel.Config{}, errNoPrivateKey
+	}
+	c := tunnel.Config{}
+	var faults []error
+	read := func(name string, parse func(value string) error) {
+		if parse(values[name]) != nil {
+			faults = append(faults, fmt.Errorf("%s is missing or malformed", name))
+		}
+	}
+	key := func(into *wgtypes.Key) func(string) error {
+		return func(value string) (err error) {
+			*into, err = wgtypes.ParseKey(value)
+			return err
+		}
+	}
+	read("[Interface]PrivateKey", key(&c.PrivateKey))
+	read("[Peer]PublicKey", key(&c.ServerPublicKey))
+	read("[Peer]PresharedKey", key(&c.PresharedKey))
+	read("[Interface]Address", func(value string) error {
+		prefix, err := netip.ParsePrefix(value)
+		c.Address = prefix.Addr()
+		return err
+	})
+	read("[Peer]Endpoint", func(value string) (err error) {
+		c.Endpoint, err = netip.ParseAddrPort(value)
+		return err
+	})
+	read("[Interface]MTU", func(value string) (err error) {
+		c.MTU, err = strconv.Atoi(value)
+		return err
+	})
+	return c, errors.Join(faults...)
+}

@@ -1,0 +1,208 @@
+package scenarios
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// claw is the operator's command as one types it at the operator's place. `go tool` passes its exit status on, which
+// `go run` does not.
+func (l *one) claw(stdin string, args ...string) result {
+	l.t.Helper()
+	return l.command(stdin, 2*time.Minute, l.root+"/bin/lab", append([]string{"exec", "operator", "--", "go", "tool", "claw"}, args...)...)
+}
+
+// reachSSH: a pipe, an exit status, signals and a terminal, through the tunnel of a process that has no WireGuard.
+func reachSSH(l *one) {
+	password := l.output("sudoPassword")
+	for _, c := range []struct {
+		what, stdin, script, stdout string
+		code                        int
+	}{
+		{"the command's exit status", "", "exit 7", "", 7},
+		{"a signal that ends the command", "", "kill -TERM $$", "", 128 + 15},
+		{"standard input, byte for byte", "a\x00\xff\r\n\x03\x04b", "od -An -tx1", " 61 00 ff 0d 0a 03 04 62\n", 0},
+		{"sudo, its password by standard input", password + "\n", "sudo -S -p '' id -un", "root\n", 0},
+	} {
+		if r := l.claw(c.stdin, "ssh", "--", c.script); r.stdout != c.stdout || r.code != c.code {
+			l.t.Errorf("%s: want exit status %d and %q: %s", c.what, c.code, c.stdout, r)
+		}
+	}
+	const size = 4 << 20
+	big := strings.Repeat("\x00\x01\r\n\xfe\xff~.", size/8)
+	if r := l.claw(big, "ssh", "--", "cat"); r.stdout != big || r.code != 0 {
+		l.t.Errorf("%d bytes there and back: %d came, exit status %d: %s", size, len(r.stdout), r.code, r.stderr)
+	}
+	// As the issue and the README have it.
+	if r := l.at("operator", "go", "run", "./cmd/claw", "ssh", "--", "id -un"); r.stdout != "claw\n" || r.code != 0 {
+		l.t.Errorf("go run ./cmd/claw ssh: %s", r)
+	}
+
+	// Ctrl-C is the command's; an end that is asked for ends both.
+	const own = `trap "echo interrupted; exit 9" INT; echo ready; while :; do sleep 0.1; done`
+	if out, code := l.clawSignalled(own, syscall.SIGINT); out != "ready\ninterrupted\n" || code != 9 {
+		l.t.Errorf("SIGINT: %q, exit status %d", out, code)
+	}
+	if out, code := l.clawSignalled(`echo ready; exec sleep 7654`, syscall.SIGTERM); out != "ready\n" || code != 128+15 {
+		l.t.Errorf("SIGTERM: %q, exit status %d", out, code)
+	}
+	l.eventually("the command on the host has ended too", 20*time.Second, func() error {
+		if r := l.at("vm", "pgrep", "-fx", "sleep 7654"); r.code != 1 {
+			return fmt.Errorf("%s", r)
+		}
+		return nil
+	})
+	reachTerminal(l, password)
+	l.eventually("no session of claw is left on the host", 20*time.Second, func() error {
+		if left := l.on(`pgrep -u claw -a || true`); left != "" {
+			return fmt.Errorf("%s", left)
+		}
+		return nil
+	})
+}
+
+// clawProgram is the program itself, for signals: those at a terminal reach it, and not those for `go tool` alone.
+func (l *one) clawProgram() string {
+	l.t.Helper()
+	path := strings.TrimSpace(l.at("operator", "go", "tool", "-n", "claw").stdout)
+	if _, err := os.Stat(path); err != nil {
+		l.t.Fatalf("go tool -n claw: %v", err)
+	}
+	return path
+}
+
+// clawSignalled runs a command that says ready, and sends claw a signal then.
+func (l *one) clawSignalled(script string, signal syscall.Signal) (stdout string, code int) {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, l.root+"/bin/lab", "exec", "operator", "--", l.clawProgram(), "ssh", "--", script)
+	cmd.Dir, cmd.Env = l.root, append(os.Environ(), "LAB="+l.name)
+	out := &screen{}
+	var stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = out, &stderr
+	if err := cmd.Start(); err != nil {
+		l.t.Fatal(err)
+	}
+	for !strings.Contains(out.text(), "ready\n") && ctx.Err() == nil {
+		time.Sleep(20 * time.Millisecond)
+	}
+	if err := cmd.Process.Signal(signal); err != nil {
+		l.t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	if stderr.Len() > 0 {
+		l.t.Errorf("claw said %q", stderr.String())
+	}
+	return out.text(), cmd.ProcessState.ExitCode()
+}
+
+// screen is what a command has written so far.
+type screen struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (s *screen) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.buf.Write(p)
+}
+
+func (s *screen) text() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.buf.String()
+}
+
+// reachTerminal types at a login shell: its size and its changes, Ctrl-C, sudo's own prompt, the shell's exit status.
+func reachTerminal(l *one, password string) {
+	keyboard, terminal := openTerminal(l)
+	defer keyboard.Close()
+	size := func(rows, columns uint16) {
+		if err := unix.IoctlSetWinsize(int(keyboard.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: columns}); err != nil {
+			l.t.Fatal(err)
+		}
+	}
+	size(33, 101)
+	cmd := exec.Command(l.root+"/bin/lab", "exec", "operator", "--", l.clawProgram(), "ssh")
+	cmd.Dir, cmd.Env = l.root, append(os.Environ(), "LAB="+l.name, "TERM=dumb")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = terminal, terminal, terminal
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := cmd.Start(); err != nil {
+		l.t.Fatal(err)
+	}
+	terminal.Close()
+	shown := &screen{}
+	go func() {
+		buf := make([]byte, 4096)
+		for {
+			n, err := keyboard.Read(buf)
+			_, _ = shown.Write(buf[:n])
+			if err != nil {
+				return
+			}
+		}
+	}()
+	stop := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
+	defer stop.Stop()
+	expect := func(keys, want string) {
+		l.t.Helper()
+		from := len(shown.text())
+		if _, err := keyboard.WriteString(keys); err != nil {
+			l.t.Fatal(err)
+		}
+		l.eventually(fmt.Sprintf("%q after typing %q", want, keys), 30*time.Second, func() error {
+			if text := shown.text()[from:]; !strings.Contains(text, want) {
+				return fmt.Errorf("shown: %q", text)
+			}
+			return nil
+		})
+	}
+	expect("", "claw@openclaw:~$ ")
+	expect("stty size\n", "33 101\r\n")
+	size(44, 120)
+	expect("for i in $(seq 50); do [ \"$(stty size)\" = '44 120' ] && break; sleep 0.1; done; echo size $(stty size)\n", "size 44 120\r\n")
+	expect("echo begun; sleep 300; echo status $?\n", "begun\r\n")
+	expect("\x03", "^C")
+	expect("sudo -k; sudo id -un\n", "password for claw:")
+	expect(password+"\n", "root\r\n")
+	if _, err := keyboard.WriteString("exit 6\n"); err != nil {
+		l.t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != 6 {
+		l.t.Errorf("the login shell: exit status %d, want 6: %q", code, shown.text())
+	}
+	if strings.Contains(shown.text(), password) {
+		l.t.Error("the password for sudo was shown while it was typed")
+	}
+}
+
+func openTerminal(l *one) (keyboard, terminal *os.File) {
+	l.t.Helper()
+	keyboard, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	number, err := unix.IoctlGetInt(int(keyboard.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	if err := unix.IoctlSetPointerInt(int(keyboard.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		l.t.Fatal(err)
+	}
+	if terminal, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0); err != nil {
+		l.t.Fatal(err)
+	}
+	return keyboard, terminal
+}

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"encoding/json"
+	"net/netip"
+	"testing"
+
+	"openclaw-azure/internal/outputs"
+)
+
+// TestOutputsLeadToTheMachine: what is exported is what the operator's command makes its way of.
+func TestOutputsLeadToTheMachine(t *testing.T) {
+	stack, peers := testKeys(t)
+	for _, set := range []map[string]string{nil, {"openclaw:sshPort": "22022"}} {
+		cfg := testConfig(t, set)
+		ring := &keyring{name: "dev", stack: stack, peers: peers}
+		text, err := json.Marshal(map[string]any{
+			outputs.Peers:        map[string]string{"laptop": peerConfiguration(cfg, ring, cfg.Peers[0], "203.0.113.9")},
+			outputs.OperatorKey:  stack.Operator.Private,
+			outputs.KnownHosts:   knownHosts(cfg, stack, "203.0.113.9"),
+			outputs.GatewayToken: stack.GatewayToken,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		read, err := outputs.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		way, err := read.Way("laptop")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, d := way.Tunnel, way.Door
+		if c.PrivateKey != peers["laptop"].Private || c.ServerPublicKey != stack.WireGuardServer.Public || c.PresharedKey != peers["laptop"].Preshared ||
+			c.Address != cfg.Peers[0].Address || c.Server != cfg.ServerAddress() || c.MTU != 1280 ||
+			c.Endpoint != netip.MustParseAddrPort("203.0.113.9:51820") {
+			t.Error("another tunnel than the exported one")
+		}
+		if d.Address != netip.AddrPortFrom(cfg.ServerAddress(), cfg.SSHPort).String() || d.User != "claw" ||
+			string(d.HostKey.Marshal()) != string(stack.HostKey.PublicKey.Marshal()) || string(d.Key.PublicKey().Marshal()) != string(stack.Operator.PublicKey.Marshal()) {
+			t.Errorf("another door than the exported one: %s", d)
+		}
+	}
+}
