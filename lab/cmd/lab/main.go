@@ -27,6 +27,7 @@ const usage = `usage: bin/lab COMMAND        (the variable LAB names the lab and
   exec vm|operator|attacker -- CMD...
                                 a command on the host, or at a place outside of it, as root; the operator has the
                                 lab's stack at hand
+  az ARGS...                    a command of the Azure CLI at the lab's control plane: what somebody does past Pulumi
   status                        how the lab is; succeeds only while it runs and its last deploy succeeded
   console                       the host's console, from its first boot on; Ctrl-] leaves it
   reboot                        reboot the host
@@ -75,6 +76,8 @@ func run(args []string) error {
 	switch name {
 	case "pulumi":
 		return l.BecomePulumi(context.Background(), args)
+	case "az":
+		return l.Az(context.Background(), args, os.Stdout)
 	case "exec":
 		if len(args) < 3 || args[1] != "--" {
 			return lab.ExitError{Code: 2, Err: errors.New("usage: bin/lab exec vm|operator|attacker -- CMD [ARG]")}

@@ -124,6 +124,13 @@ func (c Client) Reboot(ctx context.Context, place string) error {
 	return c.call(ctx, http.MethodPost, "reboot", url.Values{"place": {place}}, nil, nil)
 }
 
+// Az does a command of the Azure CLI, past Pulumi, and gives what it says.
+func (c Client) Az(ctx context.Context, args []string) (string, error) {
+	var said string
+	err := c.call(ctx, http.MethodPost, "az", url.Values{"arg": args}, nil, &said)
+	return said, err
+}
+
 // Type sends keys to the console of the machine at a place, until they end.
 func (c Client) Type(ctx context.Context, place string, keys io.Reader) error {
 	return c.call(ctx, http.MethodPost, "keys", url.Values{"place": {place}}, keys, nil)

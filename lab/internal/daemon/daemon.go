@@ -103,7 +103,7 @@ func Run(config Config) (err error) {
 		return err
 	}
 
-	answers := &answers{machines: machines, down: func() error {
+	answers := &answers{machines: machines, provider: provider, down: func() error {
 		stop()
 		return down()
 	}, status: control.Status{
@@ -134,6 +134,7 @@ func cleanUp(ctx context.Context, networks place.Networks) error {
 // answers are the daemon's, to the lab's own commands.
 type answers struct {
 	machines *host.Host
+	provider *azure.Provider
 	down     func() error
 	status   control.Status
 }
@@ -168,6 +169,9 @@ func (a *answers) mux() *http.ServeMux {
 			return nil, err
 		}
 		return nil, a.machines.RestartVM(r.Context(), id)
+	})
+	handle("POST /az", func(r *http.Request) (any, error) {
+		return a.provider.Az(r.Context(), r.URL.Query()["arg"])
 	})
 	handle("POST /keys", func(r *http.Request) (any, error) {
 		id, err := a.at(r)

@@ -46,5 +46,12 @@ func (l Lab) Status(ctx context.Context, out io.Writer) error {
 	return errors.Join(append(errs, err)...)
 }
 
+// Az does a command of the Azure CLI at the lab's control plane, as somebody else than Pulumi.
+func (l Lab) Az(ctx context.Context, args []string, out io.Writer) error {
+	said, err := l.control().Az(ctx, args)
+	fmt.Fprint(out, said)
+	return err
+}
+
 // Reboot reboots the host for real.
 func (l Lab) Reboot(ctx context.Context, at string) error { return l.control().Reboot(ctx, at) }
