@@ -34,6 +34,7 @@ type azure struct {
 
 const (
 	azureRule       = "azure-native:network:SecurityRule"
+	azureGroup      = "azure-native:network:NetworkSecurityGroup"
 	azureVM         = "azure-native:compute:VirtualMachine"
 	azureAddress    = "azure-native:network:PublicIPAddress"
 	azureRunCommand = "azure-native:compute:VirtualMachineRunCommandByVirtualMachine"
@@ -46,8 +47,8 @@ var azurePaths = map[string]struct {
 	random   bool
 	replaces []resource.PropertyKey
 }{
-	"azure-native:resources:ResourceGroup":      {[]resource.PropertyKey{"resourceGroupName"}, true, []resource.PropertyKey{"location"}},
-	"azure-native:network:NetworkSecurityGroup": {[]resource.PropertyKey{"resourceGroupName", "networkSecurityGroupName"}, true, nil},
+	"azure-native:resources:ResourceGroup":  {[]resource.PropertyKey{"resourceGroupName"}, true, []resource.PropertyKey{"location"}},
+	azureGroup:                              {[]resource.PropertyKey{"resourceGroupName", "networkSecurityGroupName"}, true, nil},
 	azureRule:                               {[]resource.PropertyKey{"resourceGroupName", "networkSecurityGroupName", "securityRuleName"}, false, nil},
 	"azure-native:network:VirtualNetwork":   {[]resource.PropertyKey{"resourceGroupName", "virtualNetworkName"}, true, []resource.PropertyKey{"location"}},
 	"azure-native:network:Subnet":           {[]resource.PropertyKey{"resourceGroupName", "virtualNetworkName", "subnetName"}, false, nil},
@@ -61,7 +62,7 @@ var azurePaths = map[string]struct {
 const createBeforeDelete = resource.PropertyKey("__createBeforeDelete")
 
 func (a *azure) provider() plugin.Provider {
-	return &deploytest.Provider{CheckF: a.check, DiffF: a.diff, CreateF: a.create, UpdateF: a.update, DeleteF: a.delete, ReadF: a.read}
+	return &deploytest.Provider{CheckF: a.check, DiffF: a.diff, CreateF: a.create, UpdateF: a.update, DeleteF: a.delete, ReadF: a.read, InvokeF: a.invoke}
 }
 
 func (a *azure) check(_ context.Context, req plugin.CheckRequest) (plugin.CheckResponse, error) {
@@ -247,6 +248,51 @@ func (a *azure) read(_ context.Context, req plugin.ReadRequest) (plugin.ReadResp
 		return plugin.ReadResponse{Status: resource.StatusOK}, nil
 	}
 	return plugin.ReadResponse{ReadResult: plugin.ReadResult{ID: req.ID, Inputs: req.Inputs, Outputs: out}, Status: resource.StatusOK}, nil
+}
+
+// invoke answers the two lookups of the program.
+func (a *azure) invoke(_ context.Context, req plugin.InvokeRequest) (plugin.InvokeResponse, error) {
+	a.world.mu.Lock()
+	defer a.world.mu.Unlock()
+	kind := map[string]string{"azure-native:network:getNetworkSecurityGroup": azureGroup, "azure-native:compute:getVirtualMachine": azureVM}[string(req.Tok)]
+	if kind == "" {
+		return plugin.InvokeResponse{}, fmt.Errorf("the function %s, which the program has no use for", req.Tok)
+	}
+	id := azureID(kind, req.Args)
+	out, exists := a.exists[id]
+	if !exists {
+		return plugin.InvokeResponse{}, fmt.Errorf(`request failed %s: Status=404 Code="ResourceNotFound" Message="not found"`, id)
+	}
+	out = plain(out)
+	if kind == azureGroup {
+		out["securityRules"] = resource.NewProperty(a.rulesOf(out["name"].StringValue()))
+	}
+	return plugin.InvokeResponse{Properties: out}, nil
+}
+
+// rulesOf are the rules of a security group, whoever made them.
+func (a *azure) rulesOf(group string) []resource.PropertyValue {
+	var rules []resource.PropertyValue
+	for _, id := range slices.Sorted(maps.Keys(a.exists)) {
+		if rule := plain(a.exists[id]); strings.Contains(string(id), "/"+azureRule+"/") && rule["networkSecurityGroupName"].StringValue() == group {
+			rules = append(rules, resource.NewProperty(rule))
+		}
+	}
+	return rules
+}
+
+// admitBehindPulumi is a rule that somebody added in the portal.
+func (a *azure) admitBehindPulumi(rule map[string]any) {
+	for id, out := range a.exists {
+		if strings.Contains(string(id), "/"+azureGroup+"/") {
+			in := resource.NewPropertyMapFromMap(rule)
+			in["name"], in["securityRuleName"] = in["name"], in["name"]
+			in["resourceGroupName"], in["networkSecurityGroupName"] = plain(out)["resourceGroupName"], plain(out)["name"]
+			a.exists[azureID(azureRule, in)] = in
+			return
+		}
+	}
+	a.world.t.Fatal("there is no security group")
 }
 
 // deleteBehindPulumi takes away what somebody deleted in the portal.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 
 	"openclaw-azure/internal/breakglass"
 )
@@ -304,6 +306,10 @@ func TestEngineHalfMade(t *testing.T) {
 	clear(w.azure.fails)
 	w.set("vmSize", "Standard_B2as_v2")
 	second := w.mustUp()
+	equal(t, "what to do, once", []string{quota + `
+the size "Standard_B2als_v2" is not to be had in "westeurope", or not in this subscription's quota; the rest is kept and ` + "`pulumi up`" + ` goes on from here
+hint: pulumi config set vmSize Standard_B2as_v2    # or another that ` + "`az vm list-skus --location westeurope --size Standard_B --output table`" + ` shows without a restriction`},
+		hooked(r.said("error"), "vm-refused"))
 	for _, change := range second.changes() {
 		if op, name, _ := strings.Cut(change, " "); op != "create" && op != "update" || strings.HasPrefix(name, "ResourceGroup ") || name == "keys" {
 			t.Errorf("the second run: %s", change)
@@ -370,26 +376,158 @@ func TestEngineResize(t *testing.T) {
 	}
 }
 
+// hooked are the errors that an error hook of ours has worded.
+func hooked(said []string, hook string) []string {
+	var texts []string
+	for _, text := range said {
+		if _, ours, found := strings.Cut(text, "error hook \""+hook+"\" failed: "); found {
+			texts = append(texts, ours)
+		}
+	}
+	return texts
+}
+
+// Azure's refusals that another size would not mend stay as they are.
+func TestEngineMachineRefusedForAnotherReason(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.azure.fails["vm"] = `Status=400 Code="InvalidParameter" Message="The Admin Username specified is not allowed."`
+	r := w.up()
+	if said := strings.Join(r.said("error"), "\n"); !strings.Contains(said, w.azure.fails["vm"]) || strings.Contains(said, "vmSize") {
+		t.Errorf("errors %q", r.said("error"))
+	}
+}
+
 // A machine deleted behind Pulumi's back comes back with everything on it; while closed that is refused in preview.
 func TestEngineMachineDeletedBehindPulumi(t *testing.T) {
 	t.Parallel()
 	w := closed(t)
+	machine := w.inputs(labelVM)["vmName"].(string)
 	w.azure.deleteBehindPulumi(azureVM)
-	r := w.preview(withRefresh)
-	if r.err == nil || len(r.happened) > 1 {
-		t.Errorf("preview --refresh, closed: %v, %q", r.err, r.happened)
-	}
 	before := len(w.azure.exists)
-	r = w.up(withRefresh)
-	if r.err == nil || w.guest != nil {
-		t.Error("the machine was made again while port 22 is closed")
+	for name, r := range map[string]*result{"preview": w.preview(), "preview --refresh": w.preview(withRefresh), "up": w.up(), "up --refresh": w.up(withRefresh)} {
+		equal(t, name+", closed", []string{"the virtual machine \"" + machine + "\" is gone: it was deleted behind Pulumi's back" +
+			"\nhint: pulumi config set bootstrap true && pulumi up --refresh    # makes it anew, with everything on it; then close port 22 again"}, r.said("error"))
+		equal(t, name+", closed: what happened", []string{"look through tunnel"}, r.happened)
 	}
 	equal(t, "left in Azure", before, len(w.azure.exists))
 
 	w.set("bootstrap", "true")
+	open := deployed(t)
+	open.azure.deleteBehindPulumi(azureVM)
+	machine = open.inputs(labelVM)["vmName"].(string)
+	r := open.up() // without --refresh Pulumi believes that it is there
+	equal(t, "up, open", []string{"the virtual machine \"" + machine + "\" is gone: it was deleted behind Pulumi's back" +
+		"\nhint: pulumi up --refresh    # makes it anew, with everything on it"}, r.said("error"))
 	r = w.mustUp(withRefresh)
-	r.inOrder(append([]string{"create " + labelBootstrap, "create " + labelVM, "create " + labelBreakGlass},
+	r.inOrder(append([]string{"create " + labelVM, "create " + labelBreakGlass},
 		append(each("update ", layerNames, " through bootstrap"), "update proof through tunnel")...)...)
 	w.set("bootstrap", "false")
 	w.mustUp()
+}
+
+// What a machine was made of does not change on it: that is said as long as it is so, and nothing destroys it. What
+// depends on the image follows the machine and not the configuration.
+func TestEngineImageChanges(t *testing.T) {
+	t.Parallel()
+	for _, w := range []*world{deployed(t), closed(t)} {
+		id := w.guest.id
+		w.set("image", "ubuntu-24.04")
+		warning := `a machine that lives keeps what it was made of, and nothing destroys it for that:
+  image: value "ubuntu-24.04", the machine was made of "debian-13"
+hint: to have it made anew: bring the backups home from /backups/openclaw, then
+hint: pulumi destroy && pulumi config set bootstrap true && pulumi up`
+		for _, r := range []*result{w.preview(), w.up(), w.preview()} {
+			equal(t, "error", nil, r.err)
+			equal(t, "warnings", []string{warning}, r.said("warning"))
+			equal(t, "changes", []string{}, r.changes())
+		}
+		equal(t, "machine", id, w.guest.id)
+
+		if r := w.destroy(); r.err != nil {
+			t.Fatal(r.err)
+		}
+		w.set("bootstrap", "true")
+		equal(t, "made anew of it", []string{}, w.mustUp().messages)
+	}
+}
+
+// A changed administrator is one of osProfile: the machine lives, and port 22 opens to the new one.
+func TestEngineAdministratorChanges(t *testing.T) {
+	t.Parallel()
+	w := deployed(t)
+	id := w.guest.id
+	w.set("adminUsername", "operator1")
+	r := w.mustUp()
+	equal(t, "warnings", []string{`a machine that lives keeps what it was made of, and nothing destroys it for that:
+  adminUsername: value "operator1", Azure's own record of the machine says "azureuser" and keeps it; port 22 opens to the new one
+hint: to have it made anew: bring the backups home from /backups/openclaw, then
+hint: pulumi destroy && pulumi config set bootstrap true && pulumi up`}, r.said("warning"))
+	equal(t, "machine", id, w.guest.id)
+	equal(t, "administrator", "operator1", w.guest.admin)
+}
+
+// Somebody's inbound rule is named in preview and fails `up`, open and closed, with what removes it.
+func TestEngineForeignRule(t *testing.T) {
+	t.Parallel()
+	for name, w := range map[string]*world{"open": deployed(t), "closed": closed(t)} {
+		group, nsg := w.inputs("ResourceGroup openclaw")["resourceGroupName"], w.inputs("NetworkSecurityGroup perimeter")["networkSecurityGroupName"]
+		w.azure.admitBehindPulumi(map[string]any{"name": "allow-rdp", "direction": "Inbound", "access": "Allow", "protocol": "Tcp", "priority": 300.0,
+			"sourceAddressPrefix": "*", "sourcePortRange": "*", "destinationAddressPrefix": "*", "destinationPortRange": "3389"})
+		w.azure.admitBehindPulumi(map[string]any{"name": "way out", "direction": "Outbound", "access": "Allow", "protocol": "Tcp", "priority": 300.0,
+			"sourceAddressPrefix": "*", "sourcePortRange": "*", "destinationAddressPrefix": "*", "destinationPortRange": "443"})
+		text := fmt.Sprintf(`security group %q has inbound rules that nobody declared:
+  "allow-rdp": Allow Tcp to port 3389 from *, priority 300
+hint: az network nsg rule delete --resource-group %s --nsg-name %s --name allow-rdp`, nsg, group, nsg)
+		preview := w.preview()
+		equal(t, name+": preview", []string{"warning: " + text}, preview.messages)
+		equal(t, name+": its error", nil, preview.err)
+		w.set("backupKeepDays", "30")
+		up := w.up()
+		equal(t, name+": up", []string{text}, up.said("error"))
+		equal(t, name+": changes", []string{}, up.changes())
+
+		maps.DeleteFunc(w.azure.exists, func(id resource.ID, _ resource.PropertyMap) bool { return strings.HasSuffix(string(id), "/allow-rdp") })
+		equal(t, name+": without it", []string{"update backup", "update proof"}, w.mustUp().changes())
+	}
+}
+
+// The rule that the program itself makes and takes away, made by somebody else while it is closed.
+func TestEngineBootstrapRuleMadeByHand(t *testing.T) {
+	t.Parallel()
+	w := closed(t)
+	w.azure.admitBehindPulumi(map[string]any{"name": "SSH-Bootstrap", "direction": "Inbound", "access": "Allow", "protocol": "Tcp", "priority": 1001.0,
+		"sourceAddressPrefix": "*", "sourcePortRange": "*", "destinationAddressPrefix": "*", "destinationPortRange": "22"})
+	nsg := w.inputs("NetworkSecurityGroup perimeter")["networkSecurityGroupName"]
+	want := fmt.Sprintf("port 22 was closed, and security group %q has rule \"SSH-Bootstrap\": where this run does not delete it, somebody else made it"+
+		"\nhint: az network nsg rule delete --resource-group %s --nsg-name %s --name SSH-Bootstrap", nsg, w.inputs("ResourceGroup openclaw")["resourceGroupName"], nsg)
+	for _, r := range []*result{w.preview(), w.up()} {
+		equal(t, "warnings", []string{want}, r.said("warning"))
+		equal(t, "error", nil, r.err)
+	}
+}
+
+// The last proof stands in the readme; a proof is not passed where a door is not as declared, seen from outside.
+func TestEngineProof(t *testing.T) {
+	t.Parallel()
+	w := closed(t)
+	readme := plain(w.outputs()).Mappable()["readme"].(string)
+	table := "\n## The last proof\n\n2026-01-02 03:04:05 UTC, from the machine that ran Pulumi: the tunnel opened, port 22 did not answer, " +
+		"and all that was read back on the host was as declared.\n\n| layer | settings read back |\n|---|---|\n| base | 7 |\n"
+	if !strings.Contains(readme, table) {
+		t.Errorf("the readme lacks\n%s\nbut says\n%s", table, readme)
+	}
+
+	w = deployed(t)
+	if open := plain(w.outputs()).Mappable()["readme"].(string); !strings.Contains(open, "port 22 opened to the bootstrap key") {
+		t.Errorf("the readme of an open one: %s", open)
+	}
+	w.set("bootstrap", "false")
+	w.guest.stubborn22 = true
+	r := w.up()
+	equal(t, "errors", true, strings.Contains(strings.Join(r.said("error"), "\n"), "port 22 is to be closed, and sshd answers"))
+	if !w.azure.admits(w.home, "Tcp", 22) {
+		t.Error("the rule is gone, though the proof failed")
+	}
+	equal(t, "next is as before", any("the tunnel was proven: close port 22 with `pulumi config set bootstrap false && pulumi up`"), plain(w.outputs()).Mappable()["next"])
 }

@@ -35,6 +35,7 @@ var files = []struct{ layer, path, mode, owner, group, policy string }{
 	{"base", "/etc/cloud/cloud.cfg.d/99-openclaw.cfg", "0644", "root", "root", layer.Replace},
 	{"base", "/etc/systemd/system/openclaw-scrub.service", "0644", "root", "root", layer.Replace},
 	{"base", "/usr/local/sbin/openclaw-scrub", "0755", "root", "root", layer.Replace},
+	{"base", "/usr/local/sbin/openclaw-sessions", "0755", "root", "root", layer.Replace},
 	{"base", applierPath, "0644", "root", "root", layer.Replace},
 	{"base", "/home/claw/.ssh/authorized_keys", "0600", "claw", "claw", layer.Replace},
 	{"sysctl", "/etc/sysctl.d/99-zz-openclaw.conf", "0644", "root", "root", layer.Replace},
@@ -134,7 +135,8 @@ func (a admitted) loaded() string {
 	return fmt.Sprintf("-A ufw-user-input%s -p %s -m %s --dport %d -j ACCEPT", source, a.Protocol, a.Protocol, a.Port)
 }
 
-func newHost(cfg *Config, stack *keys.Stack, peers map[string]*keys.Peer) *host {
+// newHost says what the host is to be. image is what the machine was made of.
+func newHost(cfg *Config, image string, stack *keys.Stack, peers map[string]*keys.Peer) *host {
 	h := &host{
 		Config:          cfg,
 		ServerAddress:   cfg.ServerAddress(),
@@ -143,7 +145,7 @@ func newHost(cfg *Config, stack *keys.Stack, peers map[string]*keys.Peer) *host 
 		Sysctls:         sysctls,
 		ServerKey:       stack.WireGuardServer.Private.String(),
 		GatewayToken:    stack.GatewayToken,
-		SecurityOrigin:  securityOrigins[cfg.Image.Name],
+		SecurityOrigin:  securityOrigins[image],
 		AuthorizedKeys:  []string{stack.Operator.Public},
 		KeyAlgorithms:   "ssh-ed25519,sk-ssh-ed25519@openssh.com",
 		ServiceDenied:   []netip.Prefix{linkLocal, platformAddress, cfg.VNet, cfg.VPN},
@@ -248,6 +250,7 @@ func (h *host) base(stack *keys.Stack) layer.Layer {
 		Reload: [][]string{
 			{"systemctl", "daemon-reload"},
 			{"/usr/local/sbin/openclaw-scrub"},
+			endSessions,
 		},
 		Undo: [][]string{{"systemctl", "daemon-reload"}},
 		Probes: []layer.Probe{
@@ -285,7 +288,7 @@ else systemctl restart wg-quick@wg0.service; fi`}
 		// The result goes nowhere: it has the keys.
 		Checks: []layer.Check{{Argv: []string{"sh", "-c", "wg-quick strip {stage}/etc/wireguard/wg0.conf >/dev/null"}}},
 		Units:  []layer.Unit{{Name: "wg-quick@wg0.service", Enabled: yes, Active: yes}},
-		Reload: [][]string{reload},
+		Reload: [][]string{reload, endSessions},
 		Probes: []layer.Probe{
 			{Kind: "wireguard", Interface: "wg0", Port: h.WireGuardPort, PublicKey: stack.WireGuardServer.Public.String(), Peers: peers},
 			shell("address of wg0", address, `ip -4 -o address show dev wg0 | awk '{print $4}'`),
@@ -456,6 +459,9 @@ func (h *host) backup() layer.Layer {
 		Undo:   [][]string{{"systemctl", "daemon-reload"}},
 	}
 }
+
+// endSessions ends what keys and peers that were revoked have open.
+var endSessions = []string{"/usr/local/sbin/openclaw-sessions"}
 
 var (
 	yes = ptr(true)

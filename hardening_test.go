@@ -55,6 +55,11 @@ func testConfig(t *testing.T, set map[string]string) *Config {
 	return cfg
 }
 
+// newHostOf is a host that was made of the configured image.
+func newHostOf(cfg *Config, stack *keys.Stack, peers map[string]*keys.Peer) *host {
+	return newHost(cfg, cfg.Image.Name, stack, peers)
+}
+
 // TestEveryTemplateIsInTheTable: a file without mode and owner would never reach the host, and one without a template
 // could not be rendered.
 func TestEveryTemplateIsInTheTable(t *testing.T) {
@@ -88,7 +93,7 @@ func TestRendered(t *testing.T) {
 		"closed-ubuntu": {"openclaw:bootstrap": "false", "openclaw:image": "ubuntu-24.04"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newHost(testConfig(t, set), stack, peers)
+			h := newHostOf(testConfig(t, set), stack, peers)
 			archive := &txtar.Archive{}
 			for _, f := range files {
 				if f.path == applierPath {
@@ -120,7 +125,7 @@ func TestRendered(t *testing.T) {
 
 func TestLayersAreNamedInOrder(t *testing.T) {
 	stack, peers := testKeys(t)
-	packed, err := newHost(testConfig(t, nil), stack, peers).layers(stack)
+	packed, err := newHostOf(testConfig(t, nil), stack, peers).layers(stack)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +159,7 @@ func TestFirewallAdmits(t *testing.T) {
 			"-A ufw-user-input -s 10.100.0.0/24 -p tcp -m tcp --dport 2222 -j ACCEPT",
 			"-A ufw-user-input -p udp -m udp --dport 51820 -j ACCEPT"}},
 	} {
-		h := newHost(testConfig(t, map[string]string{"openclaw:bootstrap": test.bootstrap}), stack, peers)
+		h := newHostOf(testConfig(t, map[string]string{"openclaw:bootstrap": test.bootstrap}), stack, peers)
 		var got []string
 		for _, a := range h.Admitted {
 			got = append(got, a.loaded())
@@ -168,7 +173,7 @@ func TestFirewallAdmits(t *testing.T) {
 // TestServiceStaysIn: what owns the agent must not move on to the platform, the VNet or the operator's devices.
 func TestServiceStaysIn(t *testing.T) {
 	stack, peers := testKeys(t)
-	h := newHost(testConfig(t, nil), stack, peers)
+	h := newHostOf(testConfig(t, nil), stack, peers)
 	for _, address := range []string{"169.254.169.254", "168.63.129.16", "10.0.0.4", "10.100.0.2"} {
 		if !slices.ContainsFunc(h.ServiceDenied, func(p netip.Prefix) bool { return p.Contains(netip.MustParseAddr(address)) }) {
 			t.Errorf("the service may reach %s", address)
@@ -181,7 +186,7 @@ func TestSecretsStayOutOfTheDeclaration(t *testing.T) {
 	stack, peers := testKeys(t)
 	cfg := testConfig(t, nil)
 	cfg.OpenClawEnv = map[string]string{"API_KEY": "canary-of-the-environment"}
-	packed, err := newHost(cfg, stack, peers).layers(stack)
+	packed, err := newHostOf(cfg, stack, peers).layers(stack)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/pulumi/pulumi-command/sdk/go/command/local"
@@ -23,43 +22,32 @@ type keyring struct {
 // else does: not another laptop's folder, not an edited command.
 func newKeyring(ctx *pulumi.Context, cfg *Config) (*keyring, error) {
 	ring := &keyring{name: ctx.Stack(), peers: map[string]*keys.Peer{}}
-	generate := func(name, kind string) (*local.Command, string, error) {
-		c, err := local.NewCommand(ctx, name, &local.CommandArgs{
-			Create:                 pulumi.String("go run ./cmd/keys " + kind),
-			Logging:                local.LoggingNone,
-			AddPreviousOutputInEnv: pulumi.Bool(false), // the old keys would stand in a process's environment
-			Triggers:               pulumi.Array{pulumi.Int(cfg.KeyGeneration)},
-		}, pulumi.AdditionalSecretOutputs([]string{"stdout", "stderr"}),
-			pulumi.IgnoreChanges([]string{"create", "logging", "addPreviousOutputInEnv"}))
-		if err != nil {
-			return nil, "", err
-		}
-		text, err := awaitString(ctx, c.Stdout)
-		return c, text, err
-	}
-	c, text, err := generate("keys", "stack")
+	made, err := generate(ctx, cfg, "keys", "stack")
 	if err != nil {
 		return nil, err
 	}
-	ring.unknown = c.Stdout.ApplyT(func(string) string { return "" }).(pulumi.StringOutput)
-	ring.text = text
-	if text == "" && !ctx.DryRun() {
-		return nil, errors.New("the keys of resource \"keys\" were not made")
+	// All are declared before any is waited for: a stack of 250 peers would wait for each in turn.
+	peers := make([]*local.Command, len(cfg.Peers))
+	for i, p := range cfg.Peers {
+		if peers[i], err = generate(ctx, cfg, "peer-"+p.Name, "peer"); err != nil {
+			return nil, err
+		}
 	}
-	if text != "" {
-		if ring.stack, err = keys.ParseStack(text); err != nil {
+	ring.unknown = made.Stdout.ApplyT(func(string) string { return "" }).(pulumi.StringOutput)
+	if ring.text, err = generated(ctx, made, "keys"); err != nil {
+		return nil, err
+	}
+	if ring.text != "" {
+		if ring.stack, err = keys.ParseStack(ring.text); err != nil {
 			return nil, fmt.Errorf("read the keys of resource \"keys\": %w", err)
 		}
 	}
-	for _, p := range cfg.Peers {
-		_, text, err := generate("peer-"+p.Name, "peer")
+	for i, p := range cfg.Peers {
+		text, err := generated(ctx, peers[i], "peer-"+p.Name)
 		if err != nil {
 			return nil, err
 		}
-		switch {
-		case text == "" && !ctx.DryRun():
-			return nil, fmt.Errorf("the keys of resource %q were not made", "peer-"+p.Name)
-		case text == "":
+		if text == "" {
 			// A preview in which this peer is new. These stand for its keys, so that what is known stays known: they
 			// change the tunnel's layer, as the real ones will, and the outputs wait for the proof.
 			ring.peers[p.Name] = &keys.Peer{}
@@ -70,6 +58,26 @@ func newKeyring(ctx *pulumi.Context, cfg *Config) (*keyring, error) {
 		}
 	}
 	return ring, nil
+}
+
+// generate declares the command that makes keys of a kind, once.
+func generate(ctx *pulumi.Context, cfg *Config, name, kind string) (*local.Command, error) {
+	return local.NewCommand(ctx, name, &local.CommandArgs{
+		Create:                 pulumi.String("go run ./cmd/keys " + kind),
+		Logging:                local.LoggingNone,
+		AddPreviousOutputInEnv: pulumi.Bool(false), // the old keys would stand in a process's environment
+		Triggers:               pulumi.Array{pulumi.Int(cfg.KeyGeneration)},
+	}, pulumi.AdditionalSecretOutputs([]string{"stdout", "stderr"}),
+		pulumi.IgnoreChanges([]string{"create", "logging", "addPreviousOutputInEnv"}))
+}
+
+// generated waits for keys; in a preview that would make them they are empty.
+func generated(ctx *pulumi.Context, c *local.Command, name string) (string, error) {
+	text, err := awaitString(ctx, c.Stdout)
+	if err == nil && text == "" && !ctx.DryRun() {
+		return "", fmt.Errorf("the keys of resource %q were not made", name)
+	}
+	return text, err
 }
 
 // secret is the text that f makes of the keys, a secret; not known where the keys are not.

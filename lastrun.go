@@ -17,11 +17,12 @@ const lastRunOutput = "deployer"
 // lastRun is what the last run that succeeded left.
 type lastRun struct {
 	PublicIP         netip.Addr
+	Group, Machine   string // the names in Azure
 	VMID             string
 	Bootstrap        bool
 	Location         string
 	AdminUsername    string
-	Image            string
+	Image            string // that the machine was made of, whatever is configured now
 	WireGuardSources string
 	SSHPort          uint16
 	WireGuardPort    uint16
@@ -32,6 +33,7 @@ type lastRun struct {
 	Keys             json.RawMessage
 
 	stack *keys.Stack
+	gone  bool // the machine is not in Azure any more
 }
 
 // readLastRun reads the stack's own outputs, nil where there are none yet. It registers nothing.

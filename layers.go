@@ -41,7 +41,7 @@ func (r *run) harden(ctx *pulumi.Context, cfg *Config, last *lastRun, seen *laye
 			h.access = doorAccess{stack: ring.stack, public: public, admin: cfg.AdminUsername, vpnServer: cfg.ServerAddress(),
 				deployer: cfg.DeployerAddress(), sshPort: cfg.SSHPort, wireGuardPort: cfg.WireGuardPort}
 		}
-		if h.packed, err = newHost(cfg, ring.stack, ring.peers).layers(ring.stack); err != nil {
+		if h.packed, err = newHost(cfg, vm.image, ring.stack, ring.peers).layers(ring.stack); err != nil {
 			return nil, err
 		}
 	}
@@ -157,10 +157,10 @@ func (h *hardening) layer(i int, token string) (*remote.Command, error) {
 	})
 }
 
-// proof declares the command that logs in through the tunnel, whatever door is in force, becomes root and finds every
-// layer as declared: closing port 22 is safe after it.
+// proof declares the command that looks at both doors from outside, then logs in through the tunnel, whatever door is in
+// force, becomes root and finds every layer as declared: closing port 22 is safe after it.
 func (h *hardening) proof(state string, digests map[string]string) (*remote.Command, error) {
-	before := func(*pulumi.ResourceHookArgs) error { return h.doors.ready(h.access, false, h.say) }
+	before := func(*pulumi.ResourceHookArgs) error { return h.outsideIn() }
 	return h.command("proof", false, state, before, nil, func() (string, error) {
 		return packRequest(h.ring.stack.SudoPassword.Plain, layer.Prove(digests))
 	})

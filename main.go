@@ -58,13 +58,19 @@ func (r *run) declare(ctx *pulumi.Context) error {
 		}
 	}
 	seen, err := r.look(ctx, cfg, last)
+	if seen == nil && last != nil {
+		last.lookForMachine(ctx)
+	}
 	if err != nil {
-		return err
+		return last.explain(err)
 	}
 	if edge == nil {
 		if edge, err = newPerimeter(ctx, cfg); err != nil {
 			return err
 		}
+	}
+	if err := edge.foreignRules(ctx, cfg, last); err != nil {
+		return err
 	}
 	ring, err := newKeyring(ctx, cfg)
 	if err != nil {

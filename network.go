@@ -9,6 +9,12 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
+// The names of the two rules in Azure.
+const (
+	wireguardRule = "WireGuard"
+	bootstrapRule = "SSH-Bootstrap"
+)
+
 // perimeter is the outermost ring: the security group and the one rule that always stands.
 type perimeter struct {
 	tags      pulumi.StringMap
@@ -56,7 +62,7 @@ func newPerimeter(ctx *pulumi.Context, cfg *Config) (*perimeter, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.wireguard, err = p.admit(ctx, "wireguard", "WireGuard", 1000, "Udp", cfg.WireGuardPort, cfg.WireGuardSources)
+	p.wireguard, err = p.admit(ctx, "wireguard", wireguardRule, 1000, "Udp", cfg.WireGuardPort, cfg.WireGuardSources)
 	return p, err
 }
 
@@ -87,7 +93,7 @@ func newNetwork(ctx *pulumi.Context, cfg *Config, p *perimeter) (*netResources, 
 	n := &netResources{perimeter: p}
 	var err error
 	if cfg.Bootstrap {
-		n.bootstrap, err = p.admit(ctx, "ssh-bootstrap", "SSH-Bootstrap", 1001, "Tcp", bootstrapPort, cfg.AllowedSSH)
+		n.bootstrap, err = p.admit(ctx, "ssh-bootstrap", bootstrapRule, 1001, "Tcp", bootstrapPort, cfg.AllowedSSH)
 		if err != nil {
 			return nil, err
 		}

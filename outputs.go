@@ -11,6 +11,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"openclaw-azure/internal/keys"
+	"openclaw-azure/internal/layer"
 	"openclaw-azure/internal/outputs"
 )
 
@@ -19,36 +20,45 @@ var errNotProven = errors.New("the proof did not succeed: the outputs stay as th
 
 // export declares the stack's outputs. They follow the proof: what they say has been seen.
 func export(ctx *pulumi.Context, cfg *Config, ring *keyring, n *netResources, vm *machine, proof *remote.Command) {
-	after := func(f func(address, vmID string) string) pulumi.StringOutput {
-		return pulumi.Unsecret(pulumi.All(n.address, vm.VmId, proof.Stdout).ApplyT(func(a []any) (string, error) {
+	after := func(f func(seen) string) pulumi.StringOutput {
+		return pulumi.Unsecret(pulumi.All(n.address, vm.VmId, n.group.Name, vm.Name, proof.Stdout).ApplyT(func(a []any) (string, error) {
 			if ring.stack == nil {
 				return "", nil // not reached: the proof is not known where the keys are not
 			}
-			if a[2].(string) == "" {
+			s := seen{address: a[0].(string), vmID: a[1].(string), group: a[2].(string), machine: a[3].(string)}
+			if a[4].(string) == "" {
 				return "", errNotProven
 			}
-			return f(a[0].(string), a[1].(string)), nil
+			var err error
+			if s.proof, err = layer.ParseProof(a[4].(string)); err != nil {
+				return "", err
+			}
+			return f(s), nil
 		})).(pulumi.StringOutput)
 	}
 	ctx.Export("publicIp", n.address)
 	ctx.Export("wireguardSources", pulumi.String(wireguardSources(cfg)))
-	ctx.Export("doors", after(func(address, _ string) string { return strings.Join(openDoors(cfg, address), "\n") }))
-	ctx.Export("next", after(func(string, string) string { return next(cfg) }))
-	ctx.Export(outputs.KnownHosts, after(func(address, _ string) string { return knownHosts(cfg, ring.stack, address) }))
+	ctx.Export("doors", after(func(s seen) string { return strings.Join(openDoors(cfg, s.address), "\n") }))
+	ctx.Export("next", after(func(seen) string { return next(cfg) }))
+	ctx.Export(outputs.KnownHosts, after(func(s seen) string { return knownHosts(cfg, ring.stack, s.address) }))
 	ctx.Export(outputs.OperatorKey, ring.secret(func() string { return ring.stack.Operator.Private }))
 	ctx.Export("sudoPassword", ring.secret(func() string { return ring.stack.SudoPassword.Plain }))
 	ctx.Export(outputs.GatewayToken, ring.secret(func() string { return ring.stack.GatewayToken }))
 	peers := pulumi.StringMap{}
 	for _, p := range cfg.Peers {
-		peers[p.Name] = pulumi.ToSecret(after(func(address, _ string) string {
-			return peerConfiguration(cfg, ring, p, address)
+		peers[p.Name] = pulumi.ToSecret(after(func(s seen) string {
+			return peerConfiguration(cfg, ring, p, s.address)
 		})).(pulumi.StringOutput)
 	}
 	ctx.Export(outputs.Peers, pulumi.ToSecret(peers))
-	ctx.Export("readme", after(func(address, _ string) string { return readme(ctx.Stack(), cfg, address) }))
-	ctx.Export(lastRunOutput, pulumi.ToSecret(after(func(address, vmID string) string {
-		return lastRunText(cfg, ring, address, vmID, vm.firing)
-	})))
+	ctx.Export("readme", after(func(s seen) string { return readme(ctx.Stack(), cfg, s) }))
+	ctx.Export(lastRunOutput, pulumi.ToSecret(after(func(s seen) string { return lastRunText(cfg, ring, s, vm) })))
+}
+
+// seen is what the run found once everything was in place.
+type seen struct {
+	address, vmID, group, machine string
+	proof                         *layer.Proof
 }
 
 func openDoors(cfg *Config, address string) []string {
@@ -101,21 +111,23 @@ PersistentKeepalive = 25
 		netip.AddrPortFrom(netip.MustParseAddr(address), cfg.WireGuardPort), cfg.ServerAddress())
 }
 
-func lastRunText(cfg *Config, ring *keyring, address, vmID, firing string) string {
+func lastRunText(cfg *Config, ring *keyring, s seen, vm *machine) string {
 	text, err := json.Marshal(lastRun{
-		PublicIP:         netip.MustParseAddr(address),
-		VMID:             vmID,
+		PublicIP:         netip.MustParseAddr(s.address),
+		Group:            s.group,
+		Machine:          s.machine,
+		VMID:             s.vmID,
 		Bootstrap:        cfg.Bootstrap,
 		Location:         cfg.Location,
 		AdminUsername:    cfg.AdminUsername,
-		Image:            cfg.Image.Name,
+		Image:            vm.image,
 		WireGuardSources: wireguardSources(cfg),
 		SSHPort:          cfg.SSHPort,
 		WireGuardPort:    cfg.WireGuardPort,
 		VPN:              cfg.VPN,
 		KeyGeneration:    cfg.KeyGeneration,
 		Rescue:           cfg.Rescue,
-		Firing:           firing,
+		Firing:           vm.firing,
 		Keys:             json.RawMessage(ring.text),
 	})
 	if err != nil {
@@ -124,10 +136,10 @@ func lastRunText(cfg *Config, ring *keyring, address, vmID, firing string) strin
 	return string(text)
 }
 
-func readme(stack string, cfg *Config, address string) string {
+func readme(stack string, cfg *Config, s seen) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# OpenClaw on %s\n\nOpen now:\n", address)
-	for _, d := range openDoors(cfg, address) {
+	fmt.Fprintf(&b, "# OpenClaw on %s\n\nOpen now:\n", s.address)
+	for _, d := range openDoors(cfg, s.address) {
 		fmt.Fprintf(&b, "- %s\n", d)
 	}
 	fmt.Fprintf(&b, "\nNext: %s\n\n## Connect\n", next(cfg))
@@ -144,5 +156,25 @@ func readme(stack string, cfg *Config, address string) string {
 	fmt.Fprintf(&b, "\nThe password for sudo: `pulumi stack output --stack %s --show-secrets sudoPassword`\n", stack)
 	fmt.Fprintf(&b, "\nopenclaw.service is in place and off: OpenClaw itself is not installed yet.\n")
 	fmt.Fprintf(&b, "Backups stand on the machine, in /backups/openclaw: `pulumi destroy` takes them along.\n")
+	b.WriteString(proofTable(cfg, s.proof))
+	return b.String()
+}
+
+// proofTable is the last proof, for people.
+func proofTable(cfg *Config, proof *layer.Proof) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n## The last proof\n\n")
+	if proof.At == "" {
+		return b.String() + "An older release's, without its figures: the next change on the host renews it.\n"
+	}
+	port22 := "port 22 did not answer"
+	if cfg.Bootstrap {
+		port22 = "port 22 opened to the bootstrap key"
+	}
+	fmt.Fprintf(&b, "%s, from the machine that ran Pulumi: the tunnel opened, %s, and all that was read back on the host was as declared.\n\n", proof.At, port22)
+	fmt.Fprintf(&b, "| layer | settings read back |\n|---|---|\n")
+	for _, name := range layerNames {
+		fmt.Fprintf(&b, "| %s | %d |\n", name, proof.Settings[name])
+	}
 	return b.String()
 }

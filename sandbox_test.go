@@ -69,7 +69,7 @@ func TestSandboxIsRelaxed(t *testing.T) {
 	values := `{"MemoryMax": "95%", "TasksMax": 2048, "RestrictNamespaces": "user mnt", "SystemCallFilter": "@debug"}`
 	c := testConfig(t, map[string]string{"openclaw:sandbox": values})
 	stack, peers := testKeys(t)
-	unit, err := newHost(c, stack, peers).render("/etc/systemd/system/openclaw.service")
+	unit, err := newHostOf(c, stack, peers).render("/etc/systemd/system/openclaw.service")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,11 +21,18 @@ import (
 type machine struct {
 	*compute.VirtualMachine
 	id         string // Azure's vmId: new for a VM made anew; empty where not known
+	image      string // that it was made of, whatever is configured now
 	breakGlass pulumi.Resource
 	firing     string // the name of the run command; empty where it is not known or not declared
 }
 
 func newVM(ctx *pulumi.Context, cfg *Config, n *netResources, ring *keyring, last *lastRun) (*machine, error) {
+	refused, err := ctx.RegisterErrorHook("vm-refused", func(args *pulumi.ErrorHookArgs) (bool, error) {
+		return false, refusedSize(cfg, args.Errors[0])
+	})
+	if err != nil {
+		return nil, err
+	}
 	vm, err := compute.NewVirtualMachine(ctx, "vm", &compute.VirtualMachineArgs{
 		ResourceGroupName: n.group.Name,
 		Location:          pulumi.String(cfg.Location),
@@ -69,7 +76,8 @@ func newVM(ctx *pulumi.Context, cfg *Config, n *netResources, ring *keyring, las
 	},
 		// Azure refuses to change these on a live VM: a VM made anew gets the current ones.
 		pulumi.IgnoreChanges([]string{"osProfile", "storageProfile.imageReference"}),
-		pulumi.DeleteBeforeReplace(true))
+		pulumi.DeleteBeforeReplace(true),
+		pulumi.ResourceHooks(&pulumi.ResourceHookBinding{OnError: []*pulumi.ErrorHook{refused}}))
 	if err != nil {
 		return nil, err
 	}
@@ -78,8 +86,6 @@ func newVM(ctx *pulumi.Context, cfg *Config, n *netResources, ring *keyring, las
 		return nil, err
 	}
 	if m.id == "" && !ctx.DryRun() {
-		warn(ctx, fmt.Sprintf("the virtual machine of size %q in %q was not made; where the error names a quota or SkuNotAvailable, choose another size: "+
-			"pulumi config set vmSize Standard_B2as_v2", cfg.VMSize, cfg.Location))
 		return nil, errReported{errors.New("the virtual machine was not made")}
 	}
 	if m.id == "" && last != nil && ctx.DryRun() {
@@ -92,6 +98,15 @@ func newVM(ctx *pulumi.Context, cfg *Config, n *netResources, ring *keyring, las
 			m.id = last.VMID
 		}
 	}
+	m.image = cfg.Image.Name
+	if last != nil && m.id == last.VMID {
+		m.image = last.Image
+		if last.gone {
+			return nil, fmt.Errorf("the virtual machine %q is gone: it was deleted behind Pulumi's back"+
+				"\nhint: pulumi up --refresh    # makes it anew, with everything on it", last.Machine)
+		}
+		warnOfRebuild(ctx, cfg, last)
+	}
 	if !cfg.Bootstrap && (m.id == "" || m.id != last.VMID) {
 		return nil, fmt.Errorf("the virtual machine would be made anew, and port 22 is to be closed on it: nobody could configure it" +
 			"\nhint: pulumi config set bootstrap true && pulumi up")
@@ -102,13 +117,43 @@ func newVM(ctx *pulumi.Context, cfg *Config, n *netResources, ring *keyring, las
 	return m, err
 }
 
+// refusedSize adds what to do to an error of Azure's that is about the size; nil where it is about something else.
+func refusedSize(cfg *Config, message string) error {
+	for _, code := range []string{"SkuNotAvailable", "QuotaExceeded", "OperationNotAllowed", "AllocationFailed", "ZonalAllocationFailed"} {
+		if strings.Contains(message, `Code="`+code+`"`) {
+			return fmt.Errorf("%s\nthe size %q is not to be had in %q, or not in this subscription's quota; the rest is kept and `pulumi up` goes on from here"+
+				"\nhint: pulumi config set vmSize Standard_B2as_v2    # or another that `az vm list-skus --location %s --size Standard_B --output table` shows without a restriction",
+				message, cfg.VMSize, cfg.Location, cfg.Location)
+		}
+	}
+	return nil
+}
+
+// warnOfRebuild says what has no effect on a machine that lives: no change of the configuration destroys it silently.
+func warnOfRebuild(ctx *pulumi.Context, cfg *Config, last *lastRun) {
+	var changed []string
+	if cfg.Image.Name != last.Image {
+		changed = append(changed, fmt.Sprintf("  %s: value %q, the machine was made of %q", keyImage, cfg.Image.Name, last.Image))
+	}
+	if cfg.AdminUsername != last.AdminUsername {
+		changed = append(changed, fmt.Sprintf("  %s: value %q, Azure's own record of the machine says %q and keeps it; port 22 opens to the new one",
+			keyAdminUsername, cfg.AdminUsername, last.AdminUsername))
+	}
+	if changed == nil {
+		return
+	}
+	warn(ctx, "a machine that lives keeps what it was made of, and nothing destroys it for that:\n"+strings.Join(changed, "\n")+
+		"\nhint: to have it made anew: bring the backups home from /backups/openclaw, then"+
+		"\nhint: pulumi destroy && pulumi config set bootstrap true && pulumi up")
+}
+
 // newBreakGlass declares the way back in: a script that Azure's own agent runs as root, with no open port.
 func newBreakGlass(ctx *pulumi.Context, cfg *Config, n *netResources, ring *keyring, m *machine, last *lastRun) (pulumi.Resource, error) {
 	var name pulumi.StringPtrInput = pulumi.All(m.VmId, ring.unknown).ApplyT(func([]any) string { return "" }).(pulumi.StringOutput)
 	if m.id != "" && ring.stack != nil {
 		// Each firing has a name of its own, also where the door was open before in the same way: Azure's agent may
 		// not run a command again that was made anew under its old name.
-		sum := sha256.Sum256([]byte(strings.Join([]string{m.id, ring.stack.Bootstrap.Public,
+		sum := sha256.Sum256([]byte(strings.Join([]string{m.id, cfg.AdminUsername, ring.stack.Bootstrap.Public,
 			strings.Join(prefixStrings(cfg.AllowedSSH), ","), strconv.Itoa(cfg.Rescue)}, "\n")))
 		cause := "break-glass-" + hex.EncodeToString(sum[:6])
 		m.firing = cause + "-" + newToken()

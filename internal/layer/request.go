@@ -120,6 +120,28 @@ type Observation struct {
 	BootID string  `json:"bootId"`
 }
 
+// Proof is the applier's answer to Prove where all is well.
+type Proof struct {
+	Proven   []string       `json:"proven"`
+	At       string         `json:"at"`       // the host's clock, in words
+	Settings map[string]int `json:"settings"` // how many were read back of each layer
+}
+
+// ParseProof reads the standard output of a Prove that succeeded. An older applier's has neither time nor figures.
+func ParseProof(stdout string) (*Proof, error) {
+	var p Proof
+	if err := json.Unmarshal([]byte(lastLine(stdout)), &p); err != nil {
+		return nil, fmt.Errorf("read the host's proof: %w", err)
+	}
+	return &p, nil
+}
+
+// lastLine is where the applier's answer stands.
+func lastLine(stdout string) string {
+	text := strings.TrimSpace(stdout)
+	return text[strings.LastIndexByte(text, '\n')+1:]
+}
+
 // Drift is one difference between what was declared and what is effective.
 type Drift struct {
 	Subject string `json:"subject"`
@@ -133,12 +155,8 @@ func (d Drift) String() string {
 
 // ParseObservation reads the last line of the applier's standard output.
 func ParseObservation(stdout []byte) (*Observation, error) {
-	text := strings.TrimSpace(string(stdout))
-	if i := strings.LastIndexByte(text, '\n'); i >= 0 {
-		text = text[i+1:]
-	}
 	var o Observation
-	if err := json.Unmarshal([]byte(text), &o); err != nil {
+	if err := json.Unmarshal([]byte(lastLine(string(stdout))), &o); err != nil {
 		return nil, fmt.Errorf("read the host's observation: %w", err)
 	}
 	return &o, nil

@@ -2137,6 +2137,10 @@ def observe(body):
                    "clock": int(time.time()), "bootId": boot_id()}, 0)
 
 
+# The parts of a layer that are read back.
+SETTINGS = ("packages", "groups", "users", "directories", "files", "absent", "units", "probes")
+
+
 def prove(body):
     """Fails with a table unless every layer is in place, as declared by the digests that came with the request."""
     only(body, REQUESTS["prove"], ("digests",), "request")
@@ -2151,7 +2155,8 @@ def prove(body):
         else:
             rows += [(name, "%s: %s" % (fault["subject"], fault["want"]), fault["got"]) for fault in found["drift"]]
     if not rows:
-        return answer({"proven": sorted(body["digests"])}, 0)
+        return answer({"proven": sorted(body["digests"]), "at": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
+                       "settings": {name: layers[name]["settings"] for name in body["digests"]}}, 0)
     rows.insert(0, ("LAYER", "EXPECTED", "EFFECTIVE"))
     widths = [max(len(str(row[column]).split("\n")[0]) for row in rows) for column in (0, 1)]
     say("the host is not as declared:")
@@ -2194,7 +2199,9 @@ def observe_all():
             drift.append({"subject": "last run of layer " + name, "want": "finished", "got": "interrupted"})
         for fault in drift:
             fault["want"], fault["got"] = clean(fault["want"]), clean(fault["got"])
-        layers[name] = {"token": record["token"], "digest": sha256(record["declared"].encode()), "drift": drift}
+        settings = sum(len(record["parsed"].get(section) or []) for section in SETTINGS)
+        layers[name] = {"token": record["token"], "digest": sha256(record["declared"].encode()), "drift": drift,
+                        "settings": settings}
     return layers
 
 

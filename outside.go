@@ -1,0 +1,56 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// closedPatience bounds the look at a port that should be closed: what a firewall drops gives no answer. TCP asks a
+// second time after 1 s.
+const closedPatience = 2500 * time.Millisecond
+
+// outsideIn looks at both doors from this machine: the tunnel opens, and port 22 is as declared.
+func (h *hardening) outsideIn() error {
+	if h.cfg.Bootstrap {
+		if err := h.doors.ready(h.access, true, h.say); err != nil {
+			return err
+		}
+		return h.doors.ready(h.access, false, h.say)
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- h.doors.closed(h.access) }()
+	return errors.Join(h.doors.ready(h.access, false, h.say), <-closed)
+}
+
+// closed fails where port 22 opens from here.
+func (r *realDoors) closed(a doorAccess) error {
+	return expectClosed(r.ctx, netip.AddrPortFrom(a.public, bootstrapPort).String())
+}
+
+// expectClosed fails where an sshd answers at an address. A connection alone is no proof: some networks accept every one
+// in the name of the far end.
+func expectClosed(ctx context.Context, address string) error {
+	ctx, cancel := context.WithTimeout(ctx, closedPatience)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil
+	}
+	defer conn.Close()
+	deadline, _ := ctx.Deadline()
+	if err := conn.SetReadDeadline(deadline); err != nil {
+		return nil // it is closed already
+	}
+	banner, _ := bufio.NewReaderSize(conn, 64).ReadString('\n')
+	if !strings.HasPrefix(banner, "SSH-") {
+		return nil
+	}
+	return fmt.Errorf("port 22 is to be closed, and sshd answers at %s with %q"+
+		"\nhint: look at what admits it: `az network nsg rule list`, and on the host `ufw status` and `ss -ltn`", address, strings.TrimSpace(banner))
+}
