@@ -31,6 +31,10 @@ const usage = `usage: bin/lab COMMAND        (the variable LAB names the lab and
   status                        how the lab is; succeeds only while it runs and its last deploy succeeded
   console                       the host's console, from its first boot on; Ctrl-] leaves it
   reboot                        reboot the host
+  snapshot NAME                 keep the lab as it is: host, stack and control plane (cuts the host off; it boots again)
+  restore NAME                  put a snapshot back, in seconds; what the lab became since then is lost
+  fault [JSON|none]             make the control plane's next requests fail or wait, end that, or tell of it:
+                                lab/internal/azure/fault.go has the fields
   down                          take the lab away
 `
 
@@ -84,8 +88,19 @@ func run(args []string) error {
 		}
 		return l.BecomeAt(context.Background(), args[0], args[2:])
 	}
-	if len(args) > 0 {
-		return lab.ExitError{Code: 2, Err: fmt.Errorf("%s takes no arguments, and got %q", name, strings.Join(args, " "))}
+	switch name {
+	case "snapshot", "restore":
+		if len(args) != 1 {
+			return lab.ExitError{Code: 2, Err: fmt.Errorf("usage: bin/lab %s NAME", name)}
+		}
+	case "fault":
+		if len(args) > 1 {
+			return lab.ExitError{Code: 2, Err: errors.New("usage: bin/lab fault [JSON|none]")}
+		}
+	default:
+		if len(args) > 0 {
+			return lab.ExitError{Code: 2, Err: fmt.Errorf("%s takes no arguments, and got %q", name, strings.Join(args, " "))}
+		}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -103,6 +118,12 @@ func run(args []string) error {
 		return l.Console(ctx, place.VM, os.Stdin, os.Stdout)
 	case "reboot":
 		return l.Reboot(ctx, place.VM)
+	case "snapshot":
+		return l.Snapshot(ctx, report, args[0])
+	case "restore":
+		return l.Restore(ctx, report, args[0])
+	case "fault":
+		return l.Fault(ctx, os.Stdout, args)
 	case "down":
 		return l.Down(ctx, report)
 	}

@@ -2,7 +2,6 @@ package azure
 
 import (
 	"context"
-	"slices"
 	"time"
 )
 
@@ -13,36 +12,69 @@ type Fault struct {
 	Token  string // azure-native:MODULE:TYPE
 	Times  int    // how many requests it meets
 	Delay  time.Duration
+	Hold   bool // a request waits until the faults are cleared, and goes on then
 
 	// Status is the answer's; with 0 the request goes on after Delay.
 	Status     int
 	Code       string
 	Message    string
 	RetryAfter time.Duration
+
+	// Met counts the requests that have met it.
+	Met int
+
+	cleared chan struct{}
 }
 
 // Inject makes the next requests that fit f meet it.
 func (p *Provider) Inject(f Fault) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	f.Met, f.Times, f.cleared = 0, max(1, f.Times), make(chan struct{})
 	p.faults = append(p.faults, &f)
+}
+
+// Faults tells of those that were injected and not cleared.
+func (p *Provider) Faults() []Fault {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	faults := []Fault{}
+	for _, f := range p.faults {
+		faults = append(faults, *f)
+	}
+	return faults
+}
+
+// ClearFaults ends all faults; requests that were held go on.
+func (p *Provider) ClearFaults() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, f := range p.faults {
+		close(f.cleared)
+	}
+	p.faults = nil
 }
 
 func (p *Provider) fault(ctx context.Context, method string, k *kind) error {
 	p.mu.Lock()
 	var met *Fault
-	for i, f := range p.faults {
-		if (f.Method == "" || f.Method == method) && (f.Token == "" || f.Token == k.token) {
+	for _, f := range p.faults {
+		if f.Met < f.Times && (f.Method == "" || f.Method == method) && (f.Token == "" || f.Token == k.token) {
 			met = f
-			if f.Times--; f.Times <= 0 {
-				p.faults = slices.Delete(p.faults, i, i+1)
-			}
+			f.Met++
 			break
 		}
 	}
 	p.mu.Unlock()
 	if met == nil {
 		return nil
+	}
+	if met.Hold {
+		select {
+		case <-met.cleared:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	select {
 	case <-time.After(met.Delay):

@@ -136,6 +136,23 @@ func (c Client) Type(ctx context.Context, place string, keys io.Reader) error {
 	return c.call(ctx, http.MethodPost, "keys", url.Values{"place": {place}}, keys, nil)
 }
 
+// Faults tells of the faults of the control plane that were injected and not cleared, as JSON.
+func (c Client) Faults(ctx context.Context) (json.RawMessage, error) {
+	var faults json.RawMessage
+	err := c.call(ctx, http.MethodGet, "faults", nil, nil, &faults)
+	return faults, err
+}
+
+// InjectFault makes the control plane's next requests meet a fault, which is JSON: see the package azure.
+func (c Client) InjectFault(ctx context.Context, fault string) error {
+	return c.call(ctx, http.MethodPost, "faults", nil, strings.NewReader(fault), nil)
+}
+
+// ClearFaults ends all faults; requests that were held go on.
+func (c Client) ClearFaults(ctx context.Context) error {
+	return c.call(ctx, http.MethodDelete, "faults", nil, nil, nil)
+}
+
 // Shutdown ends the daemon, its machines and networks; it returns when they are gone.
 func (c Client) Shutdown(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, "shutdown", nil, nil, nil)

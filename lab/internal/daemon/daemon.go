@@ -180,6 +180,21 @@ func (a *answers) mux() *http.ServeMux {
 		}
 		return nil, a.machines.Type(r.Context(), id, r.Body)
 	})
+	handle("GET /faults", func(*http.Request) (any, error) { return a.provider.Faults(), nil })
+	handle("POST /faults", func(r *http.Request) (any, error) {
+		var fault azure.Fault
+		decoder := json.NewDecoder(r.Body)
+		decoder.DisallowUnknownFields()
+		if err := decoder.Decode(&fault); err != nil {
+			return nil, fmt.Errorf("read the fault: %w", err)
+		}
+		a.provider.Inject(fault)
+		return nil, nil
+	})
+	handle("DELETE /faults", func(*http.Request) (any, error) {
+		a.provider.ClearFaults()
+		return nil, nil
+	})
 	handle("POST /shutdown", func(*http.Request) (any, error) { return nil, a.down() })
 	return mux
 }

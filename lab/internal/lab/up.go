@@ -85,7 +85,24 @@ func (l Lab) compile(ctx context.Context, output io.Writer) error {
 
 // Up makes the lab, or what is missing of it, and deploys the program in it.
 func (l Lab) Up(ctx context.Context, report *progress.Reporter) error {
-	if err := l.Start(ctx, report); err != nil {
+	return l.withStack(ctx, report, func() error {
+		report.Say("pulumi up, stack %s", l.Name)
+		if err := l.passthrough(ctx, "up", "--yes", "--skip-preview"); err != nil {
+			return fmt.Errorf("pulumi up: %w", err)
+		}
+		l.sayNext(ctx, report)
+		return nil
+	})
+}
+
+// Start makes the lab and its stack without deploying anything.
+func (l Lab) Start(ctx context.Context, report *progress.Reporter) error {
+	return l.withStack(ctx, report, func() error { return nil })
+}
+
+// withStack sees to it that there are a lab and a stack, and calls f.
+func (l Lab) withStack(ctx context.Context, report *progress.Reporter, f func() error) error {
+	if err := l.start(ctx, report); err != nil {
 		return err
 	}
 	// Not the lock that bin/lab down takes: a deploy that hangs must not keep it from its work.
@@ -99,12 +116,7 @@ func (l Lab) Up(ctx context.Context, report *progress.Reporter) error {
 	if err := l.configure(ctx, report); err != nil {
 		return err
 	}
-	report.Say("pulumi up, stack %s", l.Name)
-	if err := l.passthrough(ctx, "up", "--yes", "--skip-preview"); err != nil {
-		return fmt.Errorf("pulumi up: %w", err)
-	}
-	l.sayNext(ctx, report)
-	return nil
+	return f()
 }
 
 // sayNext tells what can be done with a lab.
@@ -135,8 +147,8 @@ func (l Lab) sayNext(ctx context.Context, report *progress.Reporter) {
 	}
 }
 
-// Start makes the lab without deploying anything in it.
-func (l Lab) Start(ctx context.Context, report *progress.Reporter) error {
+// start sees to it that the lab runs.
+func (l Lab) start(ctx context.Context, report *progress.Reporter) error {
 	if _, err := os.Stat(l.Folder()); errors.Is(err, os.ErrNotExist) {
 		if _, err := os.Stat(l.stackFile()); err == nil {
 			return fmt.Errorf("%s exists and belongs to no lab\ngive the lab another name with LAB, or remove that file", l.stackFile())

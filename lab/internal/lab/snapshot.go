@@ -1,0 +1,153 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"time"
+
+	"openclaw-azure/lab/internal/control"
+	"openclaw-azure/lab/internal/progress"
+)
+
+// A lab is what its folder holds: a daemon that is started on it takes up the machines, their rules and the control
+// plane's record where another left them. So a snapshot is a copy of that, and restoring one is a power cut, the copy
+// put back, and a boot. What ran in memory is not kept.
+var kept = []string{"azure.json", "configured", "deploy.json", "machines", "passphrase", "state"}
+
+// stackCopy is the stack's configuration within a snapshot; it stands outside of the lab's folder.
+const stackCopy = "stack.yaml"
+
+var validSnapshot = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,30}$`)
+
+func (l Lab) snapshot(name string) (string, error) {
+	if !validSnapshot.MatchString(name) {
+		return "", fmt.Errorf("%q is no name for a snapshot\nlower-case letters, digits and dashes, at most 31 of them", name)
+	}
+	return l.path(filepath.Join("snapshots", name)), nil
+}
+
+// Snapshot keeps the lab as it is now; the machine is cut off and boots again. A snapshot of that name is replaced.
+func (l Lab) Snapshot(ctx context.Context, report *progress.Reporter, name string) error {
+	folder, err := l.snapshot(name)
+	if err != nil {
+		return err
+	}
+	return l.whileStopped(ctx, report, func() error {
+		part := folder + ".part"
+		if err := os.RemoveAll(part); err != nil {
+			return err
+		}
+		if err := os.MkdirAll(part, 0o700); err != nil {
+			return err
+		}
+		for _, name := range kept {
+			if err := copyTree(ctx, l.path(name), filepath.Join(part, name)); err != nil {
+				return err
+			}
+		}
+		if err := copyTree(ctx, l.stackFile(), filepath.Join(part, stackCopy)); err != nil {
+			return err
+		}
+		if err := os.RemoveAll(folder); err != nil {
+			return err
+		}
+		return os.Rename(part, folder)
+	})
+}
+
+// Restore makes the lab what it was when the snapshot was made; what it became since then is lost.
+func (l Lab) Restore(ctx context.Context, report *progress.Reporter, name string) error {
+	folder, err := l.snapshot(name)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(folder); err != nil {
+		return fmt.Errorf("lab %q has no snapshot %q\nbin/lab snapshot %s makes one", l.Name, name, name)
+	}
+	return l.whileStopped(ctx, report, func() error {
+		for _, name := range kept {
+			if err := os.RemoveAll(l.path(name)); err != nil {
+				return err
+			}
+			if err := copyTree(ctx, filepath.Join(folder, name), l.path(name)); err != nil {
+				return err
+			}
+		}
+		if err := os.Remove(l.stackFile()); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		return copyTree(ctx, filepath.Join(folder, stackCopy), l.stackFile())
+	})
+}
+
+// whileStopped cuts the lab off, calls f, and starts the lab again.
+func (l Lab) whileStopped(ctx context.Context, report *progress.Reporter, f func() error) error {
+	pid, root, err := control.Holder(l.Name)
+	if err != nil {
+		return err
+	}
+	if pid == 0 || root != l.Root {
+		return control.ErrNotRunning
+	}
+	unlock, err := lock(ctx, l.path("lock"), func() {
+		report.Say("another command makes or removes lab %q; waiting for it", l.Name)
+	})
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := l.endDaemon(ctx); err != nil {
+		return err
+	}
+	if err := l.disksFree(ctx); err != nil {
+		return err
+	}
+	if err := f(); err != nil {
+		return err
+	}
+	return l.startDaemon(ctx, report)
+}
+
+// disksFree waits until the kernel has let go of the machines' disks: what they wrote is in their files then.
+func (l Lab) disksFree(ctx context.Context) error {
+	disks, err := filepath.Glob(l.path("machines/*/disk"))
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for _, disk := range disks {
+		for {
+			used, err := exec.CommandContext(ctx, "losetup", "--associated", disk).Output()
+			if err != nil {
+				return fmt.Errorf("losetup --associated %s: %w", disk, err)
+			}
+			if len(used) == 0 {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("wait for the kernel to let go of %s: %w", disk, ctx.Err())
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	}
+	return nil
+}
+
+// copyTree copies a file or folder, holes as holes; one that is not there is none in the copy either.
+func copyTree(ctx context.Context, from, to string) error {
+	if _, err := os.Stat(from); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	out, err := exec.CommandContext(ctx, "cp", "-a", "--sparse=always", "--reflink=auto", "--no-target-directory", from, to).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("copy %s: %w\n%s", from, err, out)
+	}
+	return nil
+}
