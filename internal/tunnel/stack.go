@@ -3,9 +3,11 @@ package tunnel
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"sync"
+	"time"
 
 	"golang.zx2c4.com/wireguard/tun"
 	"gvisor.dev/gvisor/pkg/buffer"
@@ -85,6 +87,41 @@ func newUserStack(address netip.Addr, mtu int) (*userStack, error) {
 
 func fullAddress(a netip.AddrPort) tcpip.FullAddress {
 	return tcpip.FullAddress{NIC: nic, Addr: tcpip.AddrFrom4(a.Addr().As4()), Port: a.Port()}
+}
+
+const (
+	keepAliveIdle     = 4 * time.Second
+	keepAliveInterval = 2 * time.Second
+	// By then the pings have decided: silence is theirs to judge.
+	keepAliveCount = 30
+)
+
+// keepAlive asks the server now and then whether it still has the connection
+// with that local address. One that restarted answers pings again and knows
+// nothing of it: without a question to refuse, a client that waits would wait
+// for ever.
+func (s *userStack) keepAlive(local net.Addr) error {
+	for _, e := range s.stack.RegisteredEndpoints() {
+		ep, ok := e.(*tcp.Endpoint)
+		if !ok {
+			continue
+		}
+		if own, err := ep.GetLocalAddress(); err != nil || int(own.Port) != local.(*net.TCPAddr).Port {
+			continue
+		}
+		idle, interval := tcpip.KeepaliveIdleOption(keepAliveIdle), tcpip.KeepaliveIntervalOption(keepAliveInterval)
+		for _, option := range []tcpip.SettableSocketOption{&idle, &interval} {
+			if err := ep.SetSockOpt(option); err != nil {
+				return fmt.Errorf("keep the connection from %s alive: %s", local, err)
+			}
+		}
+		if err := ep.SetSockOptInt(tcpip.KeepaliveCountOption, keepAliveCount); err != nil {
+			return fmt.Errorf("keep the connection from %s alive: %s", local, err)
+		}
+		ep.SocketOptions().SetKeepAlive(true)
+		return nil
+	}
+	return fmt.Errorf("keep the connection from %s alive: it has ended", local)
 }
 
 // unfinished counts the TCP connections whose end the other side has not

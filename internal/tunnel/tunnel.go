@@ -327,6 +327,10 @@ func (t *Tunnel) DialContext(ctx context.Context, network, addr string) (net.Con
 		}
 		return nil, fmt.Errorf("dial %s through the tunnel: %w", addr, err)
 	}
+	if err := t.stack.keepAlive(c.LocalAddr()); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("dial %s through the tunnel: %w", addr, err)
+	}
 	tc := &trackedConn{TCPConn: c, tunnel: t, since: time.Now()}
 	t.mu.Lock()
 	defer t.mu.Unlock()
