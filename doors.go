@@ -113,7 +113,8 @@ func (r *run) look(ctx *pulumi.Context, cfg *Config, last *lastRun) (*layer.Obse
 	if wireguardSources(cfg) != last.WireGuardSources {
 		nothing = "nothing but the sources of the WireGuard rule was changed"
 	}
-	return nil, fmt.Errorf("port 22 stays as it is and %s, since the tunnel door does not open from this machine: %w", nothing, err)
+	return nil, fmt.Errorf("port 22 stays as it is and %s, since the tunnel door does not open from this machine: %w", nothing,
+		accountFor(err, cfg, last, localPort(ctx.Project(), ctx.Stack())))
 }
 
 // realDoors reaches a real host, by the tunnel that it opens in this process.
@@ -325,18 +326,30 @@ func (r *realDoors) confirm(a doorAccess, bootstrap bool, p layer.Packed, second
 		if !bootstrap {
 			d, port = r.tunnelDoor(a), a.sshPort
 		}
+		w := &window{layer: p.Name, door: d.Name, seconds: seconds, say: say, answered: time.Now()}
 		for ctx.Err() == nil {
 			once, done := context.WithTimeout(ctx, 2*lookTimeout)
-			_, exit, err := ask(once, d, a.stack.SudoPassword.Plain, p.Confirm(port))
+			stdout, exit, err := ask(once, d, a.stack.SudoPassword.Plain, p.Confirm(port))
 			done()
 			switch {
 			case err == nil && exit == 0:
+				w.answers(time.Now())
+				return
+			case err == nil:
+				w.answers(time.Now())
+				if reason, final := layer.ParseRefusal(stdout); final {
+					say(fmt.Sprintf("layer %s cannot be confirmed: %s: the host takes its change back", p.Name, reason))
+					return
+				}
+			case ctx.Err() != nil:
 				return
 			case errors.Is(err, door.ErrKeyRefused), errors.Is(err, door.ErrHostKeyDiffers), errors.Is(err, errSudo):
 				// Trying again would only get this machine banned. The host takes the change back, and the command
 				// waits for that.
 				say(fmt.Sprintf("layer %s cannot be confirmed, and the host will take it back within %d s: %v", p.Name, seconds, err))
 				return
+			default:
+				w.silent(time.Now(), err)
 			}
 			select {
 			case <-ctx.Done():

@@ -281,6 +281,7 @@ func (w *world) apply(name, token string, req *request) (string, error) {
 		g.lastRollback = name
 		return "", fmt.Errorf("layer %q was taken back: it has to be confirmed by %v, and is by %v", name, req.Confirm, by)
 	}
+	g.pending = "" // whoever applies next settles it
 	g.layers[name] = &record{token, req.Digest}
 	delete(g.drift, name)
 	switch name {

@@ -84,6 +84,20 @@ func TestEngineUnconfirmedChangeFails(t *testing.T) {
 	w.quiet()
 }
 
+// A run that was killed in its window: the next one may come before the host has put itself back.
+func TestEngineUnconfirmedChangeWaits(t *testing.T) {
+	t.Parallel()
+	w := deployed(t)
+	w.guest.pending = "firewall"
+	r := w.up()
+	if r.err != nil {
+		t.Fatal(r.err)
+	}
+	equal(t, "changes", append(each("update ", layerNames, ""), "update proof"), r.changes())
+	equal(t, "warnings", []string{"a change of layer \"firewall\" from an earlier run waits on the host for a confirmation that did not come: this run takes it back and tries again"}, r.said("warning"))
+	w.quiet()
+}
+
 func TestEngineSilentTunnelChangesNothing(t *testing.T) {
 	t.Parallel()
 	for name, w := range map[string]*world{"closing": deployed(t), "closed": closed(t)} {

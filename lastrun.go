@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
@@ -29,7 +30,9 @@ type lastRun struct {
 	VPN              netip.Prefix
 	KeyGeneration    int
 	Rescue           int
-	Firing           string // the break-glass's name while it is declared
+	Firing           string    // the break-glass's name while it is declared
+	Proof            string    // names the last proof that was made
+	Changed          time.Time // this machine's clock at that proof
 	Keys             json.RawMessage
 
 	stack *keys.Stack

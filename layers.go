@@ -20,7 +20,7 @@ var layerNames = []string{"base", "sysctl", "wireguard", "firewall", "ssh", "fai
 
 // harden puts the layers on the host, one after the other, each confirmed before the next, and ends with the proof:
 // a login through the tunnel that finds every layer in place.
-func (r *run) harden(ctx *pulumi.Context, cfg *Config, last *lastRun, seen *layer.Observation, ring *keyring, n *netResources, vm *machine) (*remote.Command, error) {
+func (r *run) harden(ctx *pulumi.Context, cfg *Config, last *lastRun, seen *layer.Observation, ring *keyring, n *netResources, vm *machine) (*proof, error) {
 	text, err := awaitString(ctx, n.address)
 	if err != nil {
 		return nil, err
@@ -79,9 +79,12 @@ func (r *run) harden(ctx *pulumi.Context, cfg *Config, last *lastRun, seen *laye
 		}
 	}
 	sum := sha256.Sum256([]byte(strings.Join(state, "\n")))
-	proof, err := h.proof(hex.EncodeToString(sum[:8]), digests)
-	if err != nil {
+	proof := &proof{name: hex.EncodeToString(sum[:8])}
+	if proof.Command, err = h.proof(proof.name, digests); err != nil {
 		return nil, err
+	}
+	if seen != nil && seen.Pending != nil {
+		warn(ctx, fmt.Sprintf("a change of layer %q from an earlier run waits on the host for a confirmation that did not come: this run takes it back and tries again", seen.Pending.Layer))
 	}
 	if seen != nil && seen.LastRollback != nil {
 		warn(ctx, fmt.Sprintf("the host took back its last change, of layer %q: %s; it is tried again", seen.LastRollback.Layer, seen.LastRollback.Reason))
@@ -91,6 +94,12 @@ func (r *run) harden(ctx *pulumi.Context, cfg *Config, last *lastRun, seen *laye
 		say()
 	}
 	return proof, nil
+}
+
+// proof is the command that proves the layers, and its name, which changes with every proof that is made anew.
+type proof struct {
+	*remote.Command
+	name string
 }
 
 // hardening is what the layers of one run have in common.

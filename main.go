@@ -88,6 +88,6 @@ func (r *run) declare(ctx *pulumi.Context) error {
 	if err != nil {
 		return err
 	}
-	export(ctx, cfg, ring, net, vm, proof)
+	export(ctx, cfg, ring, net, vm, last, proof)
 	return nil
 }

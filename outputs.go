@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
-	"github.com/pulumi/pulumi-command/sdk/go/command/remote"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"openclaw-azure/internal/keys"
@@ -19,7 +19,7 @@ import (
 var errNotProven = errors.New("the proof did not succeed: the outputs stay as they were")
 
 // export declares the stack's outputs. They follow the proof: what they say has been seen.
-func export(ctx *pulumi.Context, cfg *Config, ring *keyring, n *netResources, vm *machine, proof *remote.Command) {
+func export(ctx *pulumi.Context, cfg *Config, ring *keyring, n *netResources, vm *machine, last *lastRun, proof *proof) {
 	after := func(f func(seen) string) pulumi.StringOutput {
 		return pulumi.Unsecret(pulumi.All(n.address, vm.VmId, n.group.Name, vm.Name, proof.Stdout).ApplyT(func(a []any) (string, error) {
 			if ring.stack == nil {
@@ -52,7 +52,7 @@ func export(ctx *pulumi.Context, cfg *Config, ring *keyring, n *netResources, vm
 	}
 	ctx.Export(outputs.Peers, pulumi.ToSecret(peers))
 	ctx.Export("readme", after(func(s seen) string { return readme(ctx.Stack(), cfg, s) }))
-	ctx.Export(lastRunOutput, pulumi.ToSecret(after(func(s seen) string { return lastRunText(cfg, ring, s, vm) })))
+	ctx.Export(lastRunOutput, pulumi.ToSecret(after(func(s seen) string { return lastRunText(cfg, ring, s, vm, last, proof.name) })))
 }
 
 // seen is what the run found once everything was in place.
@@ -111,7 +111,12 @@ PersistentKeepalive = 25
 		netip.AddrPortFrom(netip.MustParseAddr(address), cfg.WireGuardPort), cfg.ServerAddress())
 }
 
-func lastRunText(cfg *Config, ring *keyring, s seen, vm *machine) string {
+func lastRunText(cfg *Config, ring *keyring, s seen, vm *machine, last *lastRun, proof string) string {
+	// Only a proof that was made anew has a new time, or no run would be without a change.
+	changed := time.Now().UTC().Truncate(time.Second)
+	if last != nil && last.Proof == proof {
+		changed = last.Changed
+	}
 	text, err := json.Marshal(lastRun{
 		PublicIP:         netip.MustParseAddr(s.address),
 		Group:            s.group,
@@ -128,6 +133,8 @@ func lastRunText(cfg *Config, ring *keyring, s seen, vm *machine) string {
 		KeyGeneration:    cfg.KeyGeneration,
 		Rescue:           cfg.Rescue,
 		Firing:           vm.firing,
+		Proof:            proof,
+		Changed:          changed,
 		Keys:             json.RawMessage(ring.text),
 	})
 	if err != nil {

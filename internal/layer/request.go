@@ -99,6 +99,16 @@ func Stdin(password string, applier []byte, request any) (string, error) {
 	return password + "\n" + marker + "\n" + strconv.Itoa(len(applier)) + "\n" + string(applier) + string(body), nil
 }
 
+// ParseRefusal reads the answer to Confirm: why the host does not take it. It is final where no other confirmation of
+// this change will be taken either.
+func ParseRefusal(stdout []byte) (reason string, final bool) {
+	var answer struct{ Refused, Reason string }
+	if json.Unmarshal(stdout, &answer) != nil {
+		return "", false
+	}
+	return answer.Reason, answer.Refused == "restarted" || answer.Refused == "too-late"
+}
+
 // Observation is the applier's answer to Observe.
 type Observation struct {
 	Layers map[string]struct {

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"fmt"
+	"time"
+)
+
+const (
+	// lostAfter is how long a door answers nothing before it counts as lost: sshd and the firewall restart within it.
+	lostAfter = 8 * time.Second
+	// putBackTime is what the host may take, after its window, until the old state is in force again.
+	putBackTime = 10 * time.Second
+)
+
+// window tells what becomes of the door while an armed change waits to be confirmed through it.
+type window struct {
+	layer, door string
+	seconds     int
+	say         func(string)
+
+	answered time.Time // when the door answered last, or the waiting began
+	told     bool      // that the door is lost
+}
+
+// answers notes that the door answered.
+func (w *window) answers(now time.Time) {
+	if w.told {
+		w.say(fmt.Sprintf("layer %s: the %s door answers again", w.layer, w.door))
+	}
+	w.answered, w.told = now, false
+}
+
+// silent notes that it did not, and tells once that it is lost. The host counts from the end of its change, which this
+// side has not heard of: it was at work already, so that the time said is the latest.
+func (w *window) silent(now time.Time, err error) {
+	if w.told || now.Sub(w.answered) < lostAfter {
+		return
+	}
+	w.told = true
+	until := now.Add(time.Duration(w.seconds)*time.Second + putBackTime)
+	w.say(fmt.Sprintf("layer %s: the %s door was lost before its change was confirmed: %v"+
+		"\nthe host takes back what nobody confirms: by %s it will have put itself back; it is tried on until then",
+		w.layer, w.door, err, until.UTC().Format("15:04:05 UTC")))
+}
