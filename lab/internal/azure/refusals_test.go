@@ -355,6 +355,30 @@ func TestFaults(t *testing.T) {
 	if time.Since(start) < 50*time.Millisecond {
 		t.Error("an operation that takes its time took none")
 	}
+	e.p.ClearFaults()
+
+	// A request that is held goes on when the faults are cleared, and not before.
+	e.p.Inject(Fault{Method: "DELETE", Token: virtualMachine.token, Hold: true})
+	deleted := make(chan struct{})
+	go func() {
+		defer close(deleted)
+		_, err := e.client.Delete(t.Context(), &pulumirpc.DeleteRequest{Id: vm.id, Urn: vm.urn, Properties: toStruct(t, vm.state)})
+		if err != nil {
+			t.Errorf("delete: %v", err)
+		}
+	}()
+	for deadline := time.Now().Add(time.Minute); e.p.Faults()[0].Met == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the request did not meet the fault")
+		}
+	}
+	select {
+	case <-deleted:
+		t.Error("the request was not held")
+	default:
+	}
+	e.p.ClearFaults()
+	<-deleted
 }
 
 // An engine that gives up leaves Azure to go on, and knows what it left; another engine is not disturbed.

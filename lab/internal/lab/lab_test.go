@@ -10,6 +10,19 @@ import (
 	"time"
 )
 
+func TestSnapshotNames(t *testing.T) {
+	l := scratch(t)
+	for _, name := range []string{"", ".", "..", "a/b", "../state", "A", "-a", strings.Repeat("a", 32)} {
+		if path, err := l.snapshot(name); err == nil {
+			t.Errorf("%q is taken, and stands in %s", name, path)
+		}
+	}
+	path, err := l.snapshot("closed-2")
+	if want := filepath.Join(l.Folder(), "snapshots", "closed-2"); err != nil || path != want {
+		t.Errorf("got %q, %v, want %q", path, err, want)
+	}
+}
+
 func scratch(t *testing.T) Lab {
 	t.Helper()
 	l := Lab{Name: "unit", Root: t.TempDir(), Cache: t.TempDir()}
