@@ -67,6 +67,9 @@ for package in $packages; do
 	[ "$state" = installed ] || missing="$missing $package"
 done
 
+# The lab asks it for this machine's registry; any version will do.
+command -v npm >/dev/null || missing="$missing npm"
+
 # The newest version of Go that any of the modules here asks for.
 wanted=$(sed -n 's/^go \([0-9.]*\)$/\1/p' "$root/go.mod" "$root"/lab/go.mod "$root"/lab/tools/*/go.mod | sort -V | tail -n 1)
 # What is fetched where there is none: a release that has it, and exact.

@@ -21,6 +21,28 @@ type Proxy struct {
 	schemes map[string]string // host to scheme
 	client  *http.Client
 	log     *log.Logger
+	lent    *lent // nil where there is none
+}
+
+// lent is what the proxy serves under names of its own: Node's release and the registry of npm packages.
+type lent struct {
+	registry *url.URL
+	node     string // the release's file
+	client   *http.Client
+}
+
+// Places of the mirror below the proxy's own address.
+const (
+	NPMPath  = "/npm/"
+	NodeFile = "/node/" + NodeName
+)
+
+// Mirror lends the machine's registry of npm packages, archives alone, and Node's release.
+func (p *Proxy) Mirror(registry *url.URL, node string) {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.ResponseHeaderTimeout = time.Minute
+	transport.DisableCompression = true
+	p.lent = &lent{registry, node, &http.Client{Transport: transport}}
 }
 
 // NewProxy keeps what it fetches in folder.
@@ -43,6 +65,10 @@ func NewProxy(machine Machine, folder string, logger *log.Logger) (*Proxy, error
 }
 
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Host == "" && p.lent != nil {
+		p.serveMirror(w, r)
+		return
+	}
 	scheme, ok := p.schemes[r.URL.Host]
 	if !ok || r.URL.Scheme != "http" {
 		http.Error(w, fmt.Sprintf("the lab's proxy leads to the machine's package archives only, not to %q", r.Host), http.StatusForbidden)
@@ -54,17 +80,35 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	target := *r.URL
 	target.Scheme = scheme
-	if err := p.serve(w, r, &target); err != nil {
+	p.answer(w, r, p.client, &target)
+}
+
+func (p *Proxy) serveMirror(w http.ResponseWriter, r *http.Request) {
+	path, npm := strings.CutPrefix(r.URL.Path, NPMPath)
+	switch {
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		http.Error(w, "the lab's mirror reads only", http.StatusMethodNotAllowed)
+	case r.URL.Path == NodeFile:
+		http.ServeFile(w, r, p.lent.node)
+	case npm && strings.HasSuffix(path, ".tgz"):
+		p.answer(w, r, p.lent.client, p.lent.registry.JoinPath(path))
+	default:
+		http.Error(w, fmt.Sprintf("the lab's mirror has Node's release and archives of npm packages, not %q", r.URL.Path), http.StatusNotFound)
+	}
+}
+
+func (p *Proxy) answer(w http.ResponseWriter, r *http.Request, client *http.Client, target *url.URL) {
+	if err := p.serve(w, r, client, target); err != nil {
 		p.log.Printf("proxy: %s %s: %v", r.Method, target.String(), err)
 	}
 }
 
 // immutable names change when their content does.
 func immutable(path string) bool {
-	return strings.HasSuffix(path, ".deb") || strings.Contains(path, "/by-hash/")
+	return strings.HasSuffix(path, ".deb") || strings.HasSuffix(path, ".tgz") || strings.Contains(path, "/by-hash/")
 }
 
-func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, target *url.URL) error {
+func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, client *http.Client, target *url.URL) error {
 	kept := ""
 	if immutable(target.Path) && target.RawQuery == "" {
 		sum := sha256.Sum256([]byte(target.String()))
@@ -85,7 +129,7 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, target *url.URL) e
 			request.Header.Set(name, value)
 		}
 	}
-	response, err := p.client.Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadGateway)
 		return err

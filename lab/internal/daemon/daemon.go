@@ -77,6 +77,11 @@ func Run(config Config) (err error) {
 	if err != nil {
 		return err
 	}
+	registry, err := archive.Registry(ctx)
+	if err != nil {
+		return err
+	}
+	proxy.Mirror(registry, archive.NodePath(config.Cache))
 	proxyListener, err := networks.Listen(place.Internet, net.JoinHostPort(place.ProxyAddress, strconv.Itoa(place.ProxyPort)))
 	if err != nil {
 		return err

@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -52,6 +54,18 @@ func (l Lab) Prepare(ctx context.Context, report *progress.Reporter) error {
 		}
 		return report.Step("build the host's image", filepath.Join(logs, "image.log"), func(output io.Writer) error {
 			return disk.Build(ctx, output)
+		})
+	})
+	group.Go(func() error {
+		if archive.NodeBuilt(l.Cache) {
+			return nil
+		}
+		return report.Step("fetch Node", filepath.Join(logs, "node.log"), func(io.Writer) error {
+			registry, err := archive.Registry(ctx)
+			if err != nil {
+				return err
+			}
+			return archive.BuildNode(ctx, registry, l.Cache)
 		})
 	})
 	group.Go(func() error {
@@ -252,10 +266,19 @@ func (l Lab) configure(ctx context.Context, report *progress.Reporter) error {
 			return err
 		}
 	}
+	node, err := archive.NodeSum(l.Cache)
+	if err != nil {
+		return err
+	}
+	mirror := "http://" + net.JoinHostPort(place.ProxyAddress, strconv.Itoa(place.ProxyPort))
 	for _, args := range [][]string{
 		{"stack", "select", "--create", l.Name},
 		{"config", "set", "azure-native:location", "westeurope"},
 		{"config", "set", "allowedSshCidr", place.OperatorAddress + "/32"},
+		// A host in the lab reaches nothing but this: a mirror, with its own hash, as anybody may have one.
+		{"config", "set", "nodeUrl", mirror + archive.NodeFile},
+		{"config", "set", "nodeSha256", node},
+		{"config", "set", "npmRegistry", mirror + strings.TrimSuffix(archive.NPMPath, "/")},
 	} {
 		if out, err := l.pulumi(ctx, args...).CombinedOutput(); err != nil {
 			return fmt.Errorf("pulumi %s: %w\n%s", strings.Join(args, " "), err, bytes.TrimSpace(out))
