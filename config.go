@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/ecdh"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -40,6 +42,9 @@ type Config struct {
 	OpenClawVersion  string
 	OpenClawEnv      map[string]string // secret
 	Sandbox          []string          // lines of the unit, by which its sandbox is relaxed
+	OpenClawConfig   map[string]any    // what the user adds to openclaw.json
+	Node             Download
+	NPMRegistry      string // URL without a slash at its end; empty: npm's own default
 	KeyGeneration    int
 	Rescue           int
 	ConfirmSeconds   int
@@ -52,6 +57,11 @@ type Image struct {
 	Name                  string
 	Publisher, Offer, SKU string
 	Version               string
+}
+
+// Download is a file that is used only where it has this SHA-256.
+type Download struct {
+	URL, SHA256 string
 }
 
 // Peer is a device or an admin that reaches the machine through the tunnel.
@@ -87,6 +97,10 @@ const (
 	keyOpenClawVersion  = "openclawVersion"
 	keyOpenClawEnv      = "openclawEnv"
 	keySandbox          = "sandbox"
+	keyOpenClawConfig   = "openclawConfig"
+	keyNodeURL          = "nodeUrl"
+	keyNodeSHA256       = "nodeSha256"
+	keyNPMRegistry      = "npmRegistry"
 	keyKeyGeneration    = "keyGeneration"
 	keyRescue           = "rescue"
 	keyConfirmSeconds   = "confirmSeconds"
@@ -133,11 +147,19 @@ func configReference() []setting {
 		{keyPeers, "", "one peer, laptop, at the VPN's second address; once any is set, only those that are",
 			"devices and admins: peers.NAME.address, optionally .publicKey (WireGuard) and .sshKey (ed25519), set with --path; {} for none"},
 		{keyOpenClawVersion, "2026.9.6", "",
-			"version of OpenClaw, 2026.1.29 or newer"},
+			"version of OpenClaw, 2026.1.29 or newer, with a lock file in templates/opt/openclaw"},
 		{keyOpenClawEnv, "", "no variables",
 			"variables of the service's environment file: openclawEnv.NAME, set with --secret --path"},
 		{keySandbox, "", "nothing",
 			"what the agent may do beyond its sandbox: sandbox.DIRECTIVE, set with --path; docs/sandbox.md says which, and what each costs"},
+		{keyOpenClawConfig, "", "nothing",
+			"what is added to openclaw.json, for example openclawConfig.agents.defaults.model.primary, set with --path; all but the gateway and secrets"},
+		{keyNodeURL, "", "the official release of Node " + nodeVersion,
+			"mirror of Node's release archive, in the official layout; needs nodeSha256"},
+		{keyNodeSHA256, "", "that of the official release",
+			"SHA-256 of what nodeUrl gives"},
+		{keyNPMRegistry, "", "npm's own default",
+			"mirror of the registry that packages come from; the lock file says what they must be"},
 		{keyKeyGeneration, "1", "",
 			"a higher number renews every key that the program made"},
 		{keyRescue, "0", "",
@@ -176,6 +198,8 @@ var (
 	linuxUser      = regexp.MustCompile(`^[a-z][a-z0-9_-]*$`)
 	peerName       = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
 	envName        = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	sha256Digits   = regexp.MustCompile(`^[0-9a-f]{64}$`)
+	plainURL       = regexp.MustCompile(`^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/+-]*)?$`)
 	openclawSemver = regexp.MustCompile(`^(20[0-9]{2})\.(1[0-2]|[1-9])\.(3[01]|[12][0-9]|[1-9])(-[1-9][0-9]?)?$`)
 )
 
@@ -271,6 +295,11 @@ var (
 	errPrivateKey    = errors.New("is a private key")
 	errNotVersion    = errors.New("is no OpenClaw version")
 	errOldVersion    = errors.New("is too old")
+	errNoLock        = errors.New("has no lock file")
+	errNotYours      = errors.New("is not yours to set")
+	errNotURL        = errors.New("is no URL of a mirror")
+	errNotSHA256     = errors.New("is no SHA-256")
+	errAlone         = errors.New("is set without its other half")
 	errNotEnvName    = errors.New("is no variable's name")
 	errReservedEnv   = errors.New("is a variable that is not yours to set")
 	errNotSecret     = errors.New("stands in plain text in the stack's configuration")
@@ -425,6 +454,9 @@ func parseConfig(raw rawConfig) (*Config, error) {
 	c.OpenClawVersion = r.openclawVersion()
 	c.OpenClawEnv = r.openclawEnv()
 	c.Sandbox = r.sandbox()
+	c.OpenClawConfig = r.openclawConfig()
+	c.Node = r.node(c.ARM64())
+	c.NPMRegistry = r.npmRegistry()
 	c.KeyGeneration = r.number(keyKeyGeneration, 1, mostNumbered)
 	c.Rescue = r.number(keyRescue, 0, mostNumbered)
 	c.ConfirmSeconds = r.number(keyConfirmSeconds, 30, 900)
@@ -999,8 +1031,111 @@ func (r *reader) openclawVersion() string {
 	if slices.Compare(version[:], oldestOpenClaw[:]) < 0 {
 		r.fault(keyOpenClawVersion, v, errOldVersion, "expected 2026.1.29 or newer, where CVE-2026-25253 is mended",
 			"pulumi config set openclawVersion "+r.defaults[keyOpenClawVersion])
+		return v
+	}
+	if locked := lockedVersions(); !slices.Contains(locked, v) {
+		r.fault(keyOpenClawVersion, v, errNoLock, "expected one of "+strings.Join(locked, ", ")+", whose packages are pinned",
+			"go run ./cmd/lock "+v+"    # pins them, with npm: read what it wrote")
 	}
 	return v
+}
+
+// lockedVersions are those that templates/opt/openclaw pins every package of.
+func lockedVersions() []string {
+	entries, err := templates.ReadDir("templates/opt/openclaw")
+	if err != nil {
+		panic(err) // embedded
+	}
+	var versions []string
+	for _, entry := range entries {
+		versions = append(versions, entry.Name())
+	}
+	return versions
+}
+
+// Node's release, by Azure's architecture. SHASUMS256.txt of the release has the sums.
+const nodeVersion = "24.16.0"
+
+var nodeReleases = map[bool]Download{
+	false: {"https://nodejs.org/dist/v24.16.0/node-v24.16.0-linux-x64.tar.xz", "d804845d34eddc21dc1092b519d643ef40b1f58ec5dec5c22b1f4bd8fabde6c9"},
+	true:  {"https://nodejs.org/dist/v24.16.0/node-v24.16.0-linux-arm64.tar.xz", "524659219d6a207a7400f2bde15d19ba060ffbe0d32a8643319ad67e3bb64c78"},
+}
+
+func (r *reader) node(arm64 bool) Download {
+	d := Download{r.mirror(keyNodeURL), r.value(keyNodeSHA256)}
+	if d.SHA256 != "" && !sha256Digits.MatchString(d.SHA256) {
+		r.fault(keyNodeSHA256, d.SHA256, errNotSHA256, "expected 64 digits, 0 to 9 and a to f", "sha256sum FILE    # prints it")
+	}
+	switch {
+	case d == Download{}:
+		return nodeReleases[arm64]
+	case r.value(keyNodeURL) == "":
+		r.faultKey(keyNodeSHA256, errAlone, "expected nodeUrl beside it", "pulumi config rm nodeSha256\nor: pulumi config set nodeUrl URL")
+	case d.SHA256 == "":
+		r.faultKey(keyNodeURL, errAlone, "expected nodeSha256 beside it: nothing unpinned is ever downloaded",
+			"pulumi config set nodeSha256 SHA256\nor: pulumi config rm nodeUrl")
+	}
+	return d
+}
+
+func (r *reader) npmRegistry() string { return strings.TrimRight(r.mirror(keyNPMRegistry), "/") }
+
+// mirror reads the URL of a mirror. Plain http will do: what comes is used only where its sum is right. The host's
+// own commands carry the URL, so it must hold no password and nothing that a shell or npm would read.
+func (r *reader) mirror(key string) string {
+	v := r.value(key)
+	if v == "" {
+		return v
+	}
+	u, err := url.Parse(v)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || !plainURL.MatchString(v) || u.Host == "" {
+		r.fault(key, v, errNotURL, "expected http or https, a host and a path, and no user, query or fragment", "")
+	}
+	return v
+}
+
+// ownedConfig are the parts of openclaw.json that decide who may talk to the gateway, what it loads besides and where
+// its secrets are: those are the program's, and openclawEnv's.
+var ownedConfig = map[string]string{
+	"$include": "what it includes nobody has looked at",
+	"env":      "variables go into openclawEnv",
+	"gateway":  "who may talk to it is decided by this program",
+	"secrets":  "secrets go into openclawEnv, and into openclaw.json as \"${NAME}\"",
+	"update":   "versions are set by openclawVersion",
+}
+
+func (r *reader) openclawConfig() map[string]any {
+	v := r.value(keyOpenClawConfig)
+	if v == "" {
+		return nil
+	}
+	const want = "expected an object, as openclaw.json has it"
+	entries, err := members(v)
+	if err != nil {
+		r.fault(keyOpenClawConfig, v, errNotObject, want, "pulumi config rm openclawConfig\npulumi config set --path openclawConfig.agents.defaults.model.primary PROVIDER/MODEL")
+		return nil
+	}
+	config := map[string]any{}
+	for _, entry := range entries {
+		key := keyOpenClawConfig + "." + entry.name
+		if why, owned := ownedConfig[entry.name]; owned {
+			r.faultKey(key, errNotYours, why, "pulumi config rm --path "+pathQuote(keyOpenClawConfig, entry.name))
+			continue
+		}
+		if _, twice := config[entry.name]; twice {
+			r.faultKey(key, errTwice, "expected each key once", "")
+			continue
+		}
+		var value any
+		decoder := json.NewDecoder(bytes.NewReader(entry.value))
+		decoder.UseNumber()
+		if err := decoder.Decode(&value); err != nil {
+			r.faultKey(key, errNotObject, want, "")
+			continue
+		}
+		config[entry.name] = value
+	}
+	return config
 }
 
 func (r *reader) openclawEnv() map[string]string {
@@ -1099,7 +1234,7 @@ func (r *reader) stranger(name string, known []string) {
 		return
 	}
 	root, _, dotted := strings.Cut(name, ".")
-	if dotted && (root == keyPeers || root == keyOpenClawEnv || root == keySandbox) {
+	if dotted && (root == keyPeers || root == keyOpenClawEnv || root == keyOpenClawConfig || root == keySandbox) {
 		set, hint := "pulumi config set --path "+name+" VALUE", ""
 		if root == keyOpenClawEnv {
 			set = "pulumi config set --secret --path " + name + "    # asks for the value"
@@ -1167,6 +1302,8 @@ func (r *reader) setCommand(key, value string) string {
 	switch key {
 	case keyPeers:
 		return "pulumi config set --path peers.NAME.address ADDRESS"
+	case keyOpenClawConfig:
+		return "pulumi config set --path openclawConfig.agents.defaults.model.primary PROVIDER/MODEL"
 	case keyOpenClawEnv:
 		return "pulumi config set --secret --path openclawEnv.NAME    # asks for the value"
 	case keySandbox:

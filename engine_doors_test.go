@@ -29,7 +29,7 @@ func TestEngineClose(t *testing.T) {
 		[]string{"delete " + labelBreakGlass, "delete " + labelBootstrap}), r.happened)
 	equal(t, "changes", slices.Concat(each("update ", layerNames, ""), []string{"update proof",
 		"delete " + labelBreakGlass, "delete " + labelBootstrap}), r.changes())
-	equal(t, "messages", []string{}, r.messages)
+	equal(t, "messages", []string{waitsForGateway}, r.messages)
 	if w.guest.sshd22 || w.guest.firewall22 {
 		t.Error("the host still has its own port 22 open")
 	}

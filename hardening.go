@@ -2,8 +2,12 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"embed"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -29,8 +33,30 @@ const hostKeyPath = "/etc/ssh/ssh_host_openclaw_ed25519_key"
 // bootstrapPort is sshd's port of the bootstrap door.
 const bootstrapPort = 22
 
-// files says mode, owner and policy of every file that a template makes, and the layer that it belongs to.
-var files = []struct{ layer, path, mode, owner, group, policy string }{
+// installerPath is the host's program that installs OpenClaw and switches to it.
+const installerPath = "/usr/local/sbin/openclaw-install"
+
+// installSeconds bounds an installation and a switch: 330 packages from a slow line, and a gateway that takes minutes
+// on a loaded machine.
+const installSeconds = 1500
+
+// openclawConfigPath is what OpenClaw is told; the stack's openclawConfig is added to its template.
+const openclawConfigPath = "/etc/openclaw/openclaw.json"
+
+// file says mode, owner and policy of a file that a template makes, and the layer that it belongs to.
+type file struct{ layer, path, mode, owner, group, policy string }
+
+// lockFiles pin every package of a version of OpenClaw.
+func lockFiles(version string) []file {
+	var out []file
+	for _, name := range []string{"package-lock.json", "package.json"} {
+		out = append(out, file{"openclaw", "/opt/openclaw/" + version + "/" + name, "0644", "root", "root", layer.Replace})
+	}
+	return out
+}
+
+// files are those of every stack; a version's lock files come on top.
+var files = []file{
 	{"base", "/etc/sudoers.d/10-openclaw", "0440", "root", "root", layer.Replace},
 	{"base", "/etc/cloud/cloud.cfg.d/99-openclaw.cfg", "0644", "root", "root", layer.Replace},
 	{"base", "/etc/systemd/system/openclaw-scrub.service", "0644", "root", "root", layer.Replace},
@@ -50,7 +76,9 @@ var files = []struct{ layer, path, mode, owner, group, policy string }{
 	{"updates", "/etc/apt/apt.conf.d/52openclaw-upgrades", "0644", "root", "root", layer.Replace},
 	{"updates", "/etc/needrestart/conf.d/openclaw.conf", "0644", "root", "root", layer.Replace},
 	{"openclaw", "/etc/openclaw.env", "0640", "root", "openclaw", layer.Env},
-	{"openclaw", "/etc/openclaw/openclaw.json", "0640", "root", "openclaw", layer.Replace},
+	{"openclaw", openclawConfigPath, "0640", "root", "openclaw", layer.Replace},
+	{"openclaw", "/etc/openclaw/release.json", "0644", "root", "root", layer.Replace},
+	{"openclaw", installerPath, "0755", "root", "root", layer.Replace},
 	{"openclaw", "/etc/openclaw/gateway-token", "0600", "root", "root", layer.Replace},
 	{"openclaw", "/etc/systemd/system/openclaw.service", "0644", "root", "root", layer.Replace},
 	{"backup", "/etc/systemd/system/openclaw-backup-archive.service", "0644", "root", "root", layer.Replace},
@@ -179,11 +207,15 @@ func newHost(cfg *Config, image string, stack *keys.Stack, peers map[string]*key
 
 // layers are all layers of the host, in the order in which they are put in place.
 func (h *host) layers(stack *keys.Stack) ([]layer.Packed, error) {
+	openclaw, err := h.openclaw()
+	if err != nil {
+		return nil, err
+	}
 	var packed []layer.Packed
 	for _, l := range []layer.Layer{
-		h.base(stack), h.sysctl(), h.wireguard(stack), h.firewall(), h.ssh(), h.fail2ban(), h.updates(), h.openclaw(), h.backup(),
+		h.base(stack), h.sysctl(), h.wireguard(stack), h.firewall(), h.ssh(), h.fail2ban(), h.updates(), openclaw, h.backup(),
 	} {
-		for _, f := range files {
+		for _, f := range slices.Concat(files, lockFiles(h.OpenClawVersion)) {
 			if f.layer != l.Name {
 				continue
 			}
@@ -212,8 +244,8 @@ func (h *host) render(path string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the template of %s: %w", path, err)
 	}
-	if path == applierPath {
-		return text, nil // a program of its own, with braces of its own
+	if path == applierPath || strings.HasPrefix(path, "/opt/openclaw/") {
+		return text, nil // a program of its own, with braces of its own; what npm wrote
 	}
 	t, err := template.New(path).Option("missingkey=error").Parse(string(text))
 	if err != nil {
@@ -223,14 +255,43 @@ func (h *host) render(path string) ([]byte, error) {
 	if err := t.Execute(&out, h); err != nil {
 		return nil, fmt.Errorf("render %s: %w", path, err)
 	}
+	if path == openclawConfigPath && len(h.OpenClawConfig) > 0 {
+		return addConfig(out.Bytes(), h.OpenClawConfig)
+	}
 	return out.Bytes(), nil
+}
+
+// addConfig adds the stack's openclawConfig, which has no key of the program's own, to openclaw.json.
+func addConfig(base []byte, added map[string]any) ([]byte, error) {
+	var config map[string]any
+	if err := json.Unmarshal(base, &config); err != nil {
+		return nil, fmt.Errorf("read the template of %s: %w", openclawConfigPath, err)
+	}
+	maps.Copy(config, added)
+	for key := range ownedConfig {
+		if _, set := added[key]; set {
+			return nil, fmt.Errorf("%s.%s is the program's own", keyOpenClawConfig, key)
+		}
+	}
+	out, err := json.MarshalIndent(config, "", "  ")
+	return append(out, '\n'), err
+}
+
+// ReleaseID names an installation by all that it is made of: another Node or another lock file is another release.
+func (h *host) ReleaseID() (string, error) {
+	lock, err := templates.ReadFile("templates/opt/openclaw/" + h.OpenClawVersion + "/package-lock.json")
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(append([]byte(h.Node.SHA256+"\n"), lock...))
+	return h.OpenClawVersion + "-" + hex.EncodeToString(sum[:6]), nil
 }
 
 func (h *host) base(stack *keys.Stack) layer.Layer {
 	return layer.Layer{
 		Name:  "base",
 		Armed: true, // sudo and authorized keys
-		Packages: []string{"fail2ban", "iptables", "needrestart", "nftables", "openssh-server", "python3-systemd", "sudo", "ufw",
+		Packages: []string{"fail2ban", "git", "iptables", "needrestart", "nftables", "openssh-server", "python3-systemd", "sudo", "ufw",
 			"unattended-upgrades", "wireguard-tools"},
 		Groups: []layer.Group{{Name: "claw"}, {Name: "openclaw", System: true}},
 		Users: []layer.User{
@@ -430,19 +491,36 @@ func (h *host) updates() layer.Layer {
 	}
 }
 
-func (h *host) openclaw() layer.Layer {
+func (h *host) openclaw() (layer.Layer, error) {
+	release, err := h.ReleaseID()
+	if err != nil {
+		return layer.Layer{}, err
+	}
 	return layer.Layer{
-		Name: "openclaw",
+		Name:  "openclaw",
+		Waits: fmt.Sprintf("installing OpenClaw %s where it is not, and waiting until its gateway is ready", h.OpenClawVersion),
 		Directories: []layer.Directory{
 			{Path: "/opt/openclaw", Mode: "0755", Owner: "root", Group: "root"},
 			{Path: "/etc/openclaw", Mode: "0750", Owner: "root", Group: "openclaw"},
 			{Path: "/var/lib/openclaw", Mode: "0700", Owner: "openclaw", Group: "openclaw"},
 		},
-		Checks: []layer.Check{{Argv: verifyUnits("openclaw.service")}},
-		// Installed and started by a later step: until then the unit stays off.
-		Units:  []layer.Unit{{Name: "openclaw.service", Enabled: no, Active: no}},
-		Reload: [][]string{{"systemctl", "daemon-reload"}},
-	}
+		CommandSeconds: installSeconds,
+		Checks: []layer.Check{
+			{Argv: verifyUnits("openclaw.service")},
+			// Beside the one that runs, and before anything is replaced: a wrong hash or a configuration that OpenClaw
+			// refuses changes nothing.
+			{Argv: []string{"{stage}" + installerPath, "prepare", "{stage}"}},
+		},
+		// The installer starts it: only that sees whether it gets ready.
+		Units:  []layer.Unit{{Name: "openclaw.service", Enabled: yes}},
+		Reload: [][]string{{"systemctl", "daemon-reload"}, {installerPath, "switch"}},
+		// A first deploy has put nothing there to go back to.
+		Undo: [][]string{{"systemctl", "daemon-reload"}, {"sh", "-c", "! [ -x " + installerPath + " ] || exec " + installerPath + " back"}},
+		Probes: []layer.Probe{
+			command("OpenClaw's release", release, installerPath, "installed"),
+			command("OpenClaw's gateway", "ready", installerPath, "ready"),
+		},
+	}, nil
 }
 
 func (h *host) backup() layer.Layer {

@@ -18,6 +18,7 @@ import (
 
 	"openclaw-azure/internal/keys"
 	"openclaw-azure/internal/layer"
+	"openclaw-azure/internal/lockfile"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -73,7 +74,11 @@ func TestEveryTemplateIsInTheTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range files {
+	all := slices.Clone(files)
+	for _, version := range lockedVersions() {
+		all = append(all, lockFiles(version)...)
+	}
+	for _, f := range all {
 		listed = append(listed, f.path)
 		if !slices.Contains(layerNames, f.layer) {
 			t.Errorf("%s belongs to the layer %q, which is none", f.path, f.layer)
@@ -120,6 +125,80 @@ func TestRendered(t *testing.T) {
 				t.Errorf("rendered files differ from %s (write it anew with -update):\n%s", golden, diff)
 			}
 		})
+	}
+}
+
+// TestLockFilesPinEverything: what the tree ships is all that a host ever installs.
+func TestLockFilesPinEverything(t *testing.T) {
+	if len(lockedVersions()) < 2 {
+		t.Error("fewer than two versions are locked: an upgrade has nothing to go to")
+	}
+	for _, version := range lockedVersions() {
+		lock, err := templates.ReadFile("templates/opt/openclaw/" + version + "/package-lock.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := lockfile.Verify(lock, version); err != nil {
+			t.Errorf("%s: %v", version, err)
+		}
+	}
+}
+
+// TestAnotherNodeOrLockIsAnotherRelease: what differs is installed beside the one that runs, never over it.
+func TestAnotherNodeOrLockIsAnotherRelease(t *testing.T) {
+	stack, peers := testKeys(t)
+	id := func(set map[string]string) string {
+		id, err := newHostOf(testConfig(t, set), stack, peers).ReleaseID()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	own := id(nil)
+	if other := id(map[string]string{"openclaw:openclawVersion": "2026.9.5"}); other == own {
+		t.Errorf("another version is release %s, too", own)
+	}
+	if other := id(map[string]string{"openclaw:nodeUrl": "http://mirror.example/node", "openclaw:nodeSha256": strings.Repeat("0", 64)}); other == own {
+		t.Errorf("another Node is release %s, too", own)
+	}
+	if same := id(map[string]string{"openclaw:nodeUrl": "http://mirror.example/node", "openclaw:nodeSha256": nodeReleases[false].SHA256}); same != own {
+		t.Errorf("the official Node from a mirror is release %s, not %s", same, own)
+	}
+}
+
+// TestOpenClawConfigIsAdded: beside the program's own keys, never over them.
+func TestOpenClawConfigIsAdded(t *testing.T) {
+	stack, peers := testKeys(t)
+	cfg := testConfig(t, map[string]string{"openclaw:openclawConfig": `{"agents":{"defaults":{"model":{"primary":"a/b"},"timeoutSeconds":30}}}`})
+	content, err := newHostOf(cfg, stack, peers).render(openclawConfigPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Agents struct {
+			Defaults struct {
+				Model          struct{ Primary string }
+				TimeoutSeconds json.Number
+			}
+		}
+		Gateway struct {
+			Mode, Bind string
+			Port       int
+			Auth       struct{ Mode string }
+		}
+		Secrets struct{ Providers map[string]any }
+	}
+	if err := json.Unmarshal(content, &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Agents.Defaults.Model.Primary != "a/b" || got.Agents.Defaults.TimeoutSeconds != "30" {
+		t.Errorf("what was added is not in:\n%s", content)
+	}
+	if got.Gateway.Mode != "local" || got.Gateway.Bind != "loopback" || got.Gateway.Port != gatewayPort || got.Gateway.Auth.Mode != "token" || len(got.Secrets.Providers) != 1 {
+		t.Errorf("the program's own keys are not in force:\n%s", content)
+	}
+	if _, err := addConfig([]byte("{}"), map[string]any{"gateway": 1}); err == nil {
+		t.Error("the gateway's own settings can be added to")
 	}
 }
 

@@ -150,6 +150,9 @@ func (h *hardening) layer(i int, token string) (*remote.Command, error) {
 		if err := h.doors.ready(h.access, h.cfg.Bootstrap, h.say); err != nil {
 			return err
 		}
+		if h.packed[i].Waits != "" {
+			h.say(h.packed[i].Waits)
+		}
 		if h.packed[i].Armed {
 			confirming = h.doors.confirm(h.access, h.cfg.Bootstrap, h.packed[i], h.cfg.ConfirmSeconds, func(line string) { warn(h.ctx, line) })
 		}

@@ -33,6 +33,11 @@ type Layer struct {
 	Undo        [][]string  `json:"undo,omitempty"`
 	Probes      []Probe     `json:"probes,omitempty"`
 
+	// CommandSeconds bounds one check, reload or undo where the applier's own limit would not do.
+	CommandSeconds int `json:"commandSeconds,omitempty"`
+	// Waits says what the layer takes its time for; told before it runs.
+	Waits string `json:"-"`
+
 	// Armed layers can cut off the way in: the host takes their change back unless it is confirmed over a new
 	// connection.
 	Armed bool `json:"-"`
@@ -116,6 +121,7 @@ type Probe struct {
 type Packed struct {
 	Name     string
 	Armed    bool
+	Waits    string
 	Digest   string // SHA-256 of the declared document: two layers with one digest want the same of the host
 	declared string
 	contents map[string][]byte
@@ -129,7 +135,7 @@ type secrets struct {
 
 // Pack fills the digests in and separates contents and secrets from what is declared.
 func (l Layer) Pack() (Packed, error) {
-	p := Packed{Name: l.Name, Armed: l.Armed, contents: map[string][]byte{}, secrets: secrets{Users: map[string]string{}, Env: map[string]string{}}}
+	p := Packed{Name: l.Name, Armed: l.Armed, Waits: l.Waits, contents: map[string][]byte{}, secrets: secrets{Users: map[string]string{}, Env: map[string]string{}}}
 	l.Users, l.Files = slices.Clone(l.Users), slices.Clone(l.Files)
 	for i := range l.Users {
 		u := &l.Users[i]

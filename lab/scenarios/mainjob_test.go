@@ -71,7 +71,7 @@ func layersEffective(l *one) {
 		{"ipv6: off", `cat /proc/sys/net/ipv6/conf/all/disable_ipv6 /proc/sys/net/ipv6/conf/default/disable_ipv6 /proc/sys/net/ipv6/conf/lo/disable_ipv6`, "1\n1\n1"},
 		{"wireguard: MTU", `cat /sys/class/net/wg0/mtu`, "1280"},
 		{"openclaw: environment file", `stat -c '%U:%G %a' /etc/openclaw.env`, "root:openclaw 640"},
-		{"openclaw: the unit is off until OpenClaw is installed", `systemctl is-enabled openclaw.service; systemctl is-active openclaw.service || true`, "disabled\ninactive"},
+		{"openclaw: on, and ready", `systemctl is-enabled openclaw.service; systemctl is-active openclaw.service; openclaw-install ready`, "enabled\nactive\nready"},
 		{"openclaw: the sandbox", `systemctl show openclaw.service -p NoNewPrivileges -p PrivateTmp -p ProtectSystem -p ProtectHome -p LimitNOFILE -p User | sort`,
 			"LimitNOFILE=4096\nNoNewPrivileges=yes\nPrivateTmp=yes\nProtectHome=yes\nProtectSystem=strict\nUser=openclaw"},
 		{"openclaw: no login, no sudo, no groups", `getent passwd openclaw | cut -d: -f6,7; id -nG openclaw; sudo -l -U openclaw | grep -c 'not allowed'`, "/var/lib/openclaw:/usr/sbin/nologin\nopenclaw\n1"},

@@ -34,7 +34,8 @@ TIMER = "openclaw-deploy-rollback.timer"
 SERVICE = "openclaw-deploy-rollback.service"
 TIMER_LINK = UNITS + "/timers.target.wants/" + TIMER
 
-COMMAND_SECONDS = 120  # one check, reload or undo
+COMMAND_SECONDS = 120  # one check, reload or undo, where the layer names no limit of its own
+MOST_COMMAND_SECONDS = 1500  # less than the whole request has
 PROBE_SECONDS = 10
 APT_SECONDS = 1800
 TIMER_SLACK = 2  # the timer is for a run that is gone: one that lives decides first
@@ -1100,7 +1101,7 @@ REQUESTS = {
 }
 FIELDS = {
     "": {"layer", "title", "aptOptions", "packages", "groups", "users", "directories", "files", "absent", "checks",
-         "units", "reload", "undo", "probes"},
+         "units", "reload", "undo", "probes", "commandSeconds"},
     "groups": {"name", "system"},
     "users": {"name", "group", "groups", "shell", "home", "system", "passwordSHA256"},
     "directories": {"path", "mode", "owner", "group"},
@@ -1161,6 +1162,14 @@ def verify_declared(declared):
             raise Failure("declared: files: %s: unknown policy %s" % (quote(value["path"]), quote(value["policy"])))
     for pattern in declared.get("absent") or []:
         plain_path(pattern, "declared: absent")
+    seconds = command_seconds(declared)
+    if type(seconds) is not int or not 0 < seconds <= MOST_COMMAND_SECONDS:
+        raise Failure("declared: commandSeconds: %s is not a number of seconds up to %d"
+                      % (quote(seconds), MOST_COMMAND_SECONDS))
+
+
+def command_seconds(declared):
+    return declared.get("commandSeconds", COMMAND_SECONDS)
 
 
 class Request:
@@ -1290,6 +1299,7 @@ class Journal:
         journal = cls(path, {"layer": request.layer, "token": request.token, "digest": request.digest,
                              "bootId": boot_id(), "entries": [], "users": [], "groups": [], "units": [],
                              "undo": declared.get("reload") or [] if undo is None else undo,
+                             "commandSeconds": command_seconds(declared),
                              "port": request.confirm["port"] if request.confirm else None,
                              "seconds": request.confirm["seconds"] if request.confirm else None})
         # The record is written now, so that keeping the change later needs no room either.
@@ -1476,7 +1486,7 @@ class Journal:
         start_what_was_running(manifest["units"], problems)
         for argv in manifest["undo"]:
             for chance in range(patience):
-                done = run(argv)
+                done = run(argv, seconds=manifest.get("commandSeconds", COMMAND_SECONDS))
                 if done.code == 0:
                     break
                 if chance + 1 < patience:  # after a boot, what it talks to may still be starting
@@ -1740,7 +1750,7 @@ def stage_and_check(request, plan):
             argv = [argument.replace("{stage}", root) for argument in check["argv"]]
             if os.path.basename(argv[0]) == "sshd":
                 os.close(open_folder("/run/sshd", []))  # sshd checks nothing without it
-            done = run(argv)
+            done = run(argv, seconds=command_seconds(request.declared))
             if done.code != 0:
                 raise Failure("check failed, nothing was changed: %s%s" % (
                     done.words().replace(root, ""), "\n" + check["hint"] if check.get("hint") else ""))
@@ -1823,7 +1833,7 @@ def change(request, plan, journal):
                 systemctl("start", service)
     if plan.reloads():
         for argv in request.declared.get("reload") or []:
-            must("reload", argv)
+            must("reload", argv, seconds=command_seconds(request.declared))
 
 
 def make_folder(spec, accounts):
