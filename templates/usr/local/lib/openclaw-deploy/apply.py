@@ -1393,12 +1393,15 @@ class Journal:
         """Decides, once for all: the first to link the verdict wins, and everybody else reads it."""
         try:
             os.link("%s/verdict-%s" % (self.path, verdict), self.path + "/verdict")
-            sync_folder(self.path)
         except FileExistsError:
-            pass
+            return self.verdict()
         except FileNotFoundError:  # settled and gone
             return None
-        return self.verdict()
+        try:
+            sync_folder(self.path)
+        except FileNotFoundError:  # whoever waited for the verdict has acted on it already
+            pass
+        return verdict
 
     def put_back(self, entry):
         path, was = entry["path"], entry["was"]
@@ -2025,7 +2028,10 @@ def confirm(body):
             return answer({"confirmed": False, "reason": "the connection is as old as the change"}, EXIT_NOT_PENDING)
         if start < changed:
             raise Refused("old-connection", "the connection is older than the change")
-        if journal.claim("confirmed") != "confirmed":
+        verdict = journal.claim("confirmed")
+        if verdict is None:
+            return answer({"confirmed": False, "reason": "nothing pending"}, EXIT_NOT_PENDING)
+        if verdict != "confirmed":
             raise Refused("too-late", "the host is putting back what was before")
     except Refused as refused:
         return answer({"confirmed": False, "refused": refused.code, "reason": str(refused)}, EXIT_REFUSED)
