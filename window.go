@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -37,8 +38,9 @@ func (w *window) silent(now time.Time, err error) {
 		return
 	}
 	w.told = true
+	fact, _, _ := strings.Cut(err.Error(), "\n") // a hint is about a door that does not open, and this is another matter
 	until := now.Add(time.Duration(w.seconds)*time.Second + putBackTime)
-	w.say(fmt.Sprintf("layer %s: the %s door was lost before its change was confirmed: %v"+
+	w.say(fmt.Sprintf("layer %s: the %s door was lost before its change was confirmed: %s"+
 		"\nthe host takes back what nobody confirms: by %s it will have put itself back; it is tried on until then",
-		w.layer, w.door, err, until.UTC().Format("15:04:05 UTC")))
+		w.layer, w.door, fact, until.UTC().Format("15:04:05 UTC")))
 }

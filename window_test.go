@@ -12,7 +12,7 @@ func TestWindow(t *testing.T) {
 	at := func(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
 	said := []string{}
 	w := &window{layer: "ssh", door: "tunnel", seconds: 120, say: func(line string) { said = append(said, line) }, answered: start}
-	quiet := errors.New("tunnel door 10.100.0.1:2222: WireGuard is silent")
+	quiet := errors.New("tunnel door 10.100.0.1:2222: WireGuard is silent\nhint: whether the command did its work is not known")
 
 	w.silent(at(3), quiet) // sshd restarts
 	w.answers(at(4))
