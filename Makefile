@@ -1,6 +1,7 @@
 # make lab     the program on this machine, with no Azure account (LAB=name: a lab of another name)
 # make lint    every linter over the whole tree
 # make test    make lint and all tests, the lab's scenarios among them
+# make faults  the whole fault suite, a line for each fault (FAULTS=regexp: some of it; an hour for all)
 # They need Debian 12 or 13, root and package registries, and nothing else.
 
 export LAB ?= lab
@@ -8,7 +9,7 @@ export LAB ?= lab
 # Names every test that ran, and shows the output of those that failed.
 GOTESTSUM = go run gotest.tools/gotestsum@v1.12.3
 
-.PHONY: lab lint test unit scenarios
+.PHONY: lab lint test unit scenarios faults
 
 lab:
 	@lab/setup.sh bin/lab up
@@ -22,6 +23,11 @@ test: lint
 unit:
 	$(GOTESTSUM) --format testname -- -count=1 -timeout 15m ./...
 	cd lab && $(GOTESTSUM) --format testname -- -count=1 -timeout 15m $$(go list ./... | grep -v /scenarios)
+
+# In the folder itself go test shows the table as it grows.
+faults:
+	@lab/setup.sh bin/lab prepare
+	@cd lab/scenarios && FAULTS="$${FAULTS:-all}" $(CURDIR)/lab/setup.sh go test -count=1 -timeout 6h -run '^TestFaults$$'
 
 scenarios:
 	@bin/lab prepare

@@ -35,8 +35,8 @@ func (r result) String() string {
 	return fmt.Sprintf("exit status %d\nstdout:\n%s\nstderr:\n%s", r.code, r.stdout, r.stderr)
 }
 
-// newLab names a lab of the test's own; it is taken away at the end, whatever happens.
-func newLab(t *testing.T, name string) *one {
+// namedLab is a lab of that name, which need not exist.
+func namedLab(t *testing.T, name string) *one {
 	t.Helper()
 	root, err := filepath.Abs("../..")
 	if err != nil {
@@ -45,7 +45,13 @@ func newLab(t *testing.T, name string) *one {
 	if _, err := os.Stat(filepath.Join(root, "bin", "lab")); err != nil {
 		t.Fatalf("bin/lab is not built: %v\nhint: make test builds it", err)
 	}
-	l := &one{t: t, root: root, name: name}
+	return &one{t: t, root: root, name: name}
+}
+
+// newLab names a lab of the test's own; it is taken away at the end, whatever happens.
+func newLab(t *testing.T, name string) *one {
+	t.Helper()
+	l := namedLab(t, name)
 	// What an interrupted run left.
 	if r := l.lab("", "down"); r.code != 0 {
 		t.Fatalf("take an old lab away: %s", r)

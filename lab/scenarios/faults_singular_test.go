@@ -1,0 +1,493 @@
+package scenarios
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"openclaw-azure/lab/internal/azure"
+)
+
+// refusedLimit is how long a run may take to say that a door does not open.
+const refusedLimit = 3 * time.Minute
+
+// refuses is a run that fails in its look, before anything is changed: it says so, and says these words.
+func (x *trial) refuses(words ...string) {
+	x.t.Helper()
+	start := time.Now()
+	x.said = x.wait(x.up())
+	if took := time.Since(start); took > refusedLimit {
+		x.t.Errorf("it took %s to say so", took)
+	}
+	if x.said.code == 0 {
+		x.t.Errorf("the run reports success")
+	}
+	x.says(append([]string{"port 22 stays as it is and nothing was changed, since the tunnel door does not open from this machine: "}, words...)...)
+}
+
+// says checks that the run said each of the words, one after the other.
+func (x *trial) says(words ...string) {
+	x.t.Helper()
+	rest := x.said.stdout
+	for _, w := range words {
+		_, after, found := strings.Cut(rest, w)
+		if !found {
+			x.t.Errorf("the run does not say %q", w)
+			return
+		}
+		rest = after
+	}
+}
+
+// opensAgain is the way back: `bootstrap: true` alone, whatever is broken on the host.
+func (x *trial) opensAgain(pairs ...string) {
+	x.t.Helper()
+	x.configure(append([]string{"bootstrap", "true"}, pairs...)...)
+	x.said = x.wait(x.up())
+	if x.said.code != 0 {
+		x.t.Fatalf("bootstrap: true does not open the machine again: %s", x.said)
+	}
+	if x.doors = x.openDoors(); x.doors != bothDoors {
+		x.t.Errorf("doors open: %q, want both", x.doors)
+	}
+}
+
+// closesAgain is what follows: closing works in the same proven way.
+func (x *trial) closesAgain() {
+	x.t.Helper()
+	x.configure("bootstrap", "false")
+	x.converges(tunnelDoor)
+}
+
+const silent = "WireGuard gives no reason; what there may be, and what can be told of it from here:\n"
+
+// everything is all that a person, or a bot that owns the server, could do to lock everybody out.
+const everything = `
+systemctl mask --now wg-quick@wg0 2>/dev/null; ip link del wg0 2>/dev/null; rm -rf /etc/wireguard
+echo 'Nonsense yes' >/etc/ssh/sshd_config
+rm -f /etc/ssh/ssh_host_*; rm -rf /home/*/.ssh
+ufw --force reset >/dev/null; ufw default deny incoming >/dev/null; ufw --force enable >/dev/null
+: >/etc/sudoers; rm -rf /etc/sudoers.d
+rm -rf /usr/local/lib/openclaw-deploy /usr/bin/python3*
+echo 'nobody comes in' >/etc/nologin
+chage -E 0 azureuser; chage -E 0 claw
+systemctl restart ssh 2>/dev/null; pkill -KILL -x sshd-session
+true
+`
+
+// singular are the faults that are not of the matrix.
+var singular = []scenario{
+	{"close: the tunnel's local port is taken", open, true, func(x *trial) {
+		x.configure("bootstrap", "false")
+		port := x.localPort()
+		b := x.start("exec", "operator", "--", "nc", "-lk", "127.0.0.1", port)
+		x.eventually("the port is taken", 20*time.Second, func() error {
+			if r := x.at("operator", "nc", "-z", "127.0.0.1", port); r.code != 0 {
+				return fmt.Errorf("%s", r)
+			}
+			return nil
+		})
+		x.said = x.wait(x.up())
+		x.says("the tunnel's local port is taken: listen on 127.0.0.1:"+port, "address already in use",
+			"hint: another run of this stack may be under way on this machine: wait for it, or see who listens: ss -ltnp")
+		x.anyDoor()
+		b.in.Close()
+		_ = b.cmd.Process.Kill()
+		<-b.done
+		x.converges(tunnelDoor)
+	}},
+	{"close: never bootstrapped", bare, false, func(x *trial) {
+		x.configure("bootstrap", "false")
+		x.said = x.wait(x.up())
+		x.says(`bootstrap: value "false": this stack's machine was never configured`, "hint: pulumi config set bootstrap true && pulumi up")
+		x.doors = noHost
+		x.configure("bootstrap", "true")
+		x.converges(bothDoors)
+	}},
+	{"deploy: apt is locked when packages are to be installed", bare, false, func(x *trial) {
+		reached, release := x.hold(step{"break-glass", ""})
+		run := x.up()
+		reached(run)
+		lift := x.holding(`import fcntl; f = open("/var/lib/dpkg/lock-frontend", "w"); fcntl.lockf(f, fcntl.LOCK_EX)`)
+		release()
+		x.until(run, step{"apt", ""}, func() bool { return x.at("vm", "pgrep", "-f", "apt-get.*install").code == 0 })
+		lift()
+		if x.said = x.wait(run); x.said.code != 0 {
+			x.t.Errorf("the run does not wait: %s", x.said)
+		}
+		x.anyDoor()
+		x.converges(bothDoors)
+	}},
+	{"close: wrong server key", open, false, func(x *trial) {
+		x.on(`wg genkey >/run/other && wg set wg0 private-key /run/other`)
+		x.configure("bootstrap", "false")
+		x.refuses("is silent: no handshake in ", silent,
+			"  the WireGuard rule's sources, 198.18.1.10/32: they admit 198.18.1.10, from which this machine sends\n",
+			"  this machine's clock, ", "it is not behind the last run that changed something, of ",
+			"  the keys, of generation 1: ", "  another session with the deployer's key: none of this stack's on this machine",
+			"  UDP blocked on the way: ", "hint: ")
+		x.anyDoor()
+		x.opensAgain()
+	}},
+	{"close: WireGuard down and masked", open, false, func(x *trial) {
+		x.on(`systemctl mask --now wg-quick@wg0`)
+		x.configure("bootstrap", "false")
+		x.refuses("is silent: no handshake in ", silent)
+		x.anyDoor()
+		x.opensAgain()
+	}},
+	{"close: handshake but no SSH", open, false, func(x *trial) {
+		x.on(`iptables -I INPUT -p tcp --dport 2222 -j REJECT --reject-with tcp-reset`)
+		x.configure("bootstrap", "false")
+		x.refuses("tunnel door 10.100.0.1:2222: no TCP connection: connection was refused\n",
+			"hint: see that sshd runs on the host and that its firewall admits the VPN to this port; bootstrap: true opens the other door")
+		x.anyDoor()
+		x.on(`iptables -D INPUT -p tcp --dport 2222 -j REJECT --reject-with tcp-reset`)
+		x.converges(tunnelDoor)
+	}},
+	{"close: something accepts and never speaks", open, false, func(x *trial) {
+		x.on(`iptables -t nat -I PREROUTING -i wg0 -p tcp --dport 2222 -j REDIRECT --to-ports 2223; ufw insert 1 allow 2223/tcp >/dev/null`)
+		lift := x.holding(`import socket; s = socket.create_server(("0.0.0.0", 2223))`)
+		x.configure("bootstrap", "false")
+		x.refuses("tunnel door 10.100.0.1:2222: something accepts connections and said nothing in 15s\n",
+			"hint: sshd on the host may be restarting; else bootstrap: true opens the other door")
+		x.anyDoor()
+		lift()
+		x.on(`iptables -t nat -F PREROUTING`)
+		x.converges(tunnelDoor)
+	}},
+	{"close: host key changed", open, true, func(x *trial) {
+		x.on(`rm /etc/ssh/ssh_host_openclaw_ed25519_key*; ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_openclaw_ed25519_key; systemctl restart ssh`)
+		x.configure("bootstrap", "false")
+		x.refuses("tunnel door 10.100.0.1:2222: the host key is SHA256:", ", not SHA256:",
+			"hint: nothing was sent to it: this is not the machine that was deployed, or its host key was changed; bootstrap: true with rescue raised by one puts the key back")
+		x.opensAgain("rescue", "1")
+	}},
+	{"close: key refused", open, false, func(x *trial) {
+		x.on(`rm /home/claw/.ssh/authorized_keys`)
+		x.configure("bootstrap", "false")
+		x.refuses("tunnel door 10.100.0.1:2222: the host refuses the key SHA256:", ` for user \"claw\"`,
+			"hint: it is not tried again, or the host would ban this machine; bootstrap: true with rescue raised by one puts the user's key back")
+		x.anyDoor()
+		x.opensAgain()
+	}},
+	{"close: sudo refused", open, false, func(x *trial) {
+		x.on(`echo claw:other | chpasswd`)
+		x.configure("bootstrap", "false")
+		x.refuses("through the tunnel door: sudo refused: ",
+			"hint: the password of claw is the secret output sudoPassword; `pulumi config set bootstrap true && pulumi up` mends sudo")
+		x.anyDoor()
+		x.opensAgain()
+	}},
+	{"close: a peer whose clock went back", open, false, clockWentBack},
+	{"close: bad sshd file on the host", open, false, func(x *trial) {
+		x.on(`echo 'Nonsense yes' >/etc/ssh/sshd_config.d/60-other.conf`)
+		x.configure("bootstrap", "false")
+		x.said = x.wait(x.up())
+		if x.said.code == 0 {
+			x.t.Error("the run reports success")
+		}
+		x.says("check failed, nothing was changed", "/etc/ssh/sshd_config.d/60-other.conf")
+		x.anyDoor()
+		x.on(`rm /etc/ssh/sshd_config.d/60-other.conf`)
+		x.converges(tunnelDoor)
+	}},
+	{"close: confirmation over the old connection", open, false, oldConnection},
+	{"close: two runs at once", open, false, func(x *trial) {
+		x.configure("bootstrap", "false")
+		reached, release := x.hold(step{"armed", "firewall"})
+		first := x.up()
+		reached(first)
+		second := x.wait(x.up())
+		if second.code == 0 || !strings.Contains(second.stdout, "the stack is currently locked by 1 lock(s)") {
+			x.t.Errorf("the second run: %s", second)
+		}
+		if preview := x.lab("", "pulumi", "preview", "--non-interactive"); preview.code != 0 ||
+			!strings.Contains(preview.stdout, "the host is not looked at: the tunnel's local port is taken") {
+			x.t.Errorf("a preview meanwhile: %s", preview)
+		}
+		release()
+		if x.said = x.wait(first); x.said.code != 0 {
+			x.t.Errorf("the first run: %s", x.said)
+		}
+		x.anyDoor()
+		x.converges(tunnelDoor)
+	}},
+	{"close: deletion of the NSG rule fails", open, true, func(x *trial) {
+		x.azureFault(azure.Fault{Method: "DELETE", Token: "azure-native:network:SecurityRule", Times: 1, Status: 403, Code: "AuthorizationFailed",
+			Message: "The client 'c' with object id 'o' does not have authorization to perform action 'Microsoft.Network/networkSecurityGroups/securityRules/delete'"})
+		x.configure("bootstrap", "false")
+		x.said = x.wait(x.up())
+		if x.said.code == 0 {
+			x.t.Error("the run reports success")
+		}
+		x.says(`Status=403 Code="AuthorizationFailed"`)
+		x.anyDoor()
+		x.converges(tunnelDoor)
+	}},
+	{"close: Azure throttles", open, true, func(x *trial) {
+		x.azureFault(azure.Fault{Method: "DELETE", Times: 2, Status: 429, Code: "RetryableError", Message: "A retryable error occurred.", RetryAfter: time.Second})
+		x.configure("bootstrap", "false")
+		if x.said = x.wait(x.up()); x.said.code != 0 {
+			x.t.Errorf("two throttled requests end the run: %s", x.said)
+		}
+		x.anyDoor()
+		x.converges(tunnelDoor)
+	}},
+	{"close: a middle link of MTU 1340, ICMP dropped", open, true, func(x *trial) {
+		lift := x.disturb("ip length > 1340 drop", "ip protocol icmp drop")
+		x.configure("bootstrap", "false")
+		if x.said = x.wait(x.up()); x.said.code != 0 {
+			x.t.Errorf("the run fails: %s", x.said)
+		}
+		x.anyDoor()
+		lift()
+		x.converges(tunnelDoor)
+	}},
+	{"closed: the home address changes", closed, false, func(x *trial) {
+		if r := x.at("operator", "sh", "-c", "ip address flush dev eth0 && ip address add 198.18.1.20/24 dev eth0 && ip route add default via 198.18.1.1"); r.code != 0 {
+			x.t.Fatal(r)
+		}
+		x.refuses("is silent: no handshake in ", silent,
+			"  the WireGuard rule's sources, 198.18.1.10/32: they do not admit 198.18.1.20, from which this machine sends: pulumi config set wireguardCidrs 198.18.1.20/32\n")
+		x.configure("wireguardCidrs", "198.18.1.20/32")
+		if x.said = x.wait(x.up()); x.said.code != 0 {
+			x.t.Errorf("the new address does not mend it: %s", x.said)
+		}
+		x.anyDoor()
+		x.converges(tunnelDoor)
+	}},
+	{"reopen: the run command fails", closed, false, func(x *trial) {
+		x.azureFault(azure.Fault{Method: "PUT", Token: "azure-native:compute:VirtualMachineRunCommandByVirtualMachine", Times: 1, Status: 409, Code: "OperationNotAllowed", Message: "The VM agent is busy."})
+		x.configure("bootstrap", "true")
+		x.said = x.wait(x.up())
+		if x.said.code == 0 {
+			x.t.Error("the run reports success")
+		}
+		x.says(`Status=409 Code="OperationNotAllowed" Message="The VM agent is busy."`)
+		x.anyDoor()
+		x.converges(bothDoors)
+	}},
+	{"reopen: sshd_config unparsable", closed, false, func(x *trial) {
+		x.on(`echo 'Nonsense yes' >/etc/ssh/sshd_config; systemctl restart ssh || true`)
+		x.opensAgain()
+		x.closesAgain()
+	}},
+	{"reopen: UFW deny all", closed, false, func(x *trial) {
+		x.on(`ufw --force reset >/dev/null; ufw default deny incoming >/dev/null; ufw --force enable >/dev/null`)
+		x.opensAgain()
+		x.closesAgain()
+	}},
+	{"reopen: WireGuard masked, its configuration gone", closed, false, func(x *trial) {
+		x.on(`systemctl mask --now wg-quick@wg0; rm -rf /etc/wireguard`)
+		x.opensAgain()
+		x.closesAgain()
+	}},
+	{"reopen: everything broken at once", closed, false, func(x *trial) {
+		x.on(everything)
+		x.opensAgain()
+		x.closesAgain()
+	}},
+	{"open: rescue fires again, and again", open, false, func(x *trial) {
+		for _, rescue := range []string{"1", "2"} {
+			x.on(everything)
+			x.opensAgain("rescue", rescue)
+		}
+		x.closesAgain()
+	}},
+	{"open: the deployer's address is banned", open, false, func(x *trial) {
+		x.on(`fail2ban-client set sshd banip 198.18.1.10`)
+		x.opensAgain("rescue", "1")
+		x.closesAgain()
+	}},
+	{"open: every key renewed, the old ones open nothing", open, false, func(x *trial) {
+		old, address := x.keys, x.address()
+		x.configure("keyGeneration", "2")
+		if x.said = x.wait(x.up()); x.said.code != 0 {
+			x.t.Fatalf("keyGeneration: %s", x.said)
+		}
+		x.keys = nil
+		x.anyDoor()
+		if x.doors != bothDoors {
+			x.t.Errorf("the new keys open %q", x.doors)
+		}
+		// Each old key with all the others new, or one that still works would hide behind one that does not.
+		for name, mix := range map[string]func(*stackKeys){
+			"id_rsa and claw_ed25519": func(k *stackKeys) { k.Bootstrap, k.Operator = old.Bootstrap, old.Operator },
+			"the host key":            func(k *stackKeys) { k.HostKey = old.HostKey },
+		} {
+			mixed := *x.keys
+			mix(&mixed)
+			if doors := x.doorsWith(&mixed, address); doors != "" {
+				t := x.t
+				t.Errorf("%s of before: %q", name, doors)
+			}
+		}
+		mixed := *x.keys
+		mixed.SudoPassword = old.SudoPassword
+		if doors := x.doorsWith(&mixed, address); doors != "bootstrap" {
+			x.t.Errorf("the sudo password of before: %q", doors)
+		}
+		mixed = *x.keys
+		mixed.laptop = old.laptop
+		if doors := x.doorsWith(&mixed, address); doors != "bootstrap" {
+			x.t.Errorf("the peer's keys of before: %q", doors)
+		}
+		x.closesAgain()
+	}},
+	{"closed: the rule deleted and the VM gone", closed, false, func(x *trial) {
+		listed := x.lab("", "az", "resource", "list")
+		for id := range strings.Lines(listed.stdout) {
+			words := strings.Split(strings.TrimSpace(id), "/")
+			name, group := words[len(words)-1], words[4]
+			var r result
+			switch {
+			case strings.Contains(id, "/securityRules/"):
+				r = x.lab("", "az", "network", "nsg", "rule", "delete", "--resource-group", group, "--nsg-name", words[8], "--name", name)
+			case len(words) == 9 && words[7] == "virtualMachines":
+				r = x.lab("", "az", "vm", "delete", "--resource-group", group, "--name", name, "--yes")
+			}
+			if r.code != 0 {
+				x.t.Fatal(r)
+			}
+		}
+		x.refuses("is silent: no handshake in ", silent, "  the host: it may be off or restarting")
+		x.doors = noHost
+		x.keys = nil
+		x.configure("bootstrap", "true")
+		if x.said = x.wait(x.up("--refresh")); x.said.code != 0 {
+			x.t.Fatalf("a new machine: %s", x.said)
+		}
+		x.converges(bothDoors)
+	}},
+}
+
+// localPort is where the program listens, as the commands in the state have it.
+func (x *trial) localPort() string {
+	x.t.Helper()
+	var export struct {
+		Deployment struct {
+			Resources []struct {
+				URN    string
+				Inputs struct {
+					Connection struct {
+						Ciphertext, Plaintext string
+						Host                  string
+						Port                  float64
+					}
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(x.pulumi(0, "stack", "export", "--show-secrets").stdout), &export); err != nil {
+		x.t.Fatal(err)
+	}
+	for _, r := range export.Deployment.Resources {
+		if !strings.HasSuffix(r.URN, "::proof") {
+			continue
+		}
+		c := r.Inputs.Connection
+		if c.Plaintext != "" {
+			if err := json.Unmarshal([]byte(c.Plaintext), &c); err != nil {
+				x.t.Fatal(err)
+			}
+		}
+		return fmt.Sprint(int(c.Port))
+	}
+	x.t.Fatal("the stack has no proof")
+	return ""
+}
+
+// oldConnection confirms an armed change over a connection that was there before it: that shows nothing of the door,
+// and does not count.
+func oldConnection(x *trial) {
+	dir := x.t.TempDir()
+	key := x.secretFile(dir, "id_rsa", x.keys.Bootstrap.Private)
+	known := x.secretFile(dir, "known_hosts", x.address().String()+" "+x.keys.HostKey.Public+"\n")
+	options := []string{"-i", key, "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "UserKnownHostsFile=" + known, "-S", dir + "/mux", "azureuser@" + x.address().String()}
+	master := x.start(append([]string{"exec", "operator", "--", "ssh", "-M", "-N"}, options...)...)
+	x.eventually("the connection is there", 30*time.Second, func() error {
+		if _, err := os.Stat(dir + "/mux"); err != nil || master.ended() {
+			return fmt.Errorf("%v %s", err, master.out.String())
+		}
+		return nil
+	})
+	// A change of a layer that is applied over the bootstrap door.
+	x.configure("peers", `{"laptop":{"address":"10.100.0.2"},"phone":{"address":"10.100.0.3"}}`)
+	reached, release := x.hold(step{"armed", "wireguard"})
+	run := x.up()
+	reached(run)
+	strikes[0].hit(x, run, step{}) // nobody else is to confirm it
+	release()
+	x.said = x.wait(run)
+	x.eventually("the change waits for its confirmation", time.Minute, func() error {
+		if r := x.at("vm", "grep", "-q", `"applied"`, "/var/lib/openclaw-deploy/pending/manifest.json"); r.code != 0 {
+			return fmt.Errorf("%s", r)
+		}
+		return nil
+	})
+	const ask = `import json,sys
+p = "/usr/local/lib/openclaw-deploy/apply.py"
+m = json.load(open("/var/lib/openclaw-deploy/pending/manifest.json"))
+s = open(p, "rb").read()
+g = {"__name__": "openclaw_apply"}
+exec(compile(s, p, "exec"), g)
+sys.exit(g["main"](json.dumps({"op": "confirm", "layer": m["layer"], "digest": m["digest"], "port": m["port"]}).encode(), s))
+`
+	r := x.command(ask, time.Minute, filepath.Join(x.root, "bin", "lab"), append(append([]string{"exec", "operator", "--", "ssh"}, options...), "sudo -n python3 -I -")...)
+	if want := `{"confirmed":false,"refused":"old-connection","reason":"the connection is older than the change"}`; strings.TrimSpace(r.stdout) != want || r.code != 77 {
+		x.t.Errorf("a confirmation over the old connection: %s", r)
+	}
+	x.eventually("the host took its change back", (window+30)*time.Second, func() error {
+		if r := x.at("vm", "grep", "-q", "no confirmation over a new connection on port 22 within 30 s", "/var/lib/openclaw-deploy/last-rollback.json"); r.code != 0 {
+			return fmt.Errorf("%s", r)
+		}
+		return nil
+	})
+	x.anyDoor()
+	x.said = x.wait(x.up())
+	x.says(`the host took back its last change, of layer "wireguard": no confirmation over a new connection on port 22 within 30 s; it is tried again`)
+	x.converges(bothDoors)
+}
+
+// clockWentBack is a run from a machine whose clock is a day ahead, and the next from one whose clock is right: as
+// after a flat battery. WireGuard refuses a handshake that is older than the last. The program of the first run is
+// built with wireguard-go's time stamps a day ahead.
+func clockWentBack(x *trial) {
+	dir := x.t.TempDir()
+	out, err := exec.Command("go", "-C", x.root, "list", "-f", "{{.Dir}}", "golang.zx2c4.com/wireguard/tai64n").Output()
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	original := filepath.Join(strings.TrimSpace(string(out)), "tai64n.go")
+	text, err := os.ReadFile(original)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	shifted := strings.Replace(string(text), "stamp(time.Now())", "stamp(time.Now().Add(24*time.Hour))", 1)
+	if shifted == string(text) {
+		x.t.Fatalf("%s stamps in another way", original)
+	}
+	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{original: x.secretFile(dir, "tai64n.go", shifted)}})
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	x.env = []string{"GOFLAGS=-overlay=" + x.secretFile(dir, "overlay.json", string(overlay))}
+	x.configure("bootstrap", "false")
+	if r := x.wait(x.up()); r.code != 0 {
+		x.t.Fatalf("with the clock ahead: %s", r)
+	}
+	x.env = nil
+	x.refuses("is silent: no handshake in ", silent, "  this machine's clock, ")
+	x.anyDoor()
+	// A host that starts anew remembers no time.
+	if r := x.lab("", "reboot"); r.code != 0 {
+		x.t.Fatal(r)
+	}
+	x.booted()
+	x.converges(tunnelDoor)
+}

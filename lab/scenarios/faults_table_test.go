@@ -1,0 +1,165 @@
+package scenarios
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// scenario is one line of the suite's table.
+type scenario struct {
+	name string
+	from string // the snapshot that it begins with
+	gate bool   // part of `make test`
+	run  func(*trial)
+}
+
+// operation is a run that a fault may strike.
+type operation struct {
+	name      string
+	from      string
+	configure []string // key and value
+	doors     string   // open once it has succeeded
+	steps     []step
+}
+
+var operations = []operation{
+	{"deploy", bare, nil, bothDoors, []step{{"armed", "base"}, {"armed", "ssh"}, {"proof", ""}}},
+	{"close", open, []string{"bootstrap", "false"}, tunnelDoor, []step{{"armed", "firewall"}, {"armed", "ssh"}, {"checks", "fail2ban"}, {"proof", ""}}},
+	{"reopen", closed, []string{"bootstrap", "true"}, bothDoors, []step{{"break-glass", ""}, {"armed", "ssh"}, {"proof", ""}}},
+}
+
+// strike is a fault that can strike at any step.
+type strike struct {
+	name string
+	// hit breaks something while the run is held; mend, where not nil, is called once the run has ended.
+	hit func(x *trial, run *background, at step) (mend func())
+	// armed and else are what a run says that fails by it, in a layer's armed change and elsewhere.
+	armed, elsewhere string
+}
+
+var strikes = []strike{
+	{"program killed", func(x *trial, run *background, at step) func() {
+		if err := syscall.Kill(x.program(), syscall.SIGKILL); err != nil {
+			x.t.Fatal(err)
+		}
+		return nil
+	}, programKilled, programKilled},
+	{"CLI killed", func(x *trial, run *background, at step) func() {
+		x.signal(run, syscall.SIGKILL)
+		return func() { x.pulumi(0, "cancel", "--yes") }
+	}, "", ""},
+	{"Ctrl-C", func(x *trial, run *background, at step) func() {
+		x.signal(run, syscall.SIGINT)
+		return nil
+	}, "error: update canceled", "error: update canceled"},
+	{"VM rebooted", func(x *trial, run *background, at step) func() {
+		if !x.address().IsValid() {
+			return nil
+		}
+		x.at("vm", "systemctl", "reboot", "--force", "--force")
+		return nil
+	}, commandLost, ""},
+	{"connection dropped", func(x *trial, run *background, at step) func() {
+		if x.address().IsValid() {
+			x.at("vm", "pkill", "-KILL", "-x", "sshd-session")
+		}
+		return nil
+	}, commandLost, ""},
+	{"packets dropped", func(x *trial, run *background, at step) func() {
+		return x.disturb("iifname operator drop", "oifname operator drop")
+	}, " door was lost before its change was confirmed: ", ""},
+	{"disk full", func(x *trial, run *background, at step) func() {
+		if !x.address().IsValid() {
+			return nil
+		}
+		x.on(`fallocate -l $(($(stat -f -c '%f * %S' /) - 4194304)) /var/filled; cat /dev/zero >/var/filled-too 2>/dev/null; ! touch /var/one && ! echo x >/var/one 2>/dev/null || true`)
+		return func() { x.on(`rm -f /var/filled /var/filled-too /var/one`) }
+	}, "no space left on the disk", "no space left on the disk"},
+	{"apt locked", func(x *trial, run *background, at step) func() {
+		if !x.address().IsValid() {
+			return nil
+		}
+		return x.holding(`import fcntl; f = open("/var/lib/dpkg/lock-frontend", "w"); fcntl.lockf(f, fcntl.LOCK_EX)`)
+	}, "", ""},
+}
+
+// What Pulumi itself says of a program that was killed, and of a connection that ended under a command.
+const (
+	programKilled = "error: an unhandled error occurred: program exited with non-zero exit code: -1"
+	commandLost   = "error: wait: remote command exited without exit status or exit signal: running "
+)
+
+// gated are those of the matrix that `make test` runs.
+var gated = []string{
+	"close, ssh armed: program killed", "close, firewall armed: VM rebooted",
+	"reopen, ssh armed: connection dropped", "reopen, ssh armed: disk full",
+	"reopen, proof: connection dropped", "reopen, proof: disk full",
+}
+
+// scenarios are all of them.
+func scenarios() []scenario {
+	all := slices.Clone(singular)
+	for _, op := range operations {
+		for _, at := range op.steps {
+			for _, s := range strikes {
+				name := fmt.Sprintf("%s, %s: %s", op.name, at, s.name)
+				all = append(all, scenario{name, op.from, slices.Contains(gated, name), func(x *trial) { strikeAt(x, op, at, s) }})
+			}
+		}
+	}
+	return all
+}
+
+// strikeAt lets a fault strike a run at a step.
+func strikeAt(x *trial, op operation, at step, s strike) {
+	x.configure(op.configure...)
+	reached, release := x.hold(at)
+	run := x.up()
+	reached(run)
+	mend := s.hit(x, run, at)
+	release()
+	if s.name == "packets dropped" && at.phase == "break-glass" {
+		// The script needs no network; what comes after it waits for the door, and says so.
+		x.until(run, at, func() bool { return strings.Contains(run.out.String(), "waiting for the bootstrap door ") })
+		mend()
+	}
+	x.said = x.wait(run)
+	if mend != nil {
+		mend()
+	}
+	words := s.elsewhere
+	if at.phase == "armed" {
+		words = s.armed
+	}
+	switch {
+	case x.said.code != 0:
+		x.says(words)
+	case x.address().IsValid():
+		// Success is what stayed, and nothing that the host took back.
+		if left := x.on(`cd /var/lib/openclaw-deploy; ls -d pending last-rollback.json 2>/dev/null; true`); left != "" {
+			x.t.Errorf("the run reports success, and the host has %q", left)
+		}
+	}
+	x.anyDoor()
+	if x.said.code == 0 && x.doors != op.doors {
+		x.t.Errorf("the run reports success, and the doors open are %q", x.doors)
+	}
+	x.converges(op.doors)
+}
+
+// converges is the next run, with no other step by hand: it succeeds, with its proof of every layer, and the doors are as
+// they were to be.
+func (x *trial) converges(doors string) {
+	x.t.Helper()
+	start := time.Now()
+	if r := x.wait(x.up()); r.code != 0 {
+		x.t.Fatalf("the next run does not finish the work: %s", r)
+	}
+	x.t.Logf("the next run took %.0f s", time.Since(start).Seconds())
+	if got := x.openDoors(); got != doors {
+		x.t.Errorf("after the next run these doors are open: %q, want %q", got, doors)
+	}
+}
