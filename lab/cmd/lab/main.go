@@ -21,7 +21,7 @@ import (
 const usage = `usage: bin/lab COMMAND        (the variable LAB names the lab and its stack; default: lab)
 
   up                            make the lab and deploy the program in it (what make lab does at the end)
-  start                         make the lab and deploy nothing
+  start                         make the lab and its stack, and deploy nothing
   prepare                       build what labs need: the tools, the host's image
   pulumi ARGS...                a Pulumi command at the operator's place, against the lab's stack
   exec vm|operator|attacker -- CMD...

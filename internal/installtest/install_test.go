@@ -1,0 +1,475 @@
+package installtest
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const installer = "../../templates/usr/local/sbin/openclaw-install"
+
+// driver loads the installer with all its places below a folder, and runs one of its commands.
+const driver = `
+import importlib.machinery, importlib.util, sys
+path, root, ready, most = sys.argv[1:5]
+loader = importlib.machinery.SourceFileLoader("install", path)
+sys.dont_write_bytecode = True
+m = importlib.util.module_from_spec(importlib.util.spec_from_loader("install", loader))
+loader.exec_module(m)
+for name in ("ENVIRONMENT", "TOKEN", "UNIT", "BACKUP", "HOME", "RELEASES", "CURRENT", "STATE", "OWN",
+             "OPEN", "KEPT", "RUNS", "BUILT"):
+    setattr(m, name, root + getattr(m, name))
+m.READY, m.MOST_BYTES, m.READY_SECONDS = ready, int(most), 3
+m.Lock.PATH = root + "/lock"
+try:
+    if sys.argv[5] == "prepare":
+        m.prepare(root + "/stage")
+    else:
+        m.RELEASE, m.CONFIG, m.LOCKS = root + m.RELEASE, root + m.CONFIG, root + m.LOCKS
+        m.main(sys.argv[5:])
+except m.Failure as fault:
+    sys.exit(str(fault))
+`
+
+// systemd stands for systemctl, systemd-run and journalctl. The folder's file "fails" names the release on which the
+// service ends with exit status 78; "npm-fails" makes the build fail.
+const systemd = `#!/bin/sh
+cd "$ROOT"
+name=${0##*/}
+echo "$name $*" >>calls
+case $name in
+systemd-run)
+	case $* in
+	*openclaw-build*)
+		[ ! -e npm-fails ] || { echo "npm error code EINTEGRITY"; exit 1; }
+		[ ! -e npm-hangs ] || { echo hangs >building; sleep 60; }
+		mkdir -p var/lib/private/openclaw-build/tree/node_modules/openclaw
+		echo '{"version": "2026.9.6"}' >var/lib/private/openclaw-build/tree/node_modules/openclaw/package.json
+		echo code >var/lib/private/openclaw-build/tree/node_modules/openclaw/openclaw.mjs
+		;;
+	*openclaw-validate*) [ ! -e refuses ] || { echo "agents: Unrecognized key"; exit 1; } ;;
+	esac
+	;;
+systemctl)
+	case $* in
+	*restart*)
+		n=$(($(cat starts 2>/dev/null || echo 0) + 1)); echo $n >starts
+		if [ -e fails ] && readlink opt/openclaw/current | grep -q -f fails; then echo failed >state; else echo active >state; fi
+		echo touched >>var/lib/openclaw/note
+		;;
+	stop*openclaw.service) echo inactive >state ;;
+	show*)
+		echo "ActiveState=$(cat state 2>/dev/null || echo inactive)"
+		echo "SubState=x"
+		echo "ExecMainStatus=78"
+		echo "InvocationID=$(cat starts 2>/dev/null)"
+		;;
+	esac
+	;;
+journalctl) echo "gateway: refused, the key is canary-of-the-environment" ;;
+esac
+exit 0
+`
+
+type place struct {
+	t     *testing.T
+	root  string
+	ready *httptest.Server
+	bin   string
+}
+
+func newPlace(t *testing.T) *place {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Fatal("these tests need root: releases are made root's")
+	}
+	p := &place{t: t, root: t.TempDir(), bin: t.TempDir()}
+	for _, name := range []string{"systemctl", "systemd-run", "journalctl"} {
+		if err := os.WriteFile(filepath.Join(p.bin, name), []byte(systemd), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.ready = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		state, _ := os.ReadFile(filepath.Join(p.root, "state"))
+		fmt.Fprintf(w, `{"ready":%v}`, string(state) == "active\n")
+	}))
+	t.Cleanup(p.ready.Close)
+	p.write("/var/lib/openclaw/note", "mine\n")
+	p.write("/etc/openclaw.env", "# yours\nAPI_KEY=canary-of-the-environment\n")
+	p.write("/etc/openclaw/openclaw.json", "{}")
+	p.write("/etc/openclaw/gateway-token", "token")
+	p.write("/etc/systemd/system/openclaw.service", "[Unit]")
+	p.write("/usr/local/sbin/openclaw-backup", "#!/bin/sh\necho backup >>\"$ROOT/calls\"\n[ ! -e \"$ROOT/backup-fails\" ] || { echo no room; exit 1; }\n")
+	if err := os.Chmod(p.root+"/usr/local/sbin/openclaw-backup", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func (p *place) write(path, content string) {
+	p.t.Helper()
+	if err := os.MkdirAll(filepath.Dir(p.root+path), 0o755); err != nil {
+		p.t.Fatal(err)
+	}
+	if err := os.WriteFile(p.root+path, []byte(content), 0o644); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *place) read(path string) string {
+	p.t.Helper()
+	content, err := os.ReadFile(p.root + path)
+	if err != nil {
+		return ""
+	}
+	return string(content)
+}
+
+func (p *place) current() string {
+	target, _ := os.Readlink(p.root + "/opt/openclaw/current")
+	return strings.TrimPrefix(target, "releases/")
+}
+
+func (p *place) command(most int, args ...string) *exec.Cmd {
+	path, err := filepath.Abs(installer)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	c := exec.Command("python3", append([]string{"-I", "-c", driver, path, p.root, p.ready.URL, fmt.Sprint(most)}, args...)...)
+	c.Env = append(os.Environ(), "PATH="+p.bin+":"+os.Getenv("PATH"), "ROOT="+p.root)
+	return c
+}
+
+// run gives what a command said, and whether it succeeded.
+func (p *place) run(args ...string) (string, bool) {
+	p.t.Helper()
+	out, err := p.command(1<<20, args...).CombinedOutput()
+	return strings.TrimSpace(string(out)), err == nil
+}
+
+func (p *place) mustRun(args ...string) string {
+	p.t.Helper()
+	out, ok := p.run(args...)
+	if !ok {
+		p.t.Fatalf("%v: %s", args, out)
+	}
+	return out
+}
+
+// stage is what the applier stages: a release by the name of id.
+func (p *place) stage(id, url, sum string) {
+	p.t.Helper()
+	for _, root := range []string{"/stage", ""} {
+		spec, _ := json.Marshal(map[string]string{"id": id, "version": "2026.9.6", "nodeUrl": url, "nodeSha256": sum, "npmRegistry": "http://mirror.example/npm"})
+		p.write(root+"/etc/openclaw/release.json", string(spec))
+		p.write(root+"/etc/openclaw/openclaw.json", "{}")
+		p.write(root+"/opt/openclaw/2026.9.6/package.json", "{}")
+		p.write(root+"/opt/openclaw/2026.9.6/package-lock.json",
+			`{"packages":{"":{},"node_modules/@a/b":{"version":"1.0.0","integrity":"sha512-x"},"node_modules/c":{"name":"@d/e","version":"2.0.0","integrity":"sha512-y"},"node_modules/c/node_modules/f":{"version":"1.0.0","inBundle":true}}}`)
+	}
+}
+
+// node is an archive in the layout of Node's releases.
+func node(t *testing.T, names ...string) ([]byte, string) {
+	t.Helper()
+	var out bytes.Buffer
+	packed := gzip.NewWriter(&out)
+	files := tar.NewWriter(packed)
+	for _, name := range names {
+		content := "content of " + name
+		if err := files.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(content))}); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprint(files, content)
+	}
+	files.Close()
+	packed.Close()
+	sum := sha256.Sum256(out.Bytes())
+	return out.Bytes(), hex.EncodeToString(sum[:])
+}
+
+// wholeNode is what a release has that counts here.
+var wholeNode = []string{"node-v1/bin/node", "node-v1/lib/node_modules/npm/bin/npm-cli.js", "node-v1/include/node.h"}
+
+func serve(t *testing.T, content []byte) string {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(content) }))
+	t.Cleanup(server.Close)
+	return server.URL + "/node.tar.gz"
+}
+
+func TestInstall(t *testing.T) {
+	p := newPlace(t)
+	content, sum := node(t, wholeNode...)
+	p.stage("one", serve(t, content), sum)
+	p.mustRun("prepare")
+	release := p.root + "/opt/openclaw/releases/one"
+	for path, mode := range map[string]os.FileMode{"/bin/openclaw": 0o755, "/node/bin/node": 0o755, "/node_modules/openclaw/openclaw.mjs": 0o644, "/release.json": 0o644} {
+		found, err := os.Lstat(release + path)
+		if err != nil || found.Mode().Perm() != mode || found.Sys().(*syscall.Stat_t).Uid != 0 {
+			t.Errorf("%s: %v, %v; want root's with mode %o", path, found, err, mode)
+		}
+	}
+	if _, err := os.Stat(release + "/node/include"); err == nil {
+		t.Error("what serves building came along")
+	}
+	lock := p.read("/opt/openclaw/releases/one/package-lock.json")
+	for _, want := range []string{`"http://mirror.example/npm/@a/b/-/b-1.0.0.tgz"`, `"http://mirror.example/npm/@d/e/-/e-2.0.0.tgz"`} {
+		if !strings.Contains(lock, want) {
+			t.Errorf("the lock file does not send npm to %s:\n%s", want, lock)
+		}
+	}
+	if strings.Count(lock, "resolved") != 2 {
+		t.Errorf("what comes within another package is asked for by itself:\n%s", lock)
+	}
+	if p.current() != "" {
+		t.Error("it is current before anything was switched")
+	}
+	// Whole, it is not installed again; changed, it is.
+	p.write("/calls", "")
+	p.mustRun("prepare")
+	if strings.Contains(p.read("/calls"), "openclaw-build.service --") {
+		t.Error("a whole release was installed again")
+	}
+	p.write("/opt/openclaw/releases/one/node_modules/openclaw/openclaw.mjs", "evil")
+	p.mustRun("prepare")
+	if got := p.read("/opt/openclaw/releases/one/node_modules/openclaw/openclaw.mjs"); got != "code\n" {
+		t.Errorf("a release that was changed stays: %q", got)
+	}
+}
+
+func TestWhatIsNotAsPinnedIsNotInstalled(t *testing.T) {
+	content, sum := node(t, wholeNode...)
+	other, otherSum := node(t, "node-v1/README.md")
+	outside, outsideSum := node(t, "node-v1/bin/node", "node-v1/lib/node_modules/npm/../../../../../escaped")
+	truncated := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", fmt.Sprint(len(content)))
+		w.Write(content[:len(content)-10])
+	}))
+	t.Cleanup(truncated.Close)
+	endless := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for r.Context().Err() == nil {
+			if _, err := w.Write(make([]byte, 1<<16)); err != nil {
+				return
+			}
+		}
+	}))
+	t.Cleanup(endless.Close)
+	zero := strings.Repeat("0", 64)
+	missing := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(missing.Close)
+	good := serve(t, content)
+	for _, test := range []struct{ name, url, sum, trouble, want string }{
+		{"another hash", good, zero, "", ": its SHA-256 is " + sum + ", expected " + zero + ": nothing was unpacked"},
+		{"cut off", truncated.URL, sum, "", "ends after"},
+		{"endless", endless.URL, sum, "", ": larger than 1048576 bytes: not used"},
+		{"not there", missing.URL, sum, "", ": Not Found"},
+		{"no Node in it", serve(t, other), otherSum, "", "holds no bin/node"},
+		{"a path that leads outside", serve(t, outside), outsideSum, "", "outside"},
+		{"npm fails", good, sum, "npm-fails", "npm ci failed, status 1:\nnpm error code EINTEGRITY"},
+		{"the release refuses the configuration", good, sum, "refuses", "OpenClaw 2026.9.6 refuses its configuration (openclawConfig):\nagents: Unrecognized key"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := newPlace(t)
+			p.stage("one", test.url, test.sum)
+			if test.trouble != "" {
+				p.write("/"+test.trouble, "")
+			}
+			out, ok := p.run("prepare")
+			if ok || !strings.Contains(out, test.want) {
+				t.Errorf("got %v\n%s\nwant\n%s", ok, out, test.want)
+			}
+			left, _ := filepath.Glob(p.root + "/opt/openclaw/releases/*")
+			if test.trouble != "refuses" && len(left) != 0 {
+				t.Errorf("left: %v", left)
+			}
+			if p.current() != "" || strings.Contains(p.read("/calls"), "restart") {
+				t.Error("something was replaced")
+			}
+			if _, err := os.Stat(filepath.Dir(p.root) + "/escaped"); err == nil {
+				t.Error("something was unpacked outside")
+			}
+		})
+	}
+}
+
+// TestKilledInTheMiddle: the next run converges.
+func TestKilledInTheMiddle(t *testing.T) {
+	p := newPlace(t)
+	content, sum := node(t, wholeNode...)
+	p.stage("one", serve(t, content), sum)
+	p.write("/npm-hangs", "")
+	c := p.command(1<<20, "prepare")
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(30 * time.Second); p.read("/building") == ""; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("npm never ran")
+		}
+	}
+	_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
+	_ = c.Wait()
+	if left, _ := filepath.Glob(p.root + "/opt/openclaw/releases/*"); len(left) != 1 || !strings.HasSuffix(left[0], "/one.part") {
+		t.Fatalf("left: %v", left)
+	}
+	os.Remove(p.root + "/npm-hangs")
+	p.mustRun("prepare")
+	p.mustRun("switch")
+	if left, _ := filepath.Glob(p.root + "/opt/openclaw/releases/*"); len(left) != 1 || p.current() != "one" {
+		t.Errorf("left: %v, current %q", left, p.current())
+	}
+}
+
+// switched is a place where release one runs and two is installed.
+func switched(t *testing.T) *place {
+	p := newPlace(t)
+	content, sum := node(t, wholeNode...)
+	url := serve(t, content)
+	for _, id := range []string{"one", "two"} {
+		p.stage(id, url, sum)
+		p.mustRun("prepare")
+		if id == "one" {
+			p.mustRun("switch")
+		}
+	}
+	p.write("/calls", "")
+	return p
+}
+
+func TestSwitch(t *testing.T) {
+	p := switched(t)
+	p.mustRun("switch")
+	if p.current() != "two" || p.mustRun("installed") != "two" || p.mustRun("ready") != "ready" {
+		t.Errorf("current %q, %s, %s", p.current(), p.mustRun("installed"), p.mustRun("ready"))
+	}
+	calls := p.read("/calls")
+	if backup, stop, restart := strings.Index(calls, "backup"), strings.Index(calls, "stop openclaw.service"), strings.Index(calls, "restart"); backup < 0 || stop < backup || restart < stop {
+		t.Errorf("not backup, then stop, then restart:\n%s", calls)
+	}
+	// What is as it should be is left alone; a changed value restarts.
+	for _, step := range []struct {
+		change   func()
+		restarts int
+	}{
+		{func() {}, 0},
+		{func() { p.write("/etc/openclaw.env", "API_KEY=another\n") }, 1},
+		{func() {}, 0},
+		{func() { p.write("/state", "failed\n") }, 1},
+	} {
+		p.write("/calls", "")
+		step.change()
+		p.mustRun("switch")
+		if got := strings.Count(p.read("/calls"), "restart"); got != step.restarts {
+			t.Errorf("restarts: %d, want %d:\n%s", got, step.restarts, p.read("/calls"))
+		}
+	}
+	// Two are kept.
+	content, sum := node(t, wholeNode...)
+	p.stage("three", serve(t, content), sum)
+	p.mustRun("prepare")
+	p.mustRun("switch")
+	if left, _ := filepath.Glob(p.root + "/opt/openclaw/releases/*"); len(left) != 2 {
+		t.Errorf("kept: %v", left)
+	}
+}
+
+func TestWhatDoesNotGetReadyGivesWay(t *testing.T) {
+	p := switched(t)
+	state := p.read("/var/lib/openclaw/note")
+	p.write("/fails", "two\n")
+	out, ok := p.run("switch")
+	want := "OpenClaw 2026.9.6: openclaw.service ended with exit status 78, which it gives where its configuration or its state is not for it:\n" +
+		"gateway: refused, the key is [secret]"
+	if ok || !strings.HasSuffix(out, want) {
+		t.Errorf("got %v\n%s\nwant\n%s", ok, out, want)
+	}
+	if p.current() != "one" || p.read("/var/lib/openclaw/note") != state {
+		t.Errorf("current %q, state %q", p.current(), p.read("/var/lib/openclaw/note"))
+	}
+	p.mustRun("back") // as the applier does, once the old files are in place
+	if p.mustRun("ready") != "ready" || p.current() != "one" {
+		t.Error("the old one does not run again")
+	}
+	os.Remove(p.root + "/fails")
+	p.mustRun("switch")
+	if p.current() != "two" {
+		t.Error("the next run does not converge")
+	}
+}
+
+func TestNothingIsSwitchedWithoutABackup(t *testing.T) {
+	p := switched(t)
+	p.write("/backup-fails", "")
+	out, ok := p.run("switch")
+	if want := "the backup before the switch failed, nothing was switched:\nno room"; ok || !strings.HasSuffix(out, want) {
+		t.Errorf("got %v\n%s\nwant\n%s", ok, out, want)
+	}
+	if calls := p.read("/calls"); p.current() != "one" || strings.Contains(calls, "stop openclaw.service") || strings.Contains(calls, "restart") {
+		t.Errorf("current %q:\n%s", p.current(), calls)
+	}
+}
+
+// TestCutOffWhileSwitching: what works stays, with what it wrote since; what does not gives way.
+func TestCutOffWhileSwitching(t *testing.T) {
+	for _, works := range []bool{true, false} {
+		p := switched(t)
+		old := p.read("/var/lib/openclaw/note")
+		p.write("/var/lib/openclaw-install/switch.json", `{"from":"one","to":"two"}`)
+		p.write("/var/lib/openclaw-install/state/note", old)
+		p.write("/var/lib/openclaw/note", old+"written since\n")
+		os.Remove(p.root + "/opt/openclaw/current")
+		if err := os.Symlink("releases/two", p.root+"/opt/openclaw/current"); err != nil {
+			t.Fatal(err)
+		}
+		if !works {
+			p.write("/state", "failed\n")
+		}
+		p.mustRun("switch")
+		if kept := strings.Contains(p.read("/var/lib/openclaw/note"), "written since"); kept != works || p.current() != "two" {
+			t.Errorf("works %v: what was written since is kept: %v; current %q", works, kept, p.current())
+		}
+	}
+}
+
+// TestFullDisk: on a file system of its own that is too small.
+func TestFullDisk(t *testing.T) {
+	p := newPlace(t)
+	content, sum := node(t, wholeNode...)
+	p.stage("one", serve(t, content), sum)
+	var served atomic.Bool
+	large := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		served.Store(true)
+		w.Write(make([]byte, 900<<10))
+	}))
+	t.Cleanup(large.Close)
+	p.stage("two", large.URL, sum)
+	if err := os.MkdirAll(p.root+"/opt/openclaw/releases", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c := p.command(1<<20, "prepare")
+	// The mount goes with the command's own namespace.
+	c.Args = append([]string{"unshare", "--mount", "sh", "-c", `mount -t tmpfs -o size=256k small "$ROOT/opt/openclaw/releases" && exec "$@"`, "sh"}, c.Args...)
+	c.Path, _ = exec.LookPath("unshare")
+	out, err := c.CombinedOutput()
+	if err == nil || !served.Load() || !strings.Contains(string(out), "No space left on device") {
+		t.Errorf("got %v\n%s", err, out)
+	}
+	if p.current() != "" {
+		t.Error("something was switched")
+	}
+}
