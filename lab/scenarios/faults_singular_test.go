@@ -12,17 +12,10 @@ import (
 	"openclaw-azure/lab/internal/azure"
 )
 
-// refusedLimit is how long a run may take to say that a door does not open.
-const refusedLimit = 3 * time.Minute
-
 // refuses is a run that fails in its look, before anything is changed: it says so, and says these words.
 func (x *trial) refuses(words ...string) {
 	x.t.Helper()
-	start := time.Now()
 	x.said = x.wait(x.up())
-	if took := time.Since(start); took > refusedLimit {
-		x.t.Errorf("it took %s to say so", took)
-	}
 	if x.said.code == 0 {
 		x.t.Errorf("the run reports success")
 	}
@@ -248,7 +241,7 @@ var singular = []scenario{
 		lift()
 		x.converges(tunnelDoor)
 	}},
-	{"closed: the home address changes", closed, false, func(x *trial) {
+	{"closed: the home address changes", closed, true, func(x *trial) {
 		if r := x.at("operator", "sh", "-c", "ip address flush dev eth0 && ip address add 198.18.1.20/24 dev eth0 && ip route add default via 198.18.1.1"); r.code != 0 {
 			x.t.Fatal(r)
 		}
