@@ -118,6 +118,32 @@ see simple.conf(5)`)
 	nothingLeft(r)
 }
 
+// TestCommandHasItsOwnLimit: a layer's own limit counts for its checks and its reload.
+func TestCommandHasItsOwnLimit(t *testing.T) {
+	r := newRoot(t)
+	for _, slow := range []string{"check", "reload"} {
+		l := simple("a\n")
+		l.CommandSeconds = 1
+		if slow == "check" {
+			l.Checks = []layer.Check{{Argv: []string{"sleep", "61"}}}
+		} else {
+			l.Reload, l.Undo = [][]string{{"sleep", "61"}}, [][]string{{"true"}}
+		}
+		o := r.apply(l, "t1")
+		o.want(t, 1, "failed", o.answer.Changed...)
+		if !strings.Contains(o.stderr, `"sleep 61": no end after 1 s`) {
+			t.Errorf("%s: %s", slow, o.stderr)
+		}
+		r.has("/etc/simple/one.conf", "")
+	}
+	l := simple("a\n")
+	l.CommandSeconds = 100_000
+	o := r.apply(l, "t1")
+	o.want(t, 1, "failed")
+	o.says(t, "declared: commandSeconds: 100000 is not a number of seconds up to 1500")
+	nothingLeft(r)
+}
+
 func TestReloadFails(t *testing.T) {
 	for _, armed := range []bool{false, true} {
 		t.Run(fmt.Sprintf("armed=%v", armed), func(t *testing.T) {
