@@ -115,7 +115,7 @@ type setting struct {
 }
 
 // configReference is every key in the order in which Config has them: the one
-// place where defaults stand. Pulumi.yaml and the README repeat it, and tests
+// place where defaults stand. Pulumi.yaml and docs/configuration.md repeat it, and tests
 // compare them with it.
 func configReference() []setting {
 	return []setting{

@@ -583,10 +583,21 @@ func TestConfigSetWithPath(t *testing.T) {
 	}
 }
 
-// readmeTable is the configuration reference as the README has it.
-func readmeTable() string {
+// configurationPage is docs/configuration.md.
+func configurationPage() string {
 	var b strings.Builder
-	b.WriteString("| key | default | what it is |\n|---|---|---|\n")
+	b.WriteString(`# Configuration
+
+Made from config.go: ` + "`go test -run TestConfigurationPage . -update`" + ` writes it anew.
+
+Set with ` + "`pulumi config set KEY VALUE`" + `, objects with ` + "`--path`" + `, secrets with ` + "`--secret`" + `. All values are parsed at once and all faults
+told together, before anything is changed. What carries the tunnel (` + "`keyGeneration`, `sshPort`, `wireguardPort`, `vpnCidr`" + `) and what
+would make another machine or needs the bootstrap door (` + "`azure-native:location`, `adminUsername`, `rescue`" + `) changes only with
+` + "`bootstrap: true`" + `; while port 22 is closed it is refused.
+
+| key | default | what it is |
+|---|---|---|
+`)
 	for _, s := range configReference() {
 		shown := "`" + s.Default + "`"
 		if s.Default == "" {
@@ -597,15 +608,18 @@ func readmeTable() string {
 	return b.String()
 }
 
-func TestREADMEHasTheConfigurationReference(t *testing.T) {
-	const begin, end = "<!-- config:begin -->\n", "<!-- config:end -->"
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatalf("%v\nit needs this:\n%s%s%s", err, begin, readmeTable(), end)
+func TestConfigurationPage(t *testing.T) {
+	const page = "docs/configuration.md"
+	if *update {
+		if err := os.WriteFile(page, []byte(configurationPage()), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
-	_, rest, found := strings.Cut(string(readme), begin)
-	table, _, ended := strings.Cut(rest, end)
-	if !found || !ended || table != readmeTable() {
-		t.Errorf("README.md lacks this, or has it otherwise:\n%s%s%s", begin, readmeTable(), end)
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(configurationPage(), string(text)); diff != "" {
+		t.Errorf("%s differs from config.go (write it anew with -update):\n%s", page, diff)
 	}
 }
