@@ -2,6 +2,7 @@
 # make lint    every linter over the whole tree
 # make test    make lint and all tests, the lab's scenarios among them
 # make faults  the whole fault suite, a line for each fault (FAULTS=regexp: some of it; an hour for all)
+# make audit   the lab's host by ssh-audit, Lynis and dev-sec's controls, with the figures (after make lab)
 # They need Debian 12 or 13, root and package registries, and nothing else.
 
 export LAB ?= lab
@@ -9,10 +10,13 @@ export LAB ?= lab
 # Names every test that ran, and shows the output of those that failed.
 GOTESTSUM = go run gotest.tools/gotestsum@v1.12.3
 
-.PHONY: lab lint test unit scenarios faults
+.PHONY: lab audit lint test unit scenarios faults
 
 lab:
 	@lab/setup.sh bin/lab up
+
+audit:
+	@lab/setup.sh lab/audit/audit.sh
 
 lint:
 	@lab/setup.sh .ci/lint
@@ -31,4 +35,4 @@ faults:
 
 scenarios:
 	@bin/lab prepare
-	cd lab && $(GOTESTSUM) --format standard-verbose -- -count=1 -timeout 40m ./scenarios/...
+	cd lab && $(GOTESTSUM) --format standard-verbose -- -count=1 -timeout 60m ./scenarios/...

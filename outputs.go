@@ -183,5 +183,8 @@ func proofTable(cfg *Config, proof *layer.Proof) string {
 	for _, name := range layerNames {
 		fmt.Fprintf(&b, "| %s | %d |\n", name, proof.Settings[name])
 	}
+	if len(proof.NotShown) > 0 {
+		fmt.Fprintf(&b, "\nNOT SHOWN, since this host has no kernel of its own: %s\n", strings.Join(proof.NotShown, ", "))
+	}
 	return b.String()
 }

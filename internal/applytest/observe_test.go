@@ -144,6 +144,18 @@ func TestNotAvailable(t *testing.T) {
 		t.Errorf("drift: %q", drift)
 	}
 	r.has("/run/reloaded", "")
+
+	// Settings of a kernel that is not this host's: no fault, and the proof names them. What could be set is one still.
+	for i := range l.Probes {
+		l.Probes[i].MayLack = true
+	}
+	r.apply(l, "t2").want(t, 0, "unchanged") // nothing but what is read back
+	r.quiet("x")
+	o := r.begin(layer.Prove(map[string]string{"x": r.pack(l).Digest}), "").end()
+	proof, err := layer.ParseProof(o.stdout)
+	if err != nil || o.exit != 0 || !slices.Equal(proof.NotShown, []string{"net.ipv4.no_such_thing", "kernel.random.boot_id"}) || proof.Settings["x"] != 2 || proof.At == "" {
+		t.Errorf("exit %d, %v, %+v", o.exit, err, proof)
+	}
 }
 
 // The programs that these probes ask answer here with texts that the real ones gave on Debian 13.

@@ -115,6 +115,7 @@ type Probe struct {
 	Peers     any      `json:"peers,omitempty"`
 	Name      string   `json:"name,omitempty"`
 	Want      any      `json:"want,omitempty"`
+	MayLack   bool     `json:"mayLack,omitempty"` // kind sysctl: no fault where the kernel cannot be told; the proof says so
 }
 
 // Packed is a layer ready for the wire.

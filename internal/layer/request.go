@@ -135,6 +135,7 @@ type Proof struct {
 	Proven   []string       `json:"proven"`
 	At       string         `json:"at"`       // the host's clock, in words
 	Settings map[string]int `json:"settings"` // how many were read back of each layer
+	NotShown []string       `json:"notShown"` // kernel settings that this host's kernel cannot be told
 }
 
 // ParseProof reads the standard output of a Prove that succeeded. An older applier's has neither time nor figures.

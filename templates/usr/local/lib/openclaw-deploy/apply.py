@@ -937,17 +937,28 @@ def sysctl_path(key):
     return "/proc/sys/" + key.translate(str.maketrans("./", "/."))
 
 
-def probe_sysctl(probe, _):
+def sysctl_now(probe):
+    """What a kernel setting is; None where it differs and cannot be set, or is not there."""
     path, want = sysctl_path(probe["key"]), " ".join(str(probe["want"]).split())
     try:
         with open(path) as file:
             got = " ".join(file.read().split())
-        if got != want and not (os.access(path, os.W_OK) and os.stat(path).st_mode & 0o222):
-            got = "not available"
+        settable = os.access(path, os.W_OK) and os.stat(path).st_mode & 0o222
     except OSError:
-        got = "not available"
-    if got != want:
-        yield "sysctl " + probe["key"], want, got
+        return want, None
+    return want, got if got == want or settable else None
+
+
+def probe_sysctl(probe, _):
+    want, got = sysctl_now(probe)
+    if got != want and not (got is None and probe.get("mayLack")):
+        yield "sysctl " + probe["key"], want, "not available" if got is None else got
+
+
+def not_shown():
+    """Kernel settings that were declared for a host with a kernel of its own, and that this one's cannot be told."""
+    probes = [probe for _, record in all_records() if record is not None for probe in record["parsed"].get("probes") or []]
+    return [probe["key"] for probe in probes if probe.get("mayLack") and sysctl_now(probe)[1] is None]
 
 
 def probe_sshd(probe, done):
@@ -1111,7 +1122,7 @@ FIELDS = {
 }
 PROBE_FIELDS = {
     "command": {"kind", "subject", "argv", "want"},
-    "sysctl": {"kind", "key", "want"},
+    "sysctl": {"kind", "key", "want", "mayLack"},
     "sshd": {"kind", "user", "addr", "host", "lport", "laddr", "want"},
     "iptables": {"kind", "family", "table", "chain", "want", "ignore"},
     "wireguard": {"kind", "interface", "port", "publicKey", "peers"},
@@ -2172,7 +2183,8 @@ def prove(body):
             rows += [(name, "%s: %s" % (fault["subject"], fault["want"]), fault["got"]) for fault in found["drift"]]
     if not rows:
         return answer({"proven": sorted(body["digests"]), "at": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
-                       "settings": {name: layers[name]["settings"] for name in body["digests"]}}, 0)
+                       "settings": {name: layers[name]["settings"] for name in body["digests"]},
+                       "notShown": not_shown()}, 0)
     rows.insert(0, ("LAYER", "EXPECTED", "EFFECTIVE"))
     widths = [max(len(str(row[column]).split("\n")[0]) for row in rows) for column in (0, 1)]
     say("the host is not as declared:")
