@@ -14,6 +14,11 @@ import (
 	"openclaw-azure/lab/internal/fabric"
 )
 
+// likeVariable, set to ubuntu when a lab is started, makes of each new machine what Azure's Ubuntu is in the ways that
+// matter here: sshd by socket activation, cloud-init's drop-in that allows passwords, the image's own drop-in, the agent's
+// sudoers. It stays a Debian.
+const likeVariable = "LAB_LIKE"
+
 // seedPath is where cloud-init finds what Azure gives on a disc that it ejects afterwards: mounted read-only, never
 // on the machine's own disk.
 const seedPath = "/var/lib/cloud/seed/nocloud"
@@ -30,13 +35,18 @@ func provision(folder string, m fabric.Machine) error {
 		return err
 	}
 	// Azure's datasource gives cloud-init the administrator as its default user.
-	user, err := json.MarshalIndent(map[string]any{
+	settings := map[string]any{
 		"system_info": map[string]any{"default_user": map[string]any{
 			"name": m.AdminUsername, "lock_passwd": true, "gecos": "Debian",
 			"groups": []string{"adm", "sudo"}, "sudo": []string{"ALL=(ALL) NOPASSWD:ALL"}, "shell": "/bin/bash",
 		}},
 		"ssh_pwauth": false,
-	}, "", "  ")
+	}
+	likeUbuntu := os.Getenv(likeVariable) == "ubuntu"
+	if likeUbuntu {
+		settings["bootcmd"] = []string{"cloud-init-per once lab-like-ubuntu sh -c 'systemctl disable --now --no-block ssh.service; systemctl enable --now --no-block ssh.socket'"}
+	}
+	user, err := json.MarshalIndent(settings, "", "  ")
 	if err != nil {
 		return err
 	}
@@ -60,16 +70,29 @@ func provision(folder string, m fabric.Machine) error {
 	if err := os.Chmod(filepath.Join(stage, "var/lib/waagent"), 0o700); err != nil {
 		return err
 	}
-	for _, file := range []struct {
+	type file struct {
 		path    string
 		content []byte
 		mode    os.FileMode
-	}{
+	}
+	staged := []file{
 		{filepath.Join(folder, "seed/meta-data"), meta, 0o600},
 		{filepath.Join(folder, "seed/user-data"), m.CustomData, 0o600},
 		{filepath.Join(stage, "etc/cloud/cloud.cfg.d/95-azure.cfg"), append([]byte("# What Azure's datasource says of the administrator.\n"), user...), 0o644},
 		{filepath.Join(stage, "var/lib/waagent/ovf-env.xml"), ovf, 0o600},
-	} {
+	}
+	if likeUbuntu {
+		for _, dir := range []string{"etc/ssh/sshd_config.d", "etc/sudoers.d"} {
+			if err := os.MkdirAll(filepath.Join(stage, dir), 0o755); err != nil {
+				return err
+			}
+		}
+		staged = append(staged,
+			file{filepath.Join(stage, "etc/ssh/sshd_config.d/50-cloud-init.conf"), []byte("PasswordAuthentication yes\n"), 0o600},
+			file{filepath.Join(stage, "etc/ssh/sshd_config.d/60-cloudimg-settings.conf"), []byte("PasswordAuthentication no\n"), 0o644},
+			file{filepath.Join(stage, "etc/sudoers.d/waagent"), []byte(m.AdminUsername + " ALL=(ALL) NOPASSWD: ALL\n"), 0o440})
+	}
+	for _, file := range staged {
 		if err := os.WriteFile(file.path, file.content, file.mode); err != nil {
 			return err
 		}
