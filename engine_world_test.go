@@ -396,6 +396,9 @@ func (w *world) remember(text string) {
 		}
 	}
 	walk("", tree)
+	if stack, err := keys.ParseStack(text); err == nil {
+		w.canaries = append(w.canaries, stack.BackupKey())
+	}
 }
 
 // leaks are the places where a secret stands in plain text: in the state, in an event or a message of the run, in its

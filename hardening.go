@@ -27,6 +27,9 @@ var templates embed.FS
 // applierPath is the host's copy of the applier: it serves the rollback timer and people.
 const applierPath = "/usr/local/lib/openclaw-deploy/apply.py"
 
+// backupPath is the program behind openclaw-backup and openclaw-restore.
+const backupPath = "/usr/local/lib/openclaw-deploy/backup.py"
+
 // hostKeyPath has the only host key that sshd offers.
 const hostKeyPath = "/etc/ssh/ssh_host_openclaw_ed25519_key"
 
@@ -81,10 +84,14 @@ var files = []file{
 	{"openclaw", installerPath, "0755", "root", "root", layer.Replace},
 	{"openclaw", "/etc/openclaw/gateway-token", "0600", "root", "root", layer.Replace},
 	{"openclaw", "/etc/systemd/system/openclaw.service", "0644", "root", "root", layer.Replace},
+	{"backup", "/etc/openclaw/backup-key", "0600", "root", "root", layer.Replace},
 	{"backup", "/etc/systemd/system/openclaw-backup-archive.service", "0644", "root", "root", layer.Replace},
 	{"backup", "/etc/systemd/system/openclaw-backup.service", "0644", "root", "root", layer.Replace},
 	{"backup", "/etc/systemd/system/openclaw-backup.timer", "0644", "root", "root", layer.Replace},
+	{"backup", "/etc/systemd/system/openclaw-restore-unpack.service", "0644", "root", "root", layer.Replace},
+	{"backup", backupPath, "0644", "root", "root", layer.Replace},
 	{"backup", "/usr/local/sbin/openclaw-backup", "0755", "root", "root", layer.Replace},
+	{"backup", "/usr/local/sbin/openclaw-restore", "0755", "root", "root", layer.Replace},
 }
 
 // sysctls are the kernel settings of the network. Only what the machine needs is left on: IPv6 is not.
@@ -155,6 +162,7 @@ type host struct {
 	Admitted                       []admitted
 	ServiceDenied                  []netip.Prefix
 	GatewayToken                   string
+	BackupKey                      string
 	SecurityOrigin                 string
 	KeyAlgorithms                  string // of users' keys that sshd accepts
 }
@@ -192,6 +200,7 @@ func newHost(cfg *Config, image string, stack *keys.Stack, peers map[string]*key
 		KernelSysctls:   kernelSysctls,
 		ServerKey:       stack.WireGuardServer.Private.String(),
 		GatewayToken:    stack.GatewayToken,
+		BackupKey:       stack.BackupKey(),
 		SecurityOrigin:  securityOrigins[image],
 		AuthorizedKeys:  []string{stack.Operator.Public},
 		KeyAlgorithms:   "ssh-ed25519,sk-ssh-ed25519@openssh.com",
@@ -263,7 +272,7 @@ func (h *host) render(path string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the template of %s: %w", path, err)
 	}
-	if path == applierPath || strings.HasPrefix(path, "/opt/openclaw/") {
+	if path == applierPath || path == backupPath || strings.HasPrefix(path, "/opt/openclaw/") {
 		return text, nil // a program of its own, with braces of its own; what npm wrote
 	}
 	t, err := template.New(path).Option("missingkey=error").Parse(string(text))
@@ -548,16 +557,25 @@ func (h *host) openclaw() (layer.Layer, error) {
 
 func (h *host) backup() layer.Layer {
 	return layer.Layer{
-		Name: "backup",
+		Name:           "backup",
+		CommandSeconds: installSeconds, // a backup of a large state
 		Directories: []layer.Directory{
 			{Path: "/backups", Mode: "0755", Owner: "root", Group: "root"},
 			{Path: "/backups/openclaw", Mode: "0750", Owner: "root", Group: "claw"},
+			{Path: "/var/lib/openclaw-backup", Mode: "0700", Owner: "root", Group: "root"},
+			{Path: "/var/lib/openclaw-restore", Mode: "0700", Owner: "root", Group: "root"},
 			{Path: "/var/spool/openclaw-backup", Mode: "0700", Owner: "openclaw", Group: "openclaw"},
 		},
-		Checks: []layer.Check{{Argv: verifyUnits("openclaw-backup-archive.service", "openclaw-backup.service", "openclaw-backup.timer")}},
-		Units:  []layer.Unit{{Name: "openclaw-backup.timer", Enabled: yes, Active: yes}},
-		Reload: [][]string{{"systemctl", "daemon-reload"}, {"systemctl", "restart", "openclaw-backup.timer"}},
-		Undo:   [][]string{{"systemctl", "daemon-reload"}},
+		Checks: []layer.Check{{Argv: verifyUnits("openclaw-backup-archive.service", "openclaw-backup.service", "openclaw-backup.timer",
+			"openclaw-restore-unpack.service")}},
+		Units: []layer.Unit{{Name: "openclaw-backup.timer", Enabled: yes, Active: yes}},
+		Reload: [][]string{{"systemctl", "daemon-reload"}, {"systemctl", "restart", "openclaw-backup.timer"},
+			// Where a run failed or is missing, that is mended by a run.
+			{"/usr/local/sbin/openclaw-backup", "--mend"}},
+		Undo: [][]string{{"systemctl", "daemon-reload"}},
+		Probes: []layer.Probe{
+			command("faults of the backups", "", "/usr/local/sbin/openclaw-backup", "--check"),
+		},
 	}
 }
 

@@ -23,6 +23,7 @@ type one struct {
 	name string
 
 	before map[string]string // the identity of a machine that was destroyed
+	home   string            // its backup
 }
 
 // result is how a command ended.

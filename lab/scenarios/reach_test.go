@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -205,4 +207,89 @@ func openTerminal(l *one) (keyboard, terminal *os.File) {
 		l.t.Fatal(err)
 	}
 	return keyboard, terminal
+}
+
+// reachGateway opens OpenClaw's control UI in a real browser at the operator's place, by the link that claw forward
+// prints. Over SSH that is the one place which the host forwards to.
+func reachGateway(l *one) {
+	refused, admitted := l.forwards("127.0.0.1:2222"), l.forwards("127.0.0.1:18789")
+	if refused.code == 0 || strings.Contains(refused.stdout, "SSH-2.0") || !strings.Contains(refused.stderr, "administratively prohibited") {
+		l.t.Errorf("sshd forwards to itself: %s", refused)
+	}
+	if !strings.HasPrefix(admitted.stdout, "HTTP/1.1 200") {
+		l.t.Errorf("sshd does not forward to the gateway: %s", admitted)
+	}
+
+	const port = "18790"
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, l.root+"/bin/lab", "exec", "operator", "--", l.clawProgram(), "forward", "--port", port)
+	cmd.Dir, cmd.Env = l.root, append(os.Environ(), "LAB="+l.name)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	shown := &screen{}
+	cmd.Stdout, cmd.Stderr = shown, shown
+	if err := cmd.Start(); err != nil {
+		l.t.Fatal(err)
+	}
+	link := regexp.MustCompile(`opening, once: +(http://127\.0\.0\.1:\d+/\S+)`)
+	l.eventually("claw forward prints a link", time.Minute, func() error {
+		if link.FindStringSubmatch(shown.text()) == nil {
+			return fmt.Errorf("it said %q", shown.text())
+		}
+		return nil
+	})
+	if r := l.claw("", "forward", "--port", port); r.code != 255 || !strings.HasPrefix(r.stderr, "claw: port "+port+" of this computer is taken\nhint: ") {
+		l.t.Errorf("a second forward on the port: %s", r)
+	}
+
+	// A profile of its own: what the first visit was given logs the second in.
+	profile := l.t.TempDir()
+	visit := func(address string, what ...string) result {
+		argv := append([]string{"exec", "operator", "--", "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+			"--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+			"--user-data-dir=" + profile, "--window-size=1280,860", "--timeout=30000"}, what...)
+		return l.command("", 2*time.Minute, l.root+"/bin/lab", append(argv, address)...)
+	}
+	picture := filepath.Join(profile, "ui.png")
+	first := visit(link.FindStringSubmatch(shown.text())[1], "--dump-dom")
+	second := visit("http://127.0.0.1:"+port+"/", "--screenshot="+picture)
+	l.t.Logf("screenshot: %s, %d bytes of page", second.stderr, len(first.stdout))
+	for _, want := range uiConnected {
+		if !strings.Contains(first.stdout, want) {
+			l.t.Errorf("the control UI lacks %q: %s", want, first)
+		}
+	}
+	if content, err := os.ReadFile(picture); err != nil || len(content) < 20_000 {
+		l.t.Errorf("no picture of the control UI: %v, %d bytes: %s", err, len(content), second)
+	} else if keep := os.Getenv("SCREENSHOT"); keep != "" {
+		if err := os.WriteFile(keep, content, 0o644); err != nil {
+			l.t.Error(err)
+		}
+	}
+
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		l.t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != 128+2 {
+		l.t.Errorf("claw forward after Ctrl-C: exit status %d: %q", code, shown.text())
+	}
+	if strings.Contains(shown.text(), l.output("gatewayToken")) {
+		l.t.Error("claw forward printed the gateway's token")
+	}
+}
+
+// uiConnected is what the control UI shows only once it is logged in.
+var uiConnected = []string{"openclaw"}
+
+// forwards asks the host's sshd, on its own loopback, to forward to an address, and sends a request there.
+func (l *one) forwards(address string) result {
+	l.t.Helper()
+	dir := l.on(`mktemp -d`)
+	defer l.on(`rm -rf ` + dir)
+	if r := l.command(l.output("operatorKey")+"\n", time.Minute, l.root+"/bin/lab", "exec", "vm", "--", "sh", "-c", "umask 077; cat >"+dir+"/key"); r.code != 0 {
+		l.t.Fatal(r)
+	}
+	return l.at("vm", "sh", "-c", `printf 'GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n' | timeout 20 ssh -i `+dir+`/key -o IdentitiesOnly=yes -o BatchMode=yes `+
+		`-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=INFO -p 2222 -W `+address+` claw@127.0.0.1`)
 }
