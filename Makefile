@@ -22,7 +22,7 @@ lint:
 	@lab/setup.sh .ci/lint
 
 test: lint
-	@lab/setup.sh $(MAKE) --no-print-directory unit scenarios
+	@LAB_SCENARIOS=1 lab/setup.sh $(MAKE) --no-print-directory unit scenarios
 
 unit:
 	$(GOTESTSUM) --format testname -- -count=1 -timeout 15m ./...

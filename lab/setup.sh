@@ -3,6 +3,8 @@
 # with the right Go on PATH:
 #
 #     lab/setup.sh COMMAND ARGS...
+#
+# With LAB_SCENARIOS set, what the scenarios alone need too.
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
@@ -61,6 +63,8 @@ fi
 # and linters.
 packages='ca-certificates conntrack debian-archive-keyring e2fsprogs git iproute2 iptables iputils-ping mmdebstrap
 	netcat-openbsd nftables openssh-client perl pyflakes3 python3 shellcheck systemd-container util-linux wireguard-go wireguard-tools'
+# A browser, which is large, for the scenarios alone.
+[ -z "${LAB_SCENARIOS-}" ] || packages="$packages chromium"
 missing=''
 for package in $packages; do
 	state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) || state=''

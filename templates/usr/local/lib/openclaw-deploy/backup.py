@@ -59,6 +59,7 @@ MOST_BYTES = (8 << 30) - 1  # of a file in the archive: what its header holds
 MOST_TEXT = 1 << 20  # of the other three
 MOST_UNPACKED = 16 << 30
 MOST_ENTRIES = 500_000
+MOST_SHOWN = 160  # of a fault, where the applier shows 300 characters of a line, the last ones
 SPARE = 256 << 20  # of the disk, which stays free
 RENAME_EXCHANGE, AT_FDCWD = 2, -100
 
@@ -201,7 +202,7 @@ def check():
     if last and last["ended"] is None:
         return f"the run of {when(last['started'])} did not end"
     if last and last["fault"]:
-        return f"the run of {when(last['started'])} failed: {last['fault'].splitlines()[0]}"
+        return f"the run of {when(last['started'])} failed: {last['fault'].splitlines()[0][:MOST_SHOWN]}"
     newest = 0
     try:
         newest = os.stat(os.path.join(TARGET, "latest")).st_mtime

@@ -1,0 +1,124 @@
+package scenarios
+
+import (
+	"bufio"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// browser is a real one at the operator's place, driven by Chrome's DevTools protocol over two pipes.
+type browser struct {
+	l       *one
+	command *exec.Cmd
+	orders  *os.File
+	answers *bufio.Reader
+	session string
+	id      int
+}
+
+// openBrowser starts a browser that knows nobody; it ends with close.
+func (l *one) openBrowser() *browser {
+	l.t.Helper()
+	orders, to, err := os.Pipe()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	from, answers, err := os.Pipe()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	b := &browser{l: l, orders: to, answers: bufio.NewReaderSize(from, 1<<20)}
+	b.command = exec.Command(l.root+"/bin/lab", "exec", "operator", "--", "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+		"--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+		"--user-data-dir="+l.t.TempDir(), "--window-size=1280,860", "--remote-debugging-pipe")
+	b.command.Env = append(os.Environ(), "LAB="+l.name)
+	b.command.ExtraFiles = []*os.File{orders, answers} // its descriptors 3 and 4
+	if err := b.command.Start(); err != nil {
+		l.t.Fatal(err)
+	}
+	orders.Close()
+	answers.Close()
+	target := b.ask("Target.createTarget", map[string]any{"url": "about:blank"})
+	b.session, _ = b.ask("Target.attachToTarget", map[string]any{"targetId": target["targetId"], "flatten": true})["sessionId"].(string)
+	return b
+}
+
+func (b *browser) close() {
+	b.l.t.Helper()
+	b.session = ""
+	b.ask("Browser.close", nil)
+	b.orders.Close()
+	stop := time.AfterFunc(20*time.Second, func() { _ = b.command.Process.Kill() })
+	_ = b.command.Wait()
+	stop.Stop()
+}
+
+// ask sends one order and gives its result.
+func (b *browser) ask(method string, parameters map[string]any) map[string]any {
+	b.l.t.Helper()
+	b.id++
+	order := map[string]any{"id": b.id, "method": method, "params": parameters}
+	if b.session != "" {
+		order["sessionId"] = b.session
+	}
+	text, err := json.Marshal(order)
+	if err != nil {
+		b.l.t.Fatal(err)
+	}
+	if _, err := b.orders.Write(append(text, 0)); err != nil {
+		b.l.t.Fatalf("ask the browser for %s: %v", method, err)
+	}
+	stop := time.AfterFunc(time.Minute, func() { _ = b.command.Process.Kill() })
+	defer stop.Stop()
+	for {
+		line, err := b.answers.ReadBytes(0)
+		if err != nil {
+			b.l.t.Fatalf("the browser ended without an answer to %s: %v", method, err)
+		}
+		var answer struct {
+			ID     int
+			Result map[string]any
+			Error  *struct{ Message string }
+		}
+		if err := json.Unmarshal(line[:len(line)-1], &answer); err != nil {
+			b.l.t.Fatal(err)
+		}
+		if answer.ID != b.id {
+			continue // an event
+		}
+		if answer.Error != nil {
+			b.l.t.Fatalf("the browser refuses %s: %s", method, answer.Error.Message)
+		}
+		return answer.Result
+	}
+}
+
+// shows opens an address and waits until its page shows a text.
+func (b *browser) shows(address, want string) {
+	b.l.t.Helper()
+	b.ask("Page.navigate", map[string]any{"url": address})
+	b.l.eventually(fmt.Sprintf("the page shows %q", want), 90*time.Second, func() error {
+		result, _ := b.ask("Runtime.evaluate", map[string]any{"expression": "document.body ? document.body.textContent : ''"})["result"].(map[string]any)
+		text, _ := result["value"].(string)
+		if text = strings.Join(strings.Fields(text), " "); !strings.Contains(text, want) {
+			return fmt.Errorf("it shows %q", text[max(0, len(text)-1500):])
+		}
+		return nil
+	})
+}
+
+// picture takes a PNG of what it shows.
+func (b *browser) picture() []byte {
+	b.l.t.Helper()
+	data, _ := b.ask("Page.captureScreenshot", nil)["data"].(string)
+	content, err := base64.StdEncoding.DecodeString(data)
+	if err != nil {
+		b.l.t.Fatal(err)
+	}
+	return content
+}
