@@ -173,22 +173,6 @@ type wireGuardPeer struct {
 	Address                 netip.Addr
 }
 
-// admitted is one rule of the host's firewall; everything else that comes in is dropped.
-type admitted struct {
-	Protocol string
-	Port     uint16
-	Source   netip.Prefix
-}
-
-// loaded is the rule as `iptables -S` prints it.
-func (a admitted) loaded() string {
-	source := ""
-	if a.Source.Bits() > 0 {
-		source = fmt.Sprintf(" -s %s", a.Source)
-	}
-	return fmt.Sprintf("-A ufw-user-input%s -p %s -m %s --dport %d -j ACCEPT", source, a.Protocol, a.Protocol, a.Port)
-}
-
 // newHost says what the host is to be. image is what the machine was made of.
 func newHost(cfg *Config, image string, stack *keys.Stack, peers map[string]*keys.Peer) *host {
 	h := &host{
@@ -239,10 +223,22 @@ func (h *host) layers(stack *keys.Stack) ([]layer.Packed, error) {
 	if err != nil {
 		return nil, err
 	}
-	var packed []layer.Packed
-	for _, l := range []layer.Layer{
+	all := []layer.Layer{
 		h.base(stack), h.sysctl(), h.wireguard(stack), h.firewall(), h.ssh(), h.fail2ban(), h.updates(), openclaw, h.backup(),
-	} {
+	}
+	var units []string
+	for _, l := range all {
+		for _, u := range l.Units {
+			units = append(units, u.Name)
+		}
+	}
+	undeclared, err := h.undeclaredAccess(stack, units)
+	if err != nil {
+		return nil, err
+	}
+	all[0].Probes = append(all[0].Probes, undeclared...)
+	var packed []layer.Packed
+	for _, l := range all {
 		for _, f := range slices.Concat(files, lockFiles(h.OpenClawVersion)) {
 			if f.layer != l.Name {
 				continue
@@ -391,22 +387,6 @@ else systemctl restart wg-quick@wg0.service; fi`}
 }
 
 func (h *host) firewall() layer.Layer {
-	wanted := []string{"-N ufw-user-input"}
-	for _, a := range h.Admitted {
-		wanted = append(wanted, a.loaded())
-	}
-	var denied []string
-	for _, p := range h.ServiceDenied {
-		denied = append(denied, fmt.Sprintf("-A ufw-before-output -d %s -m owner --uid-owner openclaw -j REJECT --reject-with icmp-port-unreachable", p))
-	}
-	builtin := func(chain, policy string) layer.Probe {
-		lower := strings.ToLower(chain)
-		want := []string{"-P " + chain + " " + policy}
-		for _, suffix := range []string{"before-logging", "before", "after", "after-logging", "reject", "track"} {
-			want = append(want, fmt.Sprintf("-A %s -j ufw-%s-%s", chain, suffix, lower))
-		}
-		return layer.Probe{Kind: "iptables", Family: "4", Table: "filter", Chain: chain, Want: want, Ignore: []string{" -j f2b-"}}
-	}
 	return layer.Layer{
 		Name:  "firewall",
 		Armed: true,
@@ -420,15 +400,8 @@ func (h *host) firewall() layer.Layer {
 			{"ufw", "reload"},
 		},
 		// On a first deploy the file that was there says that UFW is off, and `ufw reload` would leave ours loaded.
-		Undo: [][]string{{"sh", "-c", "if grep -q '^ENABLED=yes' /etc/ufw/ufw.conf; then ufw reload; else /usr/lib/ufw/ufw-init force-stop; fi"}},
-		Probes: []layer.Probe{
-			builtin("INPUT", "DROP"),
-			builtin("FORWARD", "DROP"),
-			{Kind: "iptables", Family: "4", Table: "filter", Chain: "ufw-user-input", Want: wanted},
-			shell("UFW's rules for the service's user", strings.Join(denied, "\n"),
-				`iptables -S ufw-before-output | sed -n "s/ --uid-owner $(id -u openclaw) / --uid-owner openclaw /p" | grep REJECT`),
-			shell("IPv6 policy", "-P INPUT DROP", `ip6tables -S INPUT | head -n 1`),
-		},
+		Undo:   [][]string{{"sh", "-c", "if grep -q '^ENABLED=yes' /etc/ufw/ufw.conf; then ufw reload; else /usr/lib/ufw/ufw-init force-stop; fi"}},
+		Probes: append(h.loaded(), undeclaredRules()),
 	}
 }
 
@@ -465,10 +438,16 @@ func (h *host) ssh() layer.Layer {
 		"permitopen":                   fmt.Sprintf("127.0.0.1:%d", gatewayPort),
 		"requiredrsasize":              "3072",
 		"allowtcpforwarding":           "local",
+		"authorizedkeysfile":           ".ssh/authorized_keys .ssh/authorized_keys2",
+		"authorizedkeyscommand":        "none",
+		"authorizedprincipalscommand":  "none",
+		"trustedusercakeys":            "none",
+		"forcecommand":                 "none",
 		"allowusers":                   "claw",
 		"pubkeyacceptedalgorithms":     h.KeyAlgorithms,
 	}
 	probes := []layer.Probe{
+		undeclaredSSH(),
 		{Kind: "sshd", User: "claw", Addr: h.DeployerAddress.String(), LPort: h.SSHPort, Want: effective},
 		shell("key exchange that is not modern", "0", `sshd -T | grep '^kexalgorithms ' | grep -c -e diffie-hellman -e ecdh-sha2 || true`),
 		shell("ports that sshd listens on", strings.Join(listening, "\n"), `ss -H -l -t -n -p | awk '/"sshd"/ {print $4}' | LC_ALL=C sort`),
@@ -501,6 +480,7 @@ func (h *host) fail2ban() layer.Layer {
 		Reload: [][]string{{"fail2ban-client", "-t"}, {"systemctl", "restart", "fail2ban.service"},
 			{"sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do fail2ban-client ping >/dev/null 2>&1 && exit 0; sleep 0.5; done; echo 'fail2ban does not answer after 10 s' >&2; exit 1"}},
 		Probes: []layer.Probe{
+			undeclaredJails(),
 			{Kind: "jail", Name: "sshd", Want: map[string]string{"maxretry": "3", "bantime": "3600", "findtime": "600", "ignoreip": h.DeployerAddress.String()}},
 		},
 	}

@@ -173,9 +173,9 @@ func TestProbes(t *testing.T) {
 	l := layer.Layer{Name: "x", Probes: []layer.Probe{
 		{Kind: "sshd", User: "claw", Addr: "10.100.0.2", LPort: 2222, Want: map[string]string{
 			"permitrootlogin": "no", "port": "2222 22", "allowusers": "claw azureuser", "maxauthtries": "3", "banner": "none"}},
-		{Kind: "iptables", Family: "4", Table: "filter", Chain: "INPUT", Want: []string{"-P INPUT DROP", "-A INPUT -j ufw-before-input"}, Ignore: []string{"f2b-"}},
-		{Kind: "iptables", Family: "4", Table: "filter", Chain: "ufw-user-input", Want: []string{"-A ufw-user-input -p tcp -m tcp --dport 2222 -j ACCEPT", "-A ufw-user-input -p udp -m udp --dport 51820 -j ACCEPT"}},
-		{Kind: "iptables", Family: "4", Table: "filter", Chain: "ufw-gone", Want: []string{}},
+		{Kind: "iptables", Family: "4", Table: "filter", Ignore: []string{`-N f2b-sshd`, `-A INPUT -p tcp -j f2b-sshd`}, Want: []string{
+			"-P INPUT DROP", "-P OUTPUT ACCEPT", "-A INPUT -j ufw-before-input", "-A ufw-user-input -p tcp -m tcp --dport 2222 -j ACCEPT",
+			"-A ufw-user-input -p udp -m udp --dport 51820 -j ACCEPT", "-N ufw-user-input", "-N ufw-gone"}},
 		{Kind: "wireguard", Interface: "wg0", Port: 51821, PublicKey: "PUBLIC", Peers: map[string][]string{"PEER1": {"10.100.0.2/32"}, "PEER3": {"10.100.0.4/32"}}},
 		{Kind: "jail", Name: "sshd", Want: map[string]string{"maxretry": "3"}},
 		{Kind: "command", Subject: "nothing there", Argv: []string{"/no/such/program"}, Want: "x"},
@@ -189,8 +189,8 @@ func TestProbes(t *testing.T) {
 	want := []string{
 		"sshd for claw on port 2222: banner: expected none, found not set",
 		"sshd for claw on port 2222: maxauthtries: expected 3, found 6",
+		"iptables filter ufw-gone: expected -N ufw-gone, found missing",
 		"iptables filter ufw-user-input: expected -A ufw-user-input -p tcp -m tcp --dport 2222 -j ACCEPT, found -A ufw-user-input -p tcp -m tcp --dport 8080 -j ACCEPT",
-		"iptables filter ufw-gone: expected a chain, found no such chain",
 		"wireguard wg0 port: expected 51821, found 51820",
 		"wireguard wg0 peer PEER2: expected no peer, found 10.100.0.3/32",
 		"wireguard wg0 peer PEER3: expected 10.100.0.4/32, found missing",

@@ -98,24 +98,35 @@ type Unit struct {
 
 // Probe reads what is effective on the host. Kind says which of the other fields count: see the applier.
 type Probe struct {
-	Kind      string   `json:"kind"`
-	Subject   string   `json:"subject,omitempty"`
-	Argv      []string `json:"argv,omitempty"`
-	Key       string   `json:"key,omitempty"`
-	User      string   `json:"user,omitempty"`
-	Addr      string   `json:"addr,omitempty"`
-	LPort     uint16   `json:"lport,omitempty"`
-	Family    string   `json:"family,omitempty"`
-	Table     string   `json:"table,omitempty"`
-	Chain     string   `json:"chain,omitempty"`
-	Ignore    []string `json:"ignore,omitempty"`
-	Interface string   `json:"interface,omitempty"`
-	Port      uint16   `json:"port,omitempty"`
-	PublicKey string   `json:"publicKey,omitempty"`
-	Peers     any      `json:"peers,omitempty"`
-	Name      string   `json:"name,omitempty"`
-	Want      any      `json:"want,omitempty"`
-	MayLack   bool     `json:"mayLack,omitempty"` // kind sysctl: no fault where the kernel cannot be told; the proof says so
+	Kind      string     `json:"kind"`
+	Subject   string     `json:"subject,omitempty"`
+	Argv      []string   `json:"argv,omitempty"`
+	Key       string     `json:"key,omitempty"`
+	User      string     `json:"user,omitempty"`
+	Addr      string     `json:"addr,omitempty"`
+	LPort     uint16     `json:"lport,omitempty"`
+	Family    string     `json:"family,omitempty"`
+	Table     string     `json:"table,omitempty"`
+	Ignore    []string   `json:"ignore,omitempty"`
+	Rebuild   [][]string `json:"rebuild,omitempty"` // before the layer's reload, where rules are missing
+	Interface string     `json:"interface,omitempty"`
+	Port      uint16     `json:"port,omitempty"`
+	PublicKey string     `json:"publicKey,omitempty"`
+	Peers     any        `json:"peers,omitempty"`
+	Name      string     `json:"name,omitempty"`
+	Want      any        `json:"want,omitempty"`
+	MayLack   bool       `json:"mayLack,omitempty"` // kind sysctl: no fault where the kernel cannot be told; the proof says so
+
+	// What grants access and may not be there unless somebody declared it. Kind files: what stands at Paths, or makes up
+	// Units, is declared, a package's or the image's, or matches Generated (path to the whole content, a pattern). Kind
+	// keys: fingerprints by user. Kind accounts: Admins may log in, nobody else is in a group that is Privileged.
+	Paths      []string            `json:"paths,omitempty"`
+	Except     []string            `json:"except,omitempty"`
+	Generated  map[string]string   `json:"generated,omitempty"`
+	Units      []string            `json:"units,omitempty"`
+	Allowed    map[string][]string `json:"allowed,omitempty"`
+	Admins     []string            `json:"admins,omitempty"`
+	Privileged []string            `json:"privileged,omitempty"`
 }
 
 // Packed is a layer ready for the wire.

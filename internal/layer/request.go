@@ -161,7 +161,8 @@ type Drift struct {
 }
 
 func (d Drift) String() string {
-	return fmt.Sprintf("%s: expected %v, found %v", d.Subject, d.Want, d.Got)
+	one := strings.NewReplacer("\n", "; ")
+	return fmt.Sprintf("%s: expected %s, found %s", d.Subject, one.Replace(fmt.Sprint(d.Want)), one.Replace(fmt.Sprint(d.Got)))
 }
 
 // ParseObservation reads the last line of the applier's standard output.

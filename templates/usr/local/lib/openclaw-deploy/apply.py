@@ -26,6 +26,8 @@ LAYERS = STATE + "/layers"
 PENDING = STATE + "/pending"
 STAGE = STATE + "/stage"
 LAST_ROLLBACK = STATE + "/last-rollback.json"
+IMAGE = STATE + "/image"
+QUARANTINE = STATE + "/quarantine"
 LOCK = "/run/openclaw-deploy.lock"
 SELF = "/usr/local/lib/openclaw-deploy/apply.py"
 PYTHON = "/usr/bin/python3"
@@ -417,6 +419,8 @@ def matching(pattern):
             continue
         longer = []
         for path in paths:
+            if path and not os.path.isdir(path):
+                continue
             try:
                 folder = open_folder(path or "/")
             except (FileNotFoundError, NotADirectoryError):
@@ -546,7 +550,7 @@ class Accounts:
         self.users, self.groups, self.shadow = {}, {}, {}
         for fields in self._rows("/etc/passwd", 7):
             self.users[fields[0]] = {"uid": int(fields[2]), "gid": int(fields[3]), "home": fields[5],
-                                     "shell": fields[6]}
+                                     "shell": fields[6], "password": fields[1]}
         for fields in self._rows("/etc/group", 4):
             self.groups[fields[0]] = {"gid": int(fields[2]), "members": [name for name in fields[3].split(",") if name]}
         for fields in self._rows("/etc/shadow", 9):
@@ -913,6 +917,10 @@ def probe_query(probe):
         return iptables_query(probe)
     if kind == "wireguard":
         return ("wg", "show", probe["interface"], "dump")
+    if kind == "nftables":
+        return ("nft", "-j", "list", "ruleset")
+    if kind == "files" and probe.get("units"):
+        return ("systemctl", "show", "--property=FragmentPath,DropInPaths", "--") + tuple(probe["units"])
     return None
 
 
@@ -920,7 +928,7 @@ def unanswered(done):
     return done.problem or tail(done.err or done.out, 1, 200) or "exit status %d" % done.code
 
 
-def probe_command(probe, done):
+def probe_command(probe, done, _):
     got = done.out.strip()
     if got == probe["want"].strip() and not done.problem:
         return
@@ -949,7 +957,7 @@ def sysctl_now(probe):
     return want, got if got == want or settable else None
 
 
-def probe_sysctl(probe, _):
+def probe_sysctl(probe, _, __):
     want, got = sysctl_now(probe)
     if got != want and not (got is None and probe.get("mayLack")):
         yield "sysctl " + probe["key"], want, "not available" if got is None else got
@@ -961,7 +969,7 @@ def not_shown():
     return [probe["key"] for probe in probes if probe.get("mayLack") and sysctl_now(probe)[1] is None]
 
 
-def probe_sshd(probe, done):
+def probe_sshd(probe, done, _):
     subject = "sshd for %s on port %s" % (probe["user"], probe["lport"])
     if done.code != 0:
         yield subject, "an answer", unanswered(done)
@@ -983,33 +991,54 @@ def probe_sshd(probe, done):
             yield "%s: %s" % (subject, key), str(want), got
 
 
-def probe_iptables(probe, done):
-    chain = probe["chain"]
-    subject = "%s %s %s" % (iptables_query(probe)[0], probe.get("table", "filter"), chain)
+def probe_iptables(probe, done, host):
+    """A whole table, chain by chain. What is ignored has to match from end to end."""
+    import collections
+    import shlex
+
+    argv, table = list(iptables_query(probe)[:-1]), probe.get("table", "filter")
+    name = "%s %s" % (argv[0], table)
     if done.code != 0:
-        yield subject, "rules", unanswered(done)
+        family = "ip6" if probe.get("family") == "6" else "ip"
+        yield name, "rules", unanswered(done), ("run", [["nft", "delete", "table", family, table]])
         return
     ignore = [re.compile(pattern) for pattern in probe.get("ignore") or []]
+    got = [line for line in done.out.splitlines() if not any(pattern.fullmatch(line) for pattern in ignore)]
+    want = [re.sub(r"\{uid:([a-z]+)\}", lambda match: str(host.accounts.uid(match.group(1))), line)
+            for line in probe["want"]]
 
-    def kept(lines):
-        return [line for line in lines if not any(pattern.search(line) for pattern in ignore)
-                and not line.startswith("-N ")]
+    def chains(lines):
+        sorted_lines = {}
+        for line in lines:
+            sorted_lines.setdefault((line.split(" ") + [""])[1], []).append(line)
+        # The kernel lists chains before rules; in what order is nobody's concern.
+        return {chain: sorted(held, key=lambda line: line.startswith("-A ")) for chain, held in sorted_lines.items()}
 
-    lines = [line for line in done.out.splitlines() if line.split(" ")[1:2] == [chain]]
-    if not lines:
-        yield subject, "a chain", "no such chain"
-        return
-    want, got = kept(probe["want"]), kept(lines)
-    if want == got:
-        return
-    missing, extra = [line for line in want if line not in got], [line for line in got if line not in want]
-    if missing or extra:
-        yield subject, "\n".join(missing) or "nothing more", "\n".join(extra) or "missing"
-    else:
-        yield subject, "\n".join(want), "another order:\n" + "\n".join(got)
+    wanted, have, repair, removed, faults = chains(want), chains(got), [], [], []
+    for chain in sorted(set(wanted) | set(have)):
+        here, there = wanted.get(chain, []), have.get(chain, [])
+        missing = list((collections.Counter(here) - collections.Counter(there)).elements())
+        extra = list((collections.Counter(there) - collections.Counter(here)).elements())
+        if here == there:
+            continue
+        if missing or extra:
+            faults.append(("%s %s" % (name, chain), "\n".join(missing) or "nothing more",
+                           "\n".join(extra) or "missing"))
+        else:
+            faults.append(("%s %s" % (name, chain), "\n".join(here), "another order:\n" + "\n".join(there)))
+        if chain not in wanted:
+            repair.append(argv + ["-F", chain])
+            removed.append(argv + ["-X", chain])
+        else:
+            repair += [argv + ["-D"] + shlex.split(line)[1:] for line in extra if line.startswith("-A ")]
+        if missing or not extra:
+            removed += [argv for argv in probe.get("rebuild") or [] if argv not in removed]
+    for number, fault in enumerate(faults):
+        # One repair for all of them: a chain goes only when no other names it.
+        yield fault + (("run", repair + removed if number == 0 else []),)
 
 
-def probe_wireguard(probe, done):
+def probe_wireguard(probe, done, _):
     subject = "wireguard " + probe["interface"]
     if done.code != 0:
         yield subject, "up", unanswered(done)
@@ -1065,7 +1094,7 @@ def ask_fail2ban(argument):
     return value
 
 
-def probe_jail(probe, _):
+def probe_jail(probe, _, __):
     subject = "fail2ban jail " + probe["name"]
     for key, want in sorted(probe["want"].items()):
         try:
@@ -1083,8 +1112,297 @@ def probe_jail(probe, _):
             yield "%s: %s" % (subject, key), want, got
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# What grants access and nobody declared. These probes also say how to take it away, so that observing and applying
+# judge alike: ("file", path, content or None, mode, uid, gid), ("package", path), ("account", name, ...), ("run",
+# commands).
+
+
+DPKG_STATUS = "/var/lib/dpkg/status"
+UCF_HASHES = "/var/lib/ucf/hashfile"
+
+
+class Host:
+    """What these probes know of the host: what all layers declare, what packages brought, what the image brought."""
+
+    def __init__(self, layers, accounts):
+        self.layers, self.accounts = layers, accounts
+        self.declared = {spec["path"] for declared in layers.values() for section in ("files", "directories")
+                         for spec in declared.get(section) or []}
+        self.declared |= {path for path, _ in timer_files(0)} | {TIMER_LINK}
+        self.users = {user["name"] for declared in layers.values() for user in declared.get("users") or []}
+        self._packaged = None
+        self._image = {}
+
+    def packaged(self):
+        """Path to MD5, or None where it has none: the packages' configuration files, and their units."""
+        if self._packaged is None:
+            found = {}
+            with open(DPKG_STATUS, encoding="utf-8", errors="surrogateescape") as file:
+                for line in file:
+                    if line.startswith(" /"):
+                        fields = line.split()
+                        if len(fields) >= 2:
+                            found[fields[0]] = fields[1]
+            try:
+                with open(UCF_HASHES, encoding="utf-8", errors="surrogateescape") as file:
+                    found.update((line.split()[1], line.split()[0]) for line in file if len(line.split()) == 2)
+            except FileNotFoundError:
+                pass
+            units = run(["sh", "-c", "cd /var/lib/dpkg/info && cat -- *.list *.md5sums | grep -F /systemd/system/"])
+            for line in units.out.splitlines():
+                value, _, path = line.rpartition("  ")
+                path = re.sub("^/lib/", "/usr/lib/", "/" + path.lstrip("/"))
+                found[path] = value or found.get(path)
+            self._packaged = found
+        return self._packaged
+
+    def image(self, layer):
+        if layer not in self._image:
+            self._image[layer] = read_state("%s/%s.json" % (IMAGE, layer)) or {}
+        return self._image[layer]
+
+
+def md5(data):
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()  # what dpkg keeps
+
+
+def places(probe):
+    import fnmatch
+
+    left_out = probe.get("except") or []
+    return [path for pattern in probe["paths"] for path in matching(pattern)
+            if not any(fnmatch.fnmatchcase(path, other) for other in left_out)]
+
+
+def stranger(path, probe, host, depth=0):
+    """Why a path may not stand where it stands: (want, got, repair), or None."""
+    import fnmatch
+
+    if path in host.declared:
+        return None
+    found, owned = look(path), path in host.packaged()
+    packaged = host.packaged().get(path)
+    image = host.image(probe["layer"]).get(path)
+    if found.kind in ("missing", "folder"):
+        return None
+    remove = ("file", path, None, 0, 0, 0)
+    if found.kind == "symlink":
+        target = os.path.normpath(os.path.join(os.path.dirname(path), found.target))
+        target = re.sub("^/lib/", "/usr/lib/", target)
+        if target == "/dev/null" or owned or target in host.declared or target in host.packaged() or \
+                (image and image.get("target") == found.target) or look(target, read=False).kind == "missing" or \
+                (depth == 0 and stranger(target, probe, host, 1) is None):
+            return None
+        return "nothing", "a symlink to %s that nobody declared" % found.target, remove
+    if found.kind == "file":
+        known = owned and packaged in (None, md5(found.data)) or \
+            image is not None and image.get("sha256") == found.sha256 or \
+            any(fnmatch.fnmatchcase(path, pattern) and
+                re.fullmatch(text, found.data.decode("utf-8", "replace"))
+                for pattern, text in (probe.get("generated") or {}).items())
+        if known and found.uid == 0 and not found.mode & 0o022:
+            return None
+        if known:
+            return "root alone writes it", "owner %s, mode %04o" % (
+                host.accounts.owner(found.uid, found.gid), found.mode), \
+                ("file", path, found.data, found.mode & ~0o6022, 0, 0)
+    if owned and not (image and image.get("md5") == packaged):
+        return "as its package brought it", "content differs", ("package", path)
+    if image is not None and "data" in image:
+        return "as the image brought it", "content differs", restored(path, image)
+    return "nothing", "%s that nobody declared" % found.words(), remove
+
+
+def restored(path, image):
+    import base64
+
+    return "file", path, base64.b64decode(image["data"]), image["mode"], image["uid"], image["gid"]
+
+
+def probe_files(probe, done, host):
+    paths = places(probe)
+    if done is not None:
+        # What our own units are made of, wherever it stands: /run as well.
+        for line in done.out.splitlines():
+            paths += line.partition("=")[2].split()
+    for path in sorted(set(paths) | {path for path in host.image(probe["layer"]) if path in probe["paths"]}):
+        try:
+            image = host.image(probe["layer"]).get(path)
+            if image and "data" in image and look(path, read=False).kind == "missing":
+                yield path, "as the image brought it", "missing", restored(path, image)
+                continue
+            fault = stranger(path, probe, host)
+            if fault:
+                yield (path,) + fault
+        except (Failure, OSError) as error:
+            yield path, "nothing that nobody declared", describe(error)
+
+
+def take_image(declared):
+    """Keeps what the image brought where the layer allows nothing else, once, before the layer is first applied:
+    nobody but the image has been there. Only what is root's."""
+    import base64
+
+    path = "%s/%s.json" % (IMAGE, declared["layer"])
+    probes = [probe for probe in declared.get("probes") or [] if probe["kind"] == "files"]
+    if not probes or os.path.exists(path):
+        return
+    kept = {}
+    for probe in probes:
+        for name in places(probe):
+            found = look(name)
+            if found.kind == "symlink":
+                kept[name] = {"target": found.target}
+            elif found.kind == "file" and found.uid == 0 and not found.mode & 0o022:
+                kept[name] = {"sha256": found.sha256, "md5": md5(found.data), "mode": found.mode, "uid": found.uid, "gid": found.gid,
+                              "data": base64.b64encode(found.data).decode()}
+    os.makedirs(IMAGE, 0o700, exist_ok=True)
+    write_state(path, kept)
+
+
+KEY_BLOB = re.compile(r"(?:^|[\s\"])((?:ssh|sk-ssh|ecdsa|sk-ecdsa)-[a-z0-9@.-]+)\s+(AAAA[A-Za-z0-9+/=]+)")
+
+
+def fingerprint(blob):
+    import base64
+
+    try:
+        digest = hashlib.sha256(base64.b64decode(blob)).digest()
+    except ValueError:
+        return "that cannot be read"
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+
+def probe_keys(probe, _, host):
+    """Keys that log in and that nobody declared, in every home."""
+    seen = set()
+    for name, user in sorted(host.accounts.users.items()):
+        for file in (".ssh/authorized_keys", ".ssh/authorized_keys2"):
+            path = os.path.normpath(user["home"] + "/" + file)
+            if not path.startswith("/") or path in host.declared or path in seen:
+                continue
+            seen.add(path)
+            folder = os.path.dirname(path)
+            try:
+                found = look(path)
+            except Failure:
+                if folder not in seen and look(folder, read=False).kind == "symlink":
+                    seen.add(folder)
+                    yield folder, "a folder", "a symlink", ("file", folder, None, 0, 0, 0)
+                continue
+            if found.kind in ("missing", "folder"):
+                continue
+            if found.kind != "file":
+                yield path, "nothing", "%s that nobody declared" % found.words(), ("file", path, None, 0, 0, 0)
+                continue
+            allowed, kept, others = probe["allowed"].get(name) or [], [], []
+            for line in found.data.decode("utf-8", "surrogateescape").splitlines():
+                if not line.strip() or line.lstrip().startswith("#"):
+                    kept.append(line)
+                    continue
+                match = KEY_BLOB.search(line)
+                mark = fingerprint(match.group(2)) if match else "that cannot be read"
+                if mark in allowed:
+                    kept.append(line)
+                else:
+                    others.append(mark)
+            if others:
+                data = ("\n".join(kept) + "\n").encode("utf-8", "surrogateescape") if any(
+                    KEY_BLOB.search(line) for line in kept) else None
+                yield path, "no key that nobody declared", "key " + ", ".join(others), (
+                    "file", path, data, found.mode, found.uid, found.gid)
+
+
+NO_LOGIN = ("/usr/sbin/nologin", "/sbin/nologin", "/bin/false", "/usr/bin/false", "/bin/sync")
+
+
+def reserved(name, host, admins):
+    """Whether an account that nobody declared shares the uid of one that somebody did."""
+    users = host.accounts.users
+    return users[name]["uid"] in {0} | {users[other]["uid"] for other in host.users | set(admins) if other in users}
+
+
+def probe_accounts(probe, _, host):
+    users, groups, admins = host.accounts.users, host.accounts.groups, probe.get("admins") or []
+    privileged = probe.get("privileged") or []
+    for name, user in sorted(users.items()):
+        subject = "user " + name
+        if name in host.users:
+            if user["uid"] == 0:
+                yield subject, "no root", "uid 0"
+            continue
+        field = user["password"] if user["password"] != "x" else host.accounts.shadow.get(name, [name, "*"])[1]
+        password = "an empty password" if field == "" else "a password" if not locked(field) else ""
+        if name == "root" or name in admins:
+            if password:
+                yield subject, "no password", password, ("run", [["usermod", "--password", "*", name]])
+            continue
+        got = ["uid %d, which is another's" % user["uid"]] if reserved(name, host, admins) else []
+        if user["shell"] not in NO_LOGIN:
+            got.append("shell %s" % (user["shell"] or "/bin/sh"))
+        if password:
+            got.append(password)
+        got += ["group " + group for group in privileged if group in groups and
+                (name in groups[group]["members"] or groups[group]["gid"] == user["gid"])]
+        if got:
+            yield subject, "no access that nobody declared", ", ".join(got), ("account", name, admins, privileged)
+
+
+def strip_account(name, host, admins, privileged):
+    """An account that nobody declared opens nothing any more; its files stay."""
+    if reserved(name, host, admins):
+        must("removing the account %s" % quote(name), ["userdel", "--force", name])
+        return
+    left = [group for group in host.accounts.supplementary(name) if group not in privileged]
+    argv = ["--shell", "/usr/sbin/nologin", "--password", "*", "--groups", ",".join(left)]
+    if host.accounts.primary(name) in privileged:
+        argv += ["--gid", "nogroup"]
+    if host.accounts.users[name]["password"] != "x":
+        must("moving passwords where root alone reads them", ["pwconv"])
+    must("locking the account %s" % quote(name), ["usermod"] + argv + [name])
+
+
+def probe_nftables(_, done, __):
+    """Tables beside those of the two packet filters, which other probes compare rule by rule, and fail2ban's, which
+    only refuses. An empty table does nothing."""
+    if done.code != 0:
+        yield "nftables", "an answer", unanswered(done)
+        return
+    tables, hooked = {}, []
+    for item in json.loads(done.out or '{"nftables": []}')["nftables"]:
+        for kind in ("chain", "rule"):
+            if kind not in item:
+                continue
+            here = item[kind]
+            table = here["family"], here["table"]
+            tables.setdefault(table, [])
+            if kind == "rule" or here.get("policy") == "drop":
+                tables[table].append(here)
+            if kind == "chain" and here.get("hook") and table[1] == "filter" and table[0] in ("ip", "ip6") and \
+                    here["name"] not in ("INPUT", "FORWARD", "OUTPUT"):
+                hooked.append(table + (here["name"],))
+    for table, held in sorted(tables.items()):
+        if table in (("ip", "filter"), ("ip6", "filter")):
+            continue
+        name, repair = "%s %s" % table, [["nft", "delete", "table"] + list(table)]
+        if table == ("inet", "f2b-table"):
+            held = [rule for rule in held if not all(
+                set(part) <= {"match", "reject", "drop", "counter"} for part in rule.get("expr") or [{"policy": 1}])]
+            repair.append(["systemctl", "restart", "fail2ban.service"])
+        if held:
+            rules = sum("expr" in one for one in held)
+            yield "nftables table " + name, "nothing", "%d rule%s that nobody declared" % (
+                rules, "" if rules == 1 else "s"), ("run", repair)
+    for family, table, chain in sorted(hooked):
+        where = [family, table, chain]
+        yield "nftables chain " + " ".join(where), "nothing", "a chain that nobody declared", (
+            "run", [["nft", "flush", "chain"] + where, ["nft", "delete", "chain"] + where])
+
+
 PROBES = {"command": probe_command, "sysctl": probe_sysctl, "sshd": probe_sshd, "iptables": probe_iptables,
-          "wireguard": probe_wireguard, "jail": probe_jail}
+          "wireguard": probe_wireguard, "jail": probe_jail, "files": probe_files, "keys": probe_keys,
+          "accounts": probe_accounts, "nftables": probe_nftables}
 
 
 def gather(queries):
@@ -1093,10 +1411,45 @@ def gather(queries):
     return {query: job.finish(PROBE_SECONDS) for query, job in jobs.items()}
 
 
-def probe_faults(probes, results):
-    for probe in probes:
-        for subject, want, got in PROBES[probe["kind"]](probe, results.get(probe_query(probe))):
-            yield {"subject": subject, "want": want, "got": got}
+def probe_faults(declared, results, host):
+    """(fault, repair) for each; without a repair of its own the layer's reload is to mend it."""
+    for probe in declared.get("probes") or []:
+        probe = dict(probe, layer=declared["layer"])
+        for subject, want, got, *repair in PROBES[probe["kind"]](probe, results.get(probe_query(probe)), host):
+            yield {"subject": subject, "want": want, "got": got}, repair[0] if repair else None
+
+
+def quarantine(path):
+    """Keeps what is taken away, where root alone reads it."""
+    found = look(path)
+    if found.kind == "missing":
+        return
+    data = found.data if found.kind == "file" else ("%s %s\n" % (found.words(), found.target)).encode()
+    where = "%s/%s%s" % (QUARANTINE, time.strftime("%Y%m%d-%H%M%S", time.gmtime()), path)
+    write_file(where, data, 0o600, 0, 0, [])
+    say("%s is kept as %s" % (path, where))
+
+
+def repair(how, host, entries, journal):
+    kind, what = how[0], how[1]
+    if kind == "run":
+        for argv in what:
+            must("taking away what nobody declared", argv)
+    elif kind == "account":
+        strip_account(what, host, *how[2:])
+    else:
+        quarantine(what)
+        if kind == "file" and how[2] is not None:
+            write_file(what, how[2], how[3], how[4], how[5], [])
+            return
+        if is_unit_file(what) and "." in os.path.basename(what) and os.path.dirname(what).endswith("/system"):
+            run(["systemctl", "stop", os.path.basename(what)])
+        remove(what, entries[what], journal)
+        if kind == "package":
+            owner = must("finding the package of %s" % what, ["dpkg-query", "--search", what]).out.partition(": ")[0]
+            apt("bringing back %s" % what, ["apt-get", "-y", "-q", "-o", "Dpkg::Options::=--force-confmiss", "-o",
+                                            "Dpkg::Use-Pty=0", "install", "--reinstall", "--", owner],
+                time.monotonic() + 300)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -1124,12 +1477,17 @@ PROBE_FIELDS = {
     "command": {"kind", "subject", "argv", "want"},
     "sysctl": {"kind", "key", "want", "mayLack"},
     "sshd": {"kind", "user", "addr", "host", "lport", "laddr", "want"},
-    "iptables": {"kind", "family", "table", "chain", "want", "ignore"},
+    "iptables": {"kind", "family", "table", "want", "ignore", "rebuild"},
     "wireguard": {"kind", "interface", "port", "publicKey", "peers"},
     "jail": {"kind", "name", "want"},
+    "files": {"kind", "paths", "except", "generated", "units"},
+    "keys": {"kind", "allowed"},
+    "accounts": {"kind", "admins", "privileged"},
+    "nftables": {"kind"},
 }
 PROBE_NEEDS = {"command": ("argv", "want"), "sysctl": ("key", "want"), "sshd": ("user", "lport", "want"),
-               "iptables": ("chain", "want"), "wireguard": ("interface",), "jail": ("name", "want")}
+               "iptables": ("want",), "wireguard": ("interface",), "jail": ("name", "want"), "files": ("paths",),
+               "keys": ("allowed",), "accounts": (), "nftables": ()}
 NEEDS = {"groups": ("name",), "users": ("name",), "directories": ("path", "mode", "owner", "group"),
          "files": ("path", "mode", "owner", "group"), "checks": ("argv",), "units": ("name",)}
 
@@ -1677,7 +2035,8 @@ class Plan:
         self._folders(declared)
         self._files(declared)
         self._removals(declared)
-        self.units, self.retired, self.states, self.probes = [], [], {}, []
+        self.units, self.retired, self.states, self.probes, self.repairs = [], [], {}, [], []
+        self.host = None
 
     def _folders(self, declared):
         for spec in declared.get("directories") or []:
@@ -1737,8 +2096,15 @@ class Plan:
         results = gather(queries)
         self.states = unit_states(names, results[unit_query(names)]) if names else {}
         self.units = [unit for unit in units if unit_faults(unit, self.states[unit["name"]])]
-        # What the kernel does not have cannot be mended by trying again.
-        self.probes = [fault for fault in probe_faults(probes, results) if fault["got"] != "not available"]
+        layers = {name: record["parsed"] for name, record in all_records() if record is not None}
+        layers[self.request.layer] = declared
+        self.host = Host(layers, self.accounts)
+        for fault, how in probe_faults(declared, results, self.host):
+            if fault["got"] == "not available":  # what the kernel does not have cannot be mended by trying again
+                continue
+            self.probes.append(fault)
+            if how:
+                self.repairs.append(how)
 
     def changed(self):
         return ([spec["path"] for spec in self.folders] + [spec["path"] for spec in self.files] + self.removals
@@ -1800,6 +2166,9 @@ def save_what_was(journal, plan):
             journal.save(path)
     for path in plan.removals:
         journal.save(path)
+    for how in plan.repairs:
+        if how[0] in ("file", "package"):
+            journal.save(how[1])
     names = [unit["name"] for unit in plan.units + plan.retired]
     manifest["units"] = [{"name": name, "state": plan.states[name]} for name in names]
     journal.seal()
@@ -1824,8 +2193,11 @@ def change(request, plan, journal):
         write_file(spec["path"], plan.data[spec["path"]], int(spec["mode"], 8), uid, gid, [])
     for path in plan.removals:
         remove(path, entries[path], journal)
+    for how in plan.repairs:
+        repair(how, plan.host, entries, journal)
     units = request.declared.get("units") or []
-    if any(is_unit_file(path) for path in [spec["path"] for spec in plan.files] + plan.removals):
+    if any(is_unit_file(path) for path in [spec["path"] for spec in plan.files] + plan.removals
+           + [how[1] for how in plan.repairs if how[0] == "file"]):
         systemctl("daemon-reload")
     if units and (plan.units or plan.reloads()):
         states = query_units([unit["name"] for unit in units])
@@ -1920,6 +2292,7 @@ def apply(body, source):
 
 def apply_locked(request, source):
     installed = install(request.declared, request.lock_seconds)
+    take_image(request.declared)
     plan = Plan(request, installed)
     stage_and_check(request, plan)
     plan.running()
@@ -2094,8 +2467,8 @@ def place_faults(spec, found, kind, accounts):
     return want, got
 
 
-def observe_layer(declared, accounts, results, states, packages, everywhere):
-    drift = []
+def observe_layer(declared, host, results, states, packages):
+    drift, accounts = [], host.accounts
 
     def differs(subject, want, got):
         drift.append({"subject": subject, "want": want, "got": got})
@@ -2130,14 +2503,14 @@ def observe_layer(declared, accounts, results, states, packages, everywhere):
     for pattern in declared.get("absent") or []:
         try:
             for path in matching(pattern):
-                if path not in everywhere:
+                if path not in host.declared:
                     differs(path, "nothing", look(path, read=False).words())
         except (Failure, OSError) as error:
             differs(pattern, "nothing", describe(error))
     for unit in declared.get("units") or []:
         for want, got in unit_faults(unit, states.get(unit["name"], {})):
             differs("unit " + unit["name"], want, got)
-    drift += probe_faults(declared.get("probes") or [], results)
+    drift += [fault for fault, _ in probe_faults(declared, results, host)]
     return drift
 
 
@@ -2212,15 +2585,14 @@ def observe_all():
         states = unit_states(units, results[unit_query(units)]) if units else {}
     except Failure as failure:
         units_problem = str(failure)
-    everywhere = {spec["path"] for layer in declared for section in ("files", "directories")
-                  for spec in layer.get(section) or []}
+    host = Host({layer["layer"]: layer for layer in declared}, accounts)
     layers = {}
     for name, record in records:
         if record is None:
             layers[name] = {"token": "", "digest": "", "drift": [
                 {"subject": "record of layer " + name, "want": "a record", "got": "unreadable"}]}
             continue
-        drift = observe_layer(record["parsed"], accounts, results, states, installed, everywhere)
+        drift = observe_layer(record["parsed"], host, results, states, installed)
         if units_problem and record["parsed"].get("units"):
             drift.append({"subject": "units", "want": "an answer", "got": units_problem})
         if os.path.exists(dirty_path(name)):

@@ -1,0 +1,337 @@
+package scenarios
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// tampering is something done to the host that the next preview has to name, and the next run to undo.
+type tampering struct {
+	name, layer string
+	few         bool     // one of the dozen that `make test` runs; `make drift` runs all
+	open        bool     // done while port 22 is open
+	do          string   // on the host, as root
+	account     []string // what the preview says, to the letter
+	undone      string   // on the host: succeeds once it is undone
+}
+
+// strangerKey is a well-formed key of nobody's.
+const (
+	strangerKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA stranger"
+	strangerSum = "SHA256:kmYcvdi2GkPeWxB6XLjrZB8JHsy2Hm8luHMFp9GMvqk"
+)
+
+const nobodyDeclared = ": expected nothing, found a file that nobody declared"
+
+var tamperings = []tampering{
+	// While port 22 is open.
+	{name: "fail2ban is stopped", layer: "fail2ban", open: true, few: true, do: `systemctl stop fail2ban`,
+		account: []string{"unit fail2ban.service: expected active, found inactive", "fail2ban jail sshd: expected running, found no answer: No such file or directory"},
+		undone:  `fail2ban-client get sshd maxretry | grep -qx 3`},
+	{name: "a sudoers file while open", layer: "base", open: true, few: true, do: `echo 'games ALL=(ALL) NOPASSWD:ALL' >/etc/sudoers.d/zz; chmod 440 /etc/sudoers.d/zz`,
+		account: []string{"/etc/sudoers.d/zz" + nobodyDeclared}, undone: `! test -e /etc/sudoers.d/zz; grep -rq games /var/lib/openclaw-deploy/quarantine`},
+	{name: "port 22 opened to all", layer: "firewall", open: true, few: true, do: `iptables -I INPUT -p tcp --dport 22 -j ACCEPT`,
+		account: []string{"iptables filter INPUT: expected nothing more, found -A INPUT -p tcp -m tcp --dport 22 -j ACCEPT"}, undone: `! iptables -C INPUT -p tcp --dport 22 -j ACCEPT 2>/dev/null`},
+	{name: "a key of azureuser's while open", layer: "base", open: true, do: `echo '` + strangerKey + `' >>/home/azureuser/.ssh/authorized_keys`,
+		account: []string{"/home/azureuser/.ssh/authorized_keys: expected no key that nobody declared, found key " + strangerSum},
+		undone:  `! grep -q stranger /home/azureuser/.ssh/authorized_keys; grep -q . /home/azureuser/.ssh/authorized_keys`},
+
+	// base
+	{name: "a sudoers file", layer: "base", few: true, do: `echo 'mallory ALL=(ALL) NOPASSWD:ALL' >/etc/sudoers.d/evil; chmod 440 /etc/sudoers.d/evil`,
+		account: []string{"/etc/sudoers.d/evil" + nobodyDeclared}, undone: `! test -e /etc/sudoers.d/evil`},
+	{name: "a line in /etc/sudoers", layer: "base", do: `echo 'games ALL=(ALL) NOPASSWD:ALL' >>/etc/sudoers`,
+		account: []string{"/etc/sudoers: expected as the image brought it, found content differs"}, undone: `! grep -q games /etc/sudoers; visudo -cq`},
+	{name: "the sudoers file of ours", layer: "base", do: `chmod 644 /etc/sudoers.d/10-openclaw`,
+		account: []string{"/etc/sudoers.d/10-openclaw: expected mode 0440, found mode 0644"}, undone: `test $(stat -c %a /etc/sudoers.d/10-openclaw) = 440`},
+	{name: "a user with shell, password and key", layer: "base", few: true,
+		do: `useradd -m -s /bin/bash mallory; echo 'mallory:canary' | chpasswd; echo mine >/home/mallory/note
+mkdir /home/mallory/.ssh; echo '` + strangerKey + `' >/home/mallory/.ssh/authorized_keys; chown -R mallory: /home/mallory`,
+		account: []string{"user mallory: expected no access that nobody declared, found shell /bin/bash, a password",
+			"/home/mallory/.ssh/authorized_keys: expected no key that nobody declared, found key " + strangerSum},
+		undone: `test "$(getent passwd mallory | cut -d: -f7) $(getent shadow mallory | cut -d: -f2) $(cat /home/mallory/note)" = '/usr/sbin/nologin * mine'; ! test -e /home/mallory/.ssh/authorized_keys`},
+	{name: "a second root", layer: "base", do: `useradd -o -u 0 -g 0 -M -d /root -s /bin/sh toor`,
+		account: []string{"user toor: expected no access that nobody declared, found uid 0, which is another's, shell /bin/sh, group root"}, undone: `! getent passwd toor; test -d /root`},
+	{name: "a member of sudo", layer: "base", do: `gpasswd -a www-data sudo >/dev/null`,
+		account: []string{"user www-data: expected no access that nobody declared, found group sudo"}, undone: `! id -nG www-data | grep -qw sudo`},
+	{name: "a password of root's", layer: "base", do: `echo root:canary | chpasswd`,
+		account: []string{"user root: expected no password, found a password"}, undone: `getent shadow root | grep -q '^root:[*!]'`},
+	{name: "a key of root's", layer: "base", few: true, do: `echo '` + strangerKey + `' >>/root/.ssh/authorized_keys`,
+		account: []string{"/root/.ssh/authorized_keys: expected no key that nobody declared, found key " + strangerSum}, undone: `! grep -q stranger /root/.ssh/authorized_keys`},
+	{name: "a key of azureuser's while closed", layer: "base", do: `echo '` + strangerKey + `' >>/home/azureuser/.ssh/authorized_keys2`,
+		account: []string{"/home/azureuser/.ssh/authorized_keys2: expected no key that nobody declared, found key " + strangerSum}, undone: `! test -e /home/azureuser/.ssh/authorized_keys2`},
+	{name: "a key of claw's", layer: "base", do: `echo '` + strangerKey + `' >>/home/claw/.ssh/authorized_keys`,
+		account: []string{"/home/claw/.ssh/authorized_keys: expected content as deployed, found content differs"}, undone: `! grep -q stranger /home/claw/.ssh/authorized_keys`},
+	{name: "a shell for the service's user", layer: "base", do: `usermod -s /bin/bash openclaw`,
+		account: []string{"user openclaw: shell: expected /usr/sbin/nologin, found /bin/bash"}, undone: `getent passwd openclaw | grep -q nologin`},
+	{name: "groups of the service's user", layer: "base", do: `gpasswd -a openclaw adm >/dev/null`,
+		account: []string{"user openclaw: groups: expected none, found adm"}, undone: `test "$(id -nG openclaw)" = openclaw`},
+	{name: "a job in cron.d", layer: "base", few: true, do: `echo '* * * * * root true' >/etc/cron.d/evil`,
+		account: []string{"/etc/cron.d/evil" + nobodyDeclared}, undone: `! test -e /etc/cron.d/evil`},
+	{name: "a crontab of root's", layer: "base", do: `mkdir -p /var/spool/cron/crontabs; echo '0 0 1 1 * true' >/var/spool/cron/crontabs/root; chmod 600 /var/spool/cron/crontabs/root`,
+		account: []string{"/var/spool/cron/crontabs/root" + nobodyDeclared}, undone: `! test -e /var/spool/cron/crontabs/root`},
+	{name: "a daily script of a package's", layer: "base", do: `echo 'true' >>/etc/cron.daily/dpkg`,
+		account: []string{"/etc/cron.daily/dpkg: expected as the image brought it, found content differs"}, undone: `test $(tail -n 1 /etc/cron.daily/dpkg) != true`},
+	{name: "a service and a timer", layer: "base", few: true,
+		do: `printf '[Service]\nExecStart=/bin/sleep 1d\n[Install]\nWantedBy=multi-user.target\n' >/etc/systemd/system/evil.service; printf '[Timer]\nOnCalendar=yearly\n' >/etc/systemd/system/evil.timer
+systemctl daemon-reload; systemctl enable --now -q evil.service`,
+		account: []string{"/etc/systemd/system/evil.service" + nobodyDeclared, "/etc/systemd/system/evil.timer" + nobodyDeclared,
+			"/etc/systemd/system/multi-user.target.wants/evil.service: expected nothing, found a symlink to /etc/systemd/system/evil.service that nobody declared"},
+		undone: `! systemctl -q is-active evil.service; ! systemctl cat evil.service 2>/dev/null`},
+	{name: "a drop-in of sshd's unit", layer: "base", do: `mkdir -p /etc/systemd/system/ssh.service.d; printf '[Service]\nNice=1\n' >/etc/systemd/system/ssh.service.d/evil.conf; systemctl daemon-reload`,
+		account: []string{"/etc/systemd/system/ssh.service.d/evil.conf" + nobodyDeclared}, undone: `test -z "$(systemctl show -P DropInPaths ssh.service)"`},
+	{name: "a drop-in of our unit's in /run", layer: "base", do: `mkdir -p /run/systemd/system/openclaw.service.d; printf '[Service]\nUser=root\n' >/run/systemd/system/openclaw.service.d/evil.conf; systemctl daemon-reload`,
+		account: []string{"/run/systemd/system/openclaw.service.d/evil.conf" + nobodyDeclared}, undone: `test "$(systemctl show -P User openclaw.service)" = openclaw`},
+	{name: "a unit of a package's", layer: "base", do: `sed -i 's,^ExecStart=,ExecStartPre=/bin/true\n&,' /usr/lib/systemd/system/cron.service; systemctl daemon-reload`,
+		account: []string{"/usr/lib/systemd/system/cron.service: expected as the image brought it, found content differs"}, undone: `! grep -q ExecStartPre /usr/lib/systemd/system/cron.service`},
+	{name: "sudo asks for no password", layer: "base", do: `sed -i '1i auth sufficient pam_permit.so' /etc/pam.d/sudo`,
+		account: []string{"/etc/pam.d/sudo: expected as the image brought it, found content differs"}, undone: `! grep -q pam_permit /etc/pam.d/sudo`},
+	{name: "services of the agent's that outlive it", layer: "base", do: `mkdir -p /var/lib/systemd/linger; touch /var/lib/systemd/linger/openclaw`,
+		account: []string{"/var/lib/systemd/linger/openclaw" + nobodyDeclared}, undone: `! test -e /var/lib/systemd/linger/openclaw`},
+	{name: "a library in every program", layer: "base", do: `echo >/etc/ld.so.preload`,
+		account: []string{"/etc/ld.so.preload" + nobodyDeclared}, undone: `! test -e /etc/ld.so.preload`},
+	{name: "a package is gone", layer: "base", do: `apt-get remove -qq -y needrestart >/dev/null 2>&1`,
+		account: []string{"package needrestart: expected installed, found missing"}, undone: `command -v needrestart`},
+
+	// sysctl
+	{name: "forwarding", layer: "sysctl", few: true, do: `sysctl -qw net.ipv4.ip_forward=1`,
+		account: []string{"sysctl net.ipv4.ip_forward: expected 0, found 1"}, undone: `grep -qx 0 /proc/sys/net/ipv4/ip_forward`},
+	{name: "everybody writes the sysctls", layer: "sysctl", do: `chmod 666 /etc/sysctl.d/99-zz-openclaw.conf`,
+		account: []string{"/etc/sysctl.d/99-zz-openclaw.conf: expected mode 0644, found mode 0666"}, undone: `test $(stat -c %a /etc/sysctl.d/99-zz-openclaw.conf) = 644`},
+
+	// wireguard
+	{name: "a peer", layer: "wireguard", few: true, do: `wg set wg0 peer AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE= allowed-ips 10.100.0.77/32`,
+		account: []string{"wireguard wg0 peer AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=: expected no peer, found 10.100.0.77/32"}, undone: `! wg show wg0 peers | grep -q AQEB`},
+	{name: "the tunnel's file", layer: "wireguard", do: `echo '# mine' >>/etc/wireguard/wg0.conf`,
+		account: []string{"/etc/wireguard/wg0.conf: expected content as deployed, found content differs"}, undone: `! grep -q mine /etc/wireguard/wg0.conf`},
+	{name: "the tunnel does not start again", layer: "wireguard", do: `systemctl disable -q wg-quick@wg0`,
+		account: []string{"unit wg-quick@wg0.service: expected enabled, found disabled"}, undone: `systemctl -q is-enabled wg-quick@wg0`},
+
+	// firewall
+	{name: "a rule beside UFW's", layer: "firewall", few: true, do: `iptables -I INPUT -p tcp --dport 8080 -j ACCEPT`,
+		account: []string{"iptables filter INPUT: expected nothing more, found -A INPUT -p tcp -m tcp --dport 8080 -j ACCEPT"}, undone: `! iptables -C INPUT -p tcp --dport 8080 -j ACCEPT 2>/dev/null`},
+	{name: "a chain beside UFW's", layer: "firewall", do: `iptables -N evil; iptables -A evil -j ACCEPT; iptables -A ufw-not-local -p tcp --dport 9 -j evil`,
+		account: []string{"iptables filter evil: expected nothing more, found -N evil; -A evil -j ACCEPT", "iptables filter ufw-not-local: expected nothing more, found -A ufw-not-local -p tcp -m tcp --dport 9 -j evil"},
+		undone:  `! iptables -S evil 2>/dev/null`},
+	{name: "a rule of UFW's", layer: "firewall", do: `ufw allow 8081/tcp >/dev/null`,
+		account: []string{"/etc/ufw/user.rules: expected content as deployed, found content differs", "iptables filter ufw-user-input: expected nothing more, found -A ufw-user-input -p tcp -m tcp --dport 8081 -j ACCEPT"},
+		undone:  `! ufw status | grep -q 8081`},
+	{name: "a port is turned", layer: "firewall", few: true, do: `iptables -t nat -A PREROUTING -p tcp --dport 80 -j REDIRECT --to-ports 2222`,
+		account: []string{"nftables table ip nat: expected nothing, found 1 rule that nobody declared"}, undone: `! nft list ruleset | grep -q redirect`},
+	{name: "a table of nftables'", layer: "firewall", do: `nft add table inet evil; nft add chain inet evil in '{ type filter hook input priority -5 ; }'; nft add rule inet evil in tcp dport 9 accept; nft add rule inet evil in tcp dport 10 accept`,
+		account: []string{"nftables table inet evil: expected nothing, found 2 rules that nobody declared"}, undone: `! nft list table inet evil 2>/dev/null`},
+	{name: "IPv6 is let in", layer: "firewall", do: `ip6tables -P INPUT ACCEPT`,
+		account: []string{"ip6tables filter INPUT: expected -P INPUT DROP, found -P INPUT ACCEPT"}, undone: `ip6tables -S INPUT | grep -qx -- '-P INPUT DROP'`},
+	{name: "the agent is let out", layer: "firewall", do: `n=$(iptables -S ufw-before-output | grep -n 169.254 | cut -d: -f1); iptables -D ufw-before-output $((n-1))`,
+		account: []string{"iptables filter ufw-before-output: expected -A ufw-before-output -d 169.254.0.0/16 -m owner --uid-owner UID -j REJECT --reject-with icmp-port-unreachable, found missing"},
+		undone:  `iptables -S ufw-before-output | grep -q 169.254`},
+	{name: "what UFW runs", layer: "firewall", do: `echo true >>/etc/ufw/before.init`,
+		account: []string{"/etc/ufw/before.init: expected as the image brought it, found content differs"}, undone: `! tail -n 1 /etc/ufw/before.init | grep -qx true`},
+
+	// ssh
+	{name: "a drop-in of sshd's", layer: "ssh", few: true, do: `echo 'PermitTTY no' >/etc/ssh/sshd_config.d/99-evil.conf`,
+		account: []string{"/etc/ssh/sshd_config.d/99-evil.conf" + nobodyDeclared}, undone: `! test -e /etc/ssh/sshd_config.d/99-evil.conf`},
+	{name: "sshd's own file", layer: "ssh", do: `printf 'Match User root\n  PermitRootLogin yes\n' >>/etc/ssh/sshd_config`,
+		account: []string{"/etc/ssh/sshd_config: expected as the image brought it, found content differs"}, undone: `! grep -q 'Match User root' /etc/ssh/sshd_config`},
+	{name: "sshd takes passwords", layer: "ssh", do: `sed -i 's/^PasswordAuthentication no/PasswordAuthentication yes/' /etc/ssh/sshd_config.d/00-openclaw.conf; systemctl restart ssh`,
+		account: []string{"/etc/ssh/sshd_config.d/00-openclaw.conf: expected content as deployed, found content differs", "sshd for claw on port 2222: passwordauthentication: expected no, found yes"},
+		undone:  `sshd -T -C user=claw,host=x,addr=10.100.0.2,lport=2222 | grep -qx 'passwordauthentication no'`},
+	{name: "socket activation", layer: "ssh", do: `systemctl enable -q ssh.socket`,
+		account: []string{"unit ssh.socket: expected disabled, found enabled"}, undone: `! systemctl -q is-enabled ssh.socket`},
+
+	// fail2ban
+	{name: "more tries", layer: "fail2ban", few: true, do: `fail2ban-client set sshd maxretry 50 >/dev/null`,
+		account: []string{"fail2ban jail sshd: maxretry: expected 3, found 50"}, undone: `fail2ban-client get sshd maxretry | grep -qx 3`},
+	{name: "an address that is never banned", layer: "fail2ban", do: `printf '[DEFAULT]\nignoreip = 0.0.0.0/0\n' >/etc/fail2ban/jail.d/zz.local`,
+		account: []string{"/etc/fail2ban/jail.d/zz.local" + nobodyDeclared}, undone: `! test -e /etc/fail2ban/jail.d/zz.local`},
+
+	// updates
+	{name: "no upgrades", layer: "updates", do: `systemctl disable -q --now apt-daily-upgrade.timer`,
+		account: []string{"unit apt-daily-upgrade.timer: expected enabled, found disabled", "unit apt-daily-upgrade.timer: expected active, found inactive"}, undone: `systemctl -q is-active apt-daily-upgrade.timer`},
+	{name: "a reboot after upgrades", layer: "updates", do: `echo 'Unattended-Upgrade::Automatic-Reboot "true";' >>/etc/apt/apt.conf.d/52openclaw-upgrades`,
+		account: []string{"/etc/apt/apt.conf.d/52openclaw-upgrades: expected content as deployed, found content differs",
+			`reboot after an upgrade: expected Unattended-Upgrade::Automatic-Reboot "false";, found Unattended-Upgrade::Automatic-Reboot "true";`},
+		undone: `apt-config dump Unattended-Upgrade::Automatic-Reboot | grep -q false`},
+
+	// openclaw
+	{name: "everybody reads the environment", layer: "openclaw", few: true, do: `chmod 644 /etc/openclaw.env`,
+		account: []string{"/etc/openclaw.env: expected mode 0640, found mode 0644"}, undone: `test $(stat -c %a /etc/openclaw.env) = 640`},
+	{name: "everybody reads the state", layer: "openclaw", do: `chmod 755 /var/lib/openclaw`,
+		account: []string{"/var/lib/openclaw: expected mode 0700, found mode 0755"}, undone: `test $(stat -c %a /var/lib/openclaw) = 700`},
+	{name: "the sandbox is taken off", layer: "openclaw", do: `sed -i '/^NoNewPrivileges/d' /etc/systemd/system/openclaw.service; systemctl daemon-reload`,
+		account: []string{"/etc/systemd/system/openclaw.service: expected content as deployed, found content differs"}, undone: `test "$(systemctl show -P NoNewPrivileges openclaw.service)" = yes`},
+
+	// backup
+	{name: "no backups", layer: "backup", few: true, do: `systemctl stop openclaw-backup.timer`,
+		account: []string{"unit openclaw-backup.timer: expected active, found inactive"}, undone: `systemctl -q is-active openclaw-backup.timer`},
+	{name: "the agent reaches the backups", layer: "backup", do: `chown openclaw /backups/openclaw`,
+		account: []string{"/backups/openclaw: expected owner root:claw, found owner openclaw:claw"}, undone: `test $(stat -c %U /backups/openclaw) = root`},
+}
+
+// innocent is something done to the host that is nobody's concern.
+type innocent struct{ name, do string }
+
+var innocents = []innocent{
+	{"a log is rotated", `logger something; journalctl -q --rotate; echo old >/var/log/x.log; mv /var/log/x.log /var/log/x.log.1`},
+	{"a key of the operator's in openclaw.env", `echo MY_KEY=canary >>/etc/openclaw.env`},
+	{"OpenClaw's own state", `runuser -u openclaw -- sh -c 'mkdir -p /var/lib/openclaw/.openclaw; echo {} >/var/lib/openclaw/.openclaw/state.json'`},
+	{"files of the operator's", `runuser -u claw -- sh -c 'echo x >~/note; mkdir -p ~/.config'`},
+	{"a crontab of the operator's", `mkdir -p /var/spool/cron/crontabs; echo '0 0 1 1 * true' >/var/spool/cron/crontabs/claw; chown claw /var/spool/cron/crontabs/claw; chmod 600 /var/spool/cron/crontabs/claw`},
+	{"a ban", `fail2ban-client set sshd banip 192.0.2.9`},
+	{"a backup", `systemctl start openclaw-backup.service`},
+	{"the lists of packages are read", `apt-get update -qq`},
+	{"a package is installed again", `apt-get install -qq -y --reinstall fail2ban >/dev/null 2>&1; systemctl is-active fail2ban`},
+	// What unattended-upgrades does, but for where the package comes from: another version, with another unit and another
+	// configuration file.
+	{"a package is upgraded", `set -e; d=$(mktemp -d); cd $d; apt-get download -qq cron >/dev/null 2>&1; dpkg-deb -R cron_*.deb new
+sed -i '/^Version/s/$/+upgraded/' new/DEBIAN/control
+find new -name cron.service -type f -exec sh -c 'echo "# newer" >>"$1"' sh {} \;
+echo '# newer' >>new/etc/cron.daily/.placeholder; (cd new; find . -type f ! -path './DEBIAN/*' ! -path './etc/*' -printf '%P\n' | xargs md5sum >DEBIAN/md5sums)
+dpkg-deb -b new up.deb >/dev/null; dpkg --force-confold -i up.deb >/dev/null 2>&1; rm -rf $d; dpkg-query -W cron | grep upgraded; grep newer /usr/lib/systemd/system/cron.service`},
+	// A package that the operator wants: a unit, a job, and an account that opens nothing.
+	{"a package of the operator's", `set -e; d=$(mktemp -d); cd $d; mkdir -p p/DEBIAN p/usr/lib/systemd/system p/etc/cron.d; printf 'Package: innocent\nVersion: 1\nArchitecture: all\nMaintainer: x <x@example.org>\nDescription: x\n' >p/DEBIAN/control
+echo /etc/cron.d/innocent >p/DEBIAN/conffiles; echo '0 0 1 1 * root true' >p/etc/cron.d/innocent; printf '[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n' >p/usr/lib/systemd/system/innocent.service
+printf '#!/bin/sh\nuseradd --system innocent\nsystemctl enable -q innocent.service\n' >p/DEBIAN/postinst; chmod 755 p/DEBIAN/postinst
+(cd p; md5sum usr/lib/systemd/system/innocent.service >DEBIAN/md5sums); dpkg-deb -b p i.deb >/dev/null; dpkg -i i.deb >/dev/null; rm -rf $d`},
+	{"the firewall is loaded again", `ufw reload`},
+	{"services are started again", `systemctl restart fail2ban ssh unattended-upgrades`},
+	{"a look at the tables", `iptables -t nat -S >/dev/null; ip6tables -t mangle -S >/dev/null; ufw status verbose >/dev/null`},
+}
+
+// TestDrift tampers with a real host: each tampering is named by the next preview and undone by the next run, and
+// what is innocent is not named at all. They are made together, as an intruder would: what one hides another must not.
+func TestDrift(t *testing.T) {
+	all := os.Getenv("DRIFT") == "all"
+	l := newLab(t, "drift")
+	if r := l.command("", 40*time.Minute, "make", "lab"); r.code != 0 {
+		t.Fatalf("make lab: %s", r)
+	}
+	pick := func(open bool) (picked []tampering) {
+		for _, c := range tamperings {
+			if c.open == open && (all || c.few) {
+				picked = append(picked, c)
+			}
+		}
+		return picked
+	}
+	l.tamper(t, "open", pick(true))
+	t.Run("a silent host costs a warning while open", func(t *testing.T) { l.as(t, silentHost) })
+	l.pulumi(0, "config", "set", "bootstrap", "false")
+	l.pulumi(0, "up", "--yes", "--skip-preview")
+	l.tamper(t, "closed", pick(false))
+	for _, c := range innocents {
+		t.Run("innocent: "+c.name, func(t *testing.T) {
+			l.as(t, func(l *one) { l.on(c.do) })
+		})
+	}
+	t.Run("what is innocent shows nothing", func(t *testing.T) { l.as(t, (*one).quiet) })
+	t.Run("a reboot shows nothing", func(t *testing.T) {
+		l.as(t, func(l *one) {
+			if r := l.lab("", "reboot"); r.code != 0 {
+				t.Fatal(r)
+			}
+			l.quiet()
+		})
+	})
+}
+
+// as runs a step as a test of its own.
+func (l *one) as(t *testing.T, step func(*one)) {
+	outer := l.t
+	l.t = t
+	defer func() { l.t = outer }()
+	step(l)
+}
+
+func (l *one) tamper(t *testing.T, state string, batch []tampering) {
+	l.quiet()
+	for i, c := range batch {
+		if r := l.at("vm", "sh", "-c", c.do); r.code != 0 {
+			t.Fatalf("%s: %s", c.name, r)
+		}
+		for j, line := range c.account {
+			batch[i].account[j] = strings.ReplaceAll(line, "UID", l.on("id -u openclaw"))
+		}
+	}
+	preview := l.pulumi(0, "preview", "--non-interactive")
+	if r := l.lab("", "pulumi", "preview", "--non-interactive", "--expect-no-changes"); r.code == 0 || !strings.Contains(r.stdout+r.stderr, "no changes were expected") {
+		t.Errorf("a nightly job would not see it: %s", r)
+	}
+	said := accounts(preview.stdout)
+	up := l.pulumi(0, "up", "--yes", "--skip-preview", "--non-interactive")
+	if repaired := accounts(up.stdout); !slices.Equal(repaired, said) {
+		t.Errorf("%s: up says\n%s\npreview said\n%s", state, strings.Join(repaired, "\n"), strings.Join(said, "\n"))
+	}
+	var wanted []string
+	for _, c := range batch {
+		t.Run(state+": "+c.name, func(t *testing.T) {
+			for _, line := range c.account {
+				line = c.layer + ": " + line
+				wanted = append(wanted, line)
+				if !contains(said, line) {
+					t.Errorf("the preview does not say\n%s", line)
+				}
+			}
+			if r := l.at("vm", "sh", "-ec", c.undone); r.code != 0 {
+				t.Errorf("not undone: %s: %s", c.undone, r)
+			}
+		})
+	}
+	for _, line := range said {
+		if !slices.ContainsFunc(wanted, func(w string) bool { return contains([]string{line}, w) }) {
+			t.Errorf("%s: the preview also says\n%s", state, line)
+		}
+	}
+	if strings.Contains(preview.stdout+up.stdout+up.stderr, "canary") {
+		t.Errorf("%s: a secret is told", state)
+	}
+	l.quiet()
+}
+
+// contains finds an account. Several tamperings of one chain share its line.
+func contains(said []string, line string) bool {
+	subject, got, _ := strings.Cut(line, ": expected nothing more, found ")
+	return slices.ContainsFunc(said, func(s string) bool {
+		if got == "" {
+			return s == line
+		}
+		rest, ok := strings.CutPrefix(s, subject+": expected ")
+		_, rest, _ = strings.Cut(rest, ", found ")
+		return ok && slices.Contains(strings.Split(rest, "; "), strings.Split(got, "; ")[0])
+	})
+}
+
+// accounts are the lines by which Pulumi says what differs, each after its layer's name.
+func accounts(stdout string) []string {
+	var lines []string
+	layer := ""
+	for line := range strings.Lines(stdout) {
+		line = strings.TrimSpace(line)
+		if _, rest, ok := strings.Cut(line, `the host differs from what layer "`); ok {
+			layer, _, _ = strings.Cut(rest, `"`)
+		} else if strings.Contains(line, ": expected ") && layer != "" {
+			if line = layer + ": " + line; !slices.Contains(lines, line) {
+				lines = append(lines, line)
+			}
+		}
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+func silentHost(l *one) {
+	l.on(`systemctl stop ssh.service`)
+	defer l.on(`systemctl start ssh.service`)
+	r := l.pulumi(0, "preview", "--non-interactive", "--expect-no-changes")
+	if n := strings.Count(r.stdout, "the host does not answer: the plan is made without looking at it"); n == 0 {
+		l.t.Errorf("no warning: %s", r)
+	}
+	l.pulumi(0, "config", "set", "driftCheck", "required")
+	if r := l.lab("", "pulumi", "preview", "--non-interactive"); r.code == 0 || !strings.Contains(r.stdout+r.stderr, "nothing was changed, since the host does not answer") {
+		l.t.Errorf("driftCheck required: %s", r)
+	}
+	l.pulumi(0, "config", "rm", "driftCheck")
+}
+
