@@ -3,6 +3,7 @@
 # make test    make lint and all tests, the lab's scenarios among them
 # make faults  the whole fault suite, a line for each fault (FAULTS=regexp: some of it; an hour for all)
 # make audit   the lab's host by ssh-audit, Lynis and dev-sec's controls, with the figures (after make lab)
+# make drift   every tampering with a host that the tests know; make test runs a dozen
 # They need Debian 12 or 13, root and package registries, and nothing else.
 
 export LAB ?= lab
@@ -10,7 +11,7 @@ export LAB ?= lab
 # Names every test that ran, and shows the output of those that failed.
 GOTESTSUM = go run gotest.tools/gotestsum@v1.12.3
 
-.PHONY: lab audit lint test unit scenarios faults
+.PHONY: lab audit lint test unit scenarios faults drift
 
 lab:
 	@lab/setup.sh bin/lab up
@@ -36,3 +37,8 @@ faults:
 scenarios:
 	@bin/lab prepare
 	cd lab && $(GOTESTSUM) --format standard-verbose -- -count=1 -timeout 60m ./scenarios/...
+
+drift: export DRIFT = all
+drift:
+	@lab/setup.sh bin/lab prepare
+	cd lab && $(GOTESTSUM) --format standard-verbose -- -count=1 -timeout 40m -run '^TestDrift$$' ./scenarios

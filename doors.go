@@ -42,6 +42,8 @@ type doorAccess struct {
 	public netip.Addr
 	admin  string // of the bootstrap door
 
+	named *tunnel.Config // of a named peer, where it looks and not the deployer; it needs no local port
+
 	vpnServer, deployer    netip.Addr
 	sshPort, wireGuardPort uint16
 }
@@ -65,13 +67,14 @@ type doors interface {
 type run struct {
 	info  pulumi.RunInfo
 	doors doors
+	peer  string // whose keys a preview looks with; empty: the deployer's own
 }
 
 // look tries the door in force, before anything is declared, and reads what is effective on the host. Only
 // `bootstrap: false` stops at a silent door: nothing has changed then. Nil means that the host did not answer or that
 // there is none.
 func (r *run) look(ctx *pulumi.Context, cfg *Config, last *lastRun) (*layer.Observation, error) {
-	if !ctx.DryRun() || (!cfg.Bootstrap && last != nil) {
+	if !ctx.DryRun() || (!cfg.Bootstrap && last != nil && last.named == nil) {
 		if err := r.doors.listen(); err != nil {
 			if ctx.DryRun() {
 				warn(ctx, fmt.Sprintf("the host is not looked at: %v", err))
@@ -88,7 +91,7 @@ func (r *run) look(ctx *pulumi.Context, cfg *Config, last *lastRun) (*layer.Obse
 		if cfg.DriftCheck == driftOff {
 			return nil, nil
 		}
-		seen, err := r.doors.observe(access, last.Bootstrap)
+		seen, err := r.doors.observe(access, last.Bootstrap && access.named == nil)
 		if err != nil && cfg.DriftCheck == driftRequired {
 			return nil, fmt.Errorf("nothing was changed, since the host does not answer: %w"+
 				"\nhint: pulumi config set driftCheck on, which makes this a warning", err)
@@ -190,6 +193,9 @@ func (r *realDoors) listen() error {
 func (r *realDoors) open(a doorAccess) error {
 	way := route{a.stack.Deployer.Private, a.stack.WireGuardServer.Public, a.stack.Deployer.Preshared, a.deployer,
 		netip.AddrPortFrom(a.public, a.wireGuardPort), netip.AddrPortFrom(a.vpnServer, a.sshPort)}
+	if a.named != nil {
+		way.private, way.preshared, way.address = a.named.PrivateKey, a.named.PresharedKey, a.named.Address
+	}
 	r.mu.Lock()
 	if r.tunnel != nil && r.way != way {
 		// The look went by the last run's keys; this run's are others.
@@ -201,8 +207,10 @@ func (r *realDoors) open(a doorAccess) error {
 	if isOpen {
 		return nil
 	}
-	if err := r.listen(); err != nil {
-		return err
+	if a.named == nil {
+		if err := r.listen(); err != nil {
+			return err
+		}
 	}
 	t, err := tunnel.Open(tunnel.Config{PrivateKey: way.private, ServerPublicKey: way.server, PresharedKey: way.preshared,
 		Address: way.address, Server: way.host.Addr(), Endpoint: way.endpoint, MTU: 1280}, nil)
@@ -218,7 +226,9 @@ func (r *realDoors) open(a doorAccess) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.tunnel, r.way = t, way
-	go t.Forward(r.listener, way.host)
+	if r.listener != nil {
+		go t.Forward(r.listener, way.host)
+	}
 	return nil
 }
 

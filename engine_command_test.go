@@ -480,9 +480,14 @@ func (w *world) opens(a doorAccess, bootstrap bool) error {
 		return fmt.Errorf("nobody has the address %v", a.public)
 	}
 	if !bootstrap {
+		public, preshared := a.stack.Deployer.Public, a.stack.Deployer.Preshared
+		if a.named != nil {
+			public, preshared = a.named.PrivateKey.PublicKey(), a.named.PresharedKey
+			w.note("as the peer at " + a.named.Address.String())
+		}
 		for _, part := range []string{
 			"PrivateKey = " + a.stack.WireGuardServer.Private.String(),
-			"PublicKey = " + a.stack.Deployer.Public.String() + "\nPresharedKey = " + a.stack.Deployer.Preshared.String(),
+			"PublicKey = " + public.String() + "\nPresharedKey = " + preshared.String(),
 		} {
 			if !strings.Contains(w.guest.wireguard, part) {
 				return errors.New("WireGuard does not answer: other keys")

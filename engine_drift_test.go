@@ -101,3 +101,42 @@ func TestEngineDriftCheck(t *testing.T) {
 	equal(t, "off: what happened", []string{}, r.happened)
 	equal(t, "off: changes", []string{}, r.changes())
 }
+
+// A preview looks with the keys of the peer that CLAW_PEER names, through the tunnel whatever door is in force, and
+// beside a run that has the deployer's.
+func TestEngineNamedPeerLooks(t *testing.T) {
+	t.Parallel()
+	for name, w := range map[string]*world{"open": deployed(t), "closed": closed(t)} {
+		t.Run(name, func(t *testing.T) {
+			w.t = t
+			w.peer, w.portTaken = "laptop", true
+			w.guest.drift = map[string][]layer.Drift{"sysctl": {{Subject: "net.ipv4.ip_forward", Want: "0", Got: "1"}}}
+			r := w.preview()
+			equal(t, "changes", []string{"update sysctl", "update proof"}, r.changes())
+			equal(t, "looks", []string{"look through tunnel", "as the peer at 10.100.0.2"}, r.happened)
+			equal(t, "messages", []string{"warning: the host differs from what layer \"sysctl\" declared:\n  net.ipv4.ip_forward: expected 0, found 1"}, r.messages)
+		})
+	}
+}
+
+func TestEngineNamedPeerRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.set("peers", `{"phone":{"address":"10.100.0.3"},"tablet":{"address":"10.100.0.4","publicKey":"AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="}}`)
+	w.mustUp()
+	for peer, want := range map[string]string{
+		"laptop": "error: CLAW_PEER: there is no peer \"laptop\" in this stack\nhint: there is phone, tablet; name one with --peer or CLAW_PEER",
+		"tablet": "error: CLAW_PEER: peer \"tablet\" brought its own WireGuard key: the private one is on its device and not in the stack" +
+			"\nhint: use WireGuard on that device (see the README), or another peer with --peer: there is phone",
+	} {
+		w.peer = peer
+		r := w.preview()
+		equal(t, peer, []string{want}, r.messages)
+		equal(t, peer, []string{}, r.changes())
+	}
+	w.peer = "phone"
+	r := w.up()
+	equal(t, "up", []string{"error: CLAW_PEER: value \"phone\": only a preview looks with a named peer's keys: nothing was changed" +
+		"\nhint: unset CLAW_PEER: what changes the host goes through the deployer's own peer, which alone fail2ban never bans"}, r.messages)
+	equal(t, "up", []string{}, r.changes())
+}

@@ -46,6 +46,7 @@ type world struct {
 
 	silent    bool            // the guest answers nobody
 	portTaken bool            // another process has the tunnel's local port
+	peer      string          // the environment variable CLAW_PEER
 	fails     map[string]bool // layers that the applier cannot apply
 
 	listening  bool              // this run has the local port
@@ -310,7 +311,7 @@ func (l *languageHost) Run(_ context.Context, info plugin.RunInfo) (string, bool
 	for _, key := range info.ConfigSecretKeys {
 		secret = append(secret, key.String())
 	}
-	r := &run{}
+	r := &run{peer: l.world.peer}
 	err := pulumi.RunErr(r.program, func(i *pulumi.RunInfo) {
 		i.Project, i.Stack, i.Organization = info.Project, info.Stack, info.Organization
 		i.Config, i.ConfigSecretKeys = values, secret

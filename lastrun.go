@@ -8,8 +8,11 @@ import (
 	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi/internals"
 
 	"openclaw-azure/internal/keys"
+	"openclaw-azure/internal/outputs"
+	"openclaw-azure/internal/tunnel"
 )
 
 // lastRunOutput is the secret output by which a run tells the next what it needs before it declares anything.
@@ -36,11 +39,17 @@ type lastRun struct {
 	Keys             json.RawMessage
 
 	stack *keys.Stack
-	gone  bool // the machine is not in Azure any more
+	named *tunnel.Config // of the peer that looks
+	gone  bool           // the machine is not in Azure any more
 }
 
 // readLastRun reads the stack's own outputs, nil where there are none yet. It registers nothing.
-func readLastRun(ctx *pulumi.Context) (*lastRun, error) {
+// peer, where not empty, names the peer whose keys a preview looks with.
+func readLastRun(ctx *pulumi.Context, peer string) (*lastRun, error) {
+	if peer != "" && !ctx.DryRun() {
+		return nil, fmt.Errorf("%s: value %q: only a preview looks with a named peer's keys: nothing was changed"+
+			"\nhint: unset %s: what changes the host goes through the deployer's own peer, which alone fail2ban never bans", outputs.PeerVariable, peer, outputs.PeerVariable)
+	}
 	ref, err := pulumi.NewStackReference(ctx, "last-run", &pulumi.StackReferenceArgs{
 		Name: pulumi.Sprintf("%s/%s/%s", ctx.Organization(), ctx.Project(), ctx.Stack()),
 	})
@@ -61,12 +70,37 @@ func readLastRun(ctx *pulumi.Context) (*lastRun, error) {
 	if last.stack, err = keys.ParseStack(string(last.Keys)); err != nil {
 		return nil, fmt.Errorf("read the keys of the last run: %w", err)
 	}
+	if peer == "" {
+		return last, nil
+	}
+	// As the companion reads them, and with the same words where there is no such peer.
+	found := map[string]any{}
+	for _, name := range []string{outputs.Peers, outputs.OperatorKey, outputs.KnownHosts} {
+		result, err := internals.UnsafeAwaitOutput(ctx.Context(), ref.GetOutput(pulumi.String(name)))
+		if err != nil {
+			return nil, errReported{err}
+		}
+		found[name] = result.Value
+	}
+	outs, err := json.Marshal(found)
+	if err != nil {
+		return nil, fmt.Errorf("read the outputs of the last run: %w", err)
+	}
+	stack, err := outputs.Parse(outs)
+	if err != nil {
+		return nil, err
+	}
+	way, err := stack.Way(peer)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", outputs.PeerVariable, err)
+	}
+	last.named = &way.Tunnel
 	return last, nil
 }
 
 // access is what opened the doors when the last run ended.
 func (l *lastRun) access() doorAccess {
-	return doorAccess{stack: l.stack, public: l.PublicIP, admin: l.AdminUsername,
+	return doorAccess{stack: l.stack, named: l.named, public: l.PublicIP, admin: l.AdminUsername,
 		vpnServer: firstUsable(l.VPN), deployer: lastUsable(l.VPN), sshPort: l.SSHPort, wireGuardPort: l.WireGuardPort}
 }
 

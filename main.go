@@ -6,13 +6,15 @@ import (
 	"os"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"openclaw-azure/internal/outputs"
 )
 
 // alreadyReported tells Pulumi's language host that the error stands on the console.
 const alreadyReported = 32
 
 func main() {
-	r := &run{}
+	r := &run{peer: os.Getenv(outputs.PeerVariable)}
 	err := pulumi.RunErr(r.program, func(info *pulumi.RunInfo) {
 		r.info, r.doors = *info, newDoors(localPort(info.Project, info.Stack))
 	})
@@ -39,7 +41,7 @@ func (r *run) declare(ctx *pulumi.Context) error {
 	if err != nil {
 		return err
 	}
-	last, err := readLastRun(ctx)
+	last, err := readLastRun(ctx, r.peer)
 	if err != nil {
 		return err
 	}

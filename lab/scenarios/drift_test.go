@@ -221,6 +221,7 @@ func TestDrift(t *testing.T) {
 	l.pulumi(0, "config", "set", "bootstrap", "false")
 	l.pulumi(0, "up", "--yes", "--skip-preview")
 	l.tamper(t, "closed", pick(false))
+	t.Run("a nightly job looks with a peer of its own", func(t *testing.T) { l.as(t, nightly) })
 	for _, c := range innocents {
 		t.Run("innocent: "+c.name, func(t *testing.T) {
 			l.as(t, func(l *one) { l.on(c.do) })
@@ -319,6 +320,28 @@ func accounts(stdout string) []string {
 	}
 	slices.Sort(lines)
 	return lines
+}
+
+// nightly is what docs/drift.md's workflow runs, quiet and not.
+func nightly(l *one) {
+	look := func() result {
+		return l.command("", 5*time.Minute, "env", "CLAW_PEER=laptop", l.root+"/bin/lab", "pulumi", "preview", "--non-interactive", "--expect-no-changes")
+	}
+	if r := look(); r.code != 0 {
+		l.t.Errorf("quiet: %s", r)
+	}
+	if shook := l.on(`wg show wg0 dump | awk '$4 == "10.100.0.2/32" && $5 > 0' | wc -l`); shook != "1" {
+		l.t.Error("it was not the peer laptop that looked")
+	}
+	l.on(`sysctl -qw net.ipv4.ip_forward=1`)
+	defer l.on(`sysctl -qw net.ipv4.ip_forward=0`)
+	if r := look(); r.code == 0 || !strings.Contains(r.stdout, "sysctl net.ipv4.ip_forward: expected 0, found 1") {
+		l.t.Errorf("drift: %s", r)
+	}
+	if r := l.command("", 5*time.Minute, "env", "CLAW_PEER=laptop", l.root+"/bin/lab", "pulumi", "up", "--yes", "--skip-preview", "--non-interactive"); r.code == 0 ||
+		!strings.Contains(r.stdout+r.stderr, "only a preview looks with a named peer's keys") {
+		l.t.Errorf("up with CLAW_PEER: %s", r)
+	}
 }
 
 func silentHost(l *one) {
