@@ -451,7 +451,7 @@ hint: pulumi destroy && pulumi config set bootstrap true && pulumi up`
 			t.Fatal(r.err)
 		}
 		w.set("bootstrap", "true")
-		equal(t, "made anew of it", []string{}, w.mustUp().messages)
+		equal(t, "made anew of it", []string{waitsForGateway}, w.mustUp().messages)
 	}
 }
 

@@ -33,9 +33,10 @@ type lastRun struct {
 	VPN              netip.Prefix
 	KeyGeneration    int
 	Rescue           int
-	Firing           string    // the break-glass's name while it is declared
-	Proof            string    // names the last proof that was made
-	Changed          time.Time // this machine's clock at that proof
+	Firing           string            // the break-glass's name while it is declared
+	Proof            string            // names the last proof that was made
+	Changed          time.Time         // this machine's clock at that proof
+	Digests          map[string]string // of the layers
 	Keys             json.RawMessage
 
 	stack *keys.Stack

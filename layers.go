@@ -47,24 +47,28 @@ func (r *run) harden(ctx *pulumi.Context, cfg *Config, last *lastRun, seen *laye
 	}
 	var drifted []func()
 	digests := map[string]string{}
+	sameMachine := last != nil && vm.id == last.VMID && cfg.Rescue == last.Rescue
+	reopening := last != nil && cfg.Bootstrap && !last.Bootstrap // the break-glass changes the host after it was looked at
 	state := []string{fmt.Sprint(cfg.Bootstrap)}
 	for i, name := range layerNames {
-		token := newToken()
+		token, clean := newToken(), false
 		if h.packed != nil {
 			p := h.packed[i]
 			digests[name] = p.Digest
 			if seen != nil {
 				on := seen.Layers[name]
 				switch {
-				case on.Digest != p.Digest || vm.id != last.VMID:
+				case on.Digest != p.Digest || vm.id != last.VMID || reopening:
 				case len(on.Drift) == 0 && seen.Pending == nil:
-					token = on.Token
+					token, clean = on.Token, sameMachine
 				}
+			} else if h.silent {
+				clean = last.Digests[name] == p.Digest
 			}
 			// Not the digest, which a changed layer's new token stands for: a silent host keeps its tokens.
 			state = append(state, token)
 		}
-		c, err := h.layer(i, token)
+		c, err := h.layer(i, token, clean)
 		if err != nil {
 			return nil, err
 		}
@@ -79,8 +83,8 @@ func (r *run) harden(ctx *pulumi.Context, cfg *Config, last *lastRun, seen *laye
 		}
 	}
 	sum := sha256.Sum256([]byte(strings.Join(state, "\n")))
-	proof := &proof{name: hex.EncodeToString(sum[:8])}
-	if proof.Command, err = h.proof(proof.name, digests); err != nil {
+	proven := &proof{name: hex.EncodeToString(sum[:8]), digests: digests}
+	if proven.Command, err = h.proof(proven.name, digests); err != nil {
 		return nil, err
 	}
 	if seen != nil && seen.Pending != nil {
@@ -93,13 +97,14 @@ func (r *run) harden(ctx *pulumi.Context, cfg *Config, last *lastRun, seen *laye
 	for _, say := range drifted {
 		say()
 	}
-	return proof, nil
+	return proven, nil
 }
 
 // proof is the command that proves the layers, and its name, which changes with every proof that is made anew.
 type proof struct {
 	*remote.Command
-	name string
+	name    string
+	digests map[string]string // of the layers
 }
 
 // hardening is what the layers of one run have in common.
@@ -140,7 +145,8 @@ func (h *hardening) end() {
 func (h *hardening) say(line string) { _ = h.ctx.Log.Info(line, nil) }
 
 // layer declares the command that puts a layer on the host through the door in force.
-func (h *hardening) layer(i int, token string) (*remote.Command, error) {
+// A clean layer keeps the command that it had.
+func (h *hardening) layer(i int, token string, clean bool) (*remote.Command, error) {
 	door := layer.Door{Port: bootstrapPort, Seconds: h.cfg.ConfirmSeconds}
 	if !h.cfg.Bootstrap {
 		door.Port = h.cfg.SSHPort
@@ -164,7 +170,7 @@ func (h *hardening) layer(i int, token string) (*remote.Command, error) {
 		}
 		return nil
 	}
-	return h.command(layerNames[i], h.cfg.Bootstrap, token, before, after, func() (string, error) {
+	return h.command(layerNames[i], h.cfg.Bootstrap, token, clean, before, after, func() (string, error) {
 		return packRequest(h.ring.stack.SudoPassword.Plain, h.packed[i].Apply(door))
 	})
 }
@@ -173,13 +179,13 @@ func (h *hardening) layer(i int, token string) (*remote.Command, error) {
 // force, becomes root and finds every layer as declared: closing port 22 is safe after it.
 func (h *hardening) proof(state string, digests map[string]string) (*remote.Command, error) {
 	before := func(*pulumi.ResourceHookArgs) error { return h.outsideIn() }
-	return h.command("proof", false, state, before, nil, func() (string, error) {
+	return h.command("proof", false, state, false, before, nil, func() (string, error) {
 		return packRequest(h.ring.stack.SudoPassword.Plain, layer.Prove(digests))
 	})
 }
 
 // command declares one command on the host, after those declared before it.
-func (h *hardening) command(name string, bootstrap bool, token string, before, after pulumi.ResourceHookFunction, stdin func() (string, error)) (*remote.Command, error) {
+func (h *hardening) command(name string, bootstrap bool, token string, clean bool, before, after pulumi.ResourceHookFunction, stdin func() (string, error)) (*remote.Command, error) {
 	var create pulumi.StringInput = pulumi.All(h.vm.VmId).ApplyT(func(a []any) string {
 		return layer.Command(!bootstrap, token, fmt.Sprint(a[0]), fmt.Sprint(h.cfg.Rescue))
 	}).(pulumi.StringOutput)
@@ -235,7 +241,11 @@ func (h *hardening) command(name string, bootstrap bool, token string, before, a
 		pulumi.AdditionalSecretOutputs([]string{"stdout", "stderr"}),
 		pulumi.ResourceHooks(hooks),
 	}
-	if h.silent {
+	switch {
+	case clean:
+		// It is on the host as declared: neither another door nor a newer applier is a reason to run it.
+		options = append(options, pulumi.IgnoreChanges([]string{"create", "connection", "stdin"}))
+	case h.silent:
 		options = append(options, pulumi.IgnoreChanges([]string{"create"}))
 	}
 	c, err := remote.NewCommand(h.ctx, name, args, options...)

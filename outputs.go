@@ -52,7 +52,7 @@ func export(ctx *pulumi.Context, cfg *Config, ring *keyring, n *netResources, vm
 	}
 	ctx.Export(outputs.Peers, pulumi.ToSecret(peers))
 	ctx.Export("readme", after(func(s seen) string { return readme(ctx.Stack(), cfg, s) }))
-	ctx.Export(lastRunOutput, pulumi.ToSecret(after(func(s seen) string { return lastRunText(cfg, ring, s, vm, last, proof.name) })))
+	ctx.Export(lastRunOutput, pulumi.ToSecret(after(func(s seen) string { return lastRunText(cfg, ring, s, vm, last, proof) })))
 }
 
 // seen is what the run found once everything was in place.
@@ -111,10 +111,10 @@ PersistentKeepalive = 25
 		netip.AddrPortFrom(netip.MustParseAddr(address), cfg.WireGuardPort), cfg.ServerAddress())
 }
 
-func lastRunText(cfg *Config, ring *keyring, s seen, vm *machine, last *lastRun, proof string) string {
+func lastRunText(cfg *Config, ring *keyring, s seen, vm *machine, last *lastRun, proof *proof) string {
 	// Only a proof that was made anew has a new time, or no run would be without a change.
 	changed := time.Now().UTC().Truncate(time.Second)
-	if last != nil && last.Proof == proof {
+	if last != nil && last.Proof == proof.name {
 		changed = last.Changed
 	}
 	text, err := json.Marshal(lastRun{
@@ -133,7 +133,8 @@ func lastRunText(cfg *Config, ring *keyring, s seen, vm *machine, last *lastRun,
 		KeyGeneration:    cfg.KeyGeneration,
 		Rescue:           cfg.Rescue,
 		Firing:           vm.firing,
-		Proof:            proof,
+		Proof:            proof.name,
+		Digests:          proof.digests,
 		Changed:          changed,
 		Keys:             json.RawMessage(ring.text),
 	})

@@ -188,12 +188,12 @@ var innocents = []innocent{
 	{"a package is upgraded", `set -e; d=$(mktemp -d); cd $d; apt-get download -qq cron >/dev/null 2>&1; dpkg-deb -R cron_*.deb new
 sed -i '/^Version/s/$/+upgraded/' new/DEBIAN/control
 find new -name cron.service -type f -exec sh -c 'echo "# newer" >>"$1"' sh {} \;
-echo '# newer' >>new/etc/cron.daily/.placeholder; (cd new; find . -type f ! -path './DEBIAN/*' ! -path './etc/*' -printf '%P\n' | xargs md5sum >DEBIAN/md5sums)
-dpkg-deb -b new up.deb >/dev/null; dpkg --force-confold -i up.deb >/dev/null 2>&1; rm -rf $d; dpkg-query -W cron | grep upgraded; grep newer /usr/lib/systemd/system/cron.service`},
+for f in $(cat new/DEBIAN/conffiles); do echo '# newer' >>new$f; done; (cd new; find . -type f ! -path './DEBIAN/*' ! -path './etc/*' -printf '%P\n' | xargs md5sum >DEBIAN/md5sums)
+dpkg-deb -b new up.deb >/dev/null; dpkg --force-confold -i up.deb >/dev/null 2>&1; rm -rf $d; dpkg-query -W cron | grep upgraded; grep newer /usr/lib/systemd/system/cron.service; grep newer /etc/pam.d/cron`},
 	// A package that the operator wants: a unit, a job, and an account that opens nothing.
 	{"a package of the operator's", `set -e; d=$(mktemp -d); cd $d; mkdir -p p/DEBIAN p/usr/lib/systemd/system p/etc/cron.d; printf 'Package: innocent\nVersion: 1\nArchitecture: all\nMaintainer: x <x@example.org>\nDescription: x\n' >p/DEBIAN/control
 echo /etc/cron.d/innocent >p/DEBIAN/conffiles; echo '0 0 1 1 * root true' >p/etc/cron.d/innocent; printf '[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n' >p/usr/lib/systemd/system/innocent.service
-printf '#!/bin/sh\nuseradd --system innocent\nsystemctl enable -q innocent.service\n' >p/DEBIAN/postinst; chmod 755 p/DEBIAN/postinst
+printf '#!/bin/sh\nuseradd --system --shell /usr/sbin/nologin innocent\nsystemctl enable -q innocent.service\n' >p/DEBIAN/postinst; chmod 755 p/DEBIAN/postinst
 (cd p; md5sum usr/lib/systemd/system/innocent.service >DEBIAN/md5sums); dpkg-deb -b p i.deb >/dev/null; dpkg -i i.deb >/dev/null; rm -rf $d`},
 	{"the firewall is loaded again", `ufw reload`},
 	{"services are started again", `systemctl restart fail2ban ssh unattended-upgrades`},
@@ -357,4 +357,3 @@ func silentHost(l *one) {
 	}
 	l.pulumi(0, "config", "rm", "driftCheck")
 }
-
