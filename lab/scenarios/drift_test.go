@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"errors"
 	"os"
 	"slices"
 	"strings"
@@ -233,6 +234,12 @@ func TestDrift(t *testing.T) {
 			if r := l.lab("", "reboot"); r.code != 0 {
 				t.Fatal(r)
 			}
+			l.eventually("OpenClaw's gateway is ready", 5*time.Minute, func() error {
+				if r := l.at("vm", "systemctl", "is-active", "openclaw.service"); r.code != 0 {
+					return errors.New(strings.TrimSpace(r.stdout))
+				}
+				return nil
+			})
 			l.quiet()
 		})
 	})
