@@ -26,6 +26,8 @@ import (
 const (
 	// lookTimeout bounds a look at a door that may be silent.
 	lookTimeout = 6 * time.Second
+	// answerTimeout bounds the answer of a host that let us in.
+	answerTimeout = time.Minute
 	// tunnelTimeout bounds the first reply: WireGuard's first retry comes after 5 s.
 	tunnelTimeout = 15 * time.Second
 	// readyTimeout bounds the wait for a door that is to open: a VM boots, sshd restarts.
@@ -300,11 +302,12 @@ func (r *realDoors) observe(a doorAccess, bootstrap bool) (*layer.Observation, e
 	if err != nil {
 		return nil, err
 	}
-	timeout := lookTimeout
+	d.Patience = lookTimeout
 	if !bootstrap {
-		timeout = 4 * lookTimeout
+		d.Patience = door.DefaultPatience
 	}
-	ctx, cancel := context.WithTimeout(r.ctx, timeout)
+	// A busy host that has let us in is not a silent one.
+	ctx, cancel := context.WithTimeout(r.ctx, answerTimeout)
 	defer cancel()
 	stdout, _, err := ask(ctx, d, a.stack.SudoPassword.Plain, layer.Observe())
 	if err != nil {
