@@ -286,7 +286,7 @@ func (a *azure) admitBehindPulumi(rule map[string]any) {
 	for id, out := range a.exists {
 		if strings.Contains(string(id), "/"+azureGroup+"/") {
 			in := resource.NewPropertyMapFromMap(rule)
-			in["name"], in["securityRuleName"] = in["name"], in["name"]
+			in["securityRuleName"] = in["name"]
 			in["resourceGroupName"], in["networkSecurityGroupName"] = plain(out)["resourceGroupName"], plain(out)["name"]
 			a.exists[azureID(azureRule, in)] = in
 			return

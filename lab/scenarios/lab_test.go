@@ -68,6 +68,23 @@ func newLab(t *testing.T, name string) *one {
 	return l
 }
 
+// part is one part of a scenario: each builds on those before it.
+type part struct {
+	name string
+	run  func(*one)
+}
+
+func (l *one) run(parts []part) {
+	for _, part := range parts {
+		l.t.Run(part.name, func(t *testing.T) {
+			outer := l.t
+			l.t = t
+			defer func() { l.t = outer }()
+			part.run(l)
+		})
+	}
+}
+
 // command runs a program of the repository with this lab's name, bounded in time.
 func (l *one) command(stdin string, limit time.Duration, name string, args ...string) result {
 	l.t.Helper()

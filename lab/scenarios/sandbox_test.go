@@ -1,0 +1,228 @@
+package scenarios
+
+import (
+	"fmt"
+	"maps"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// background runs a program at a place until the step ends.
+func (l *one) background(stdin, name string, args ...string) (stop func()) {
+	l.t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Dir, cmd.Env = l.root, append(cmd.Environ(), "LAB="+l.name)
+	cmd.Stdin = strings.NewReader(stdin)
+	if err := cmd.Start(); err != nil {
+		l.t.Fatal(err)
+	}
+	return func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}
+}
+
+// neighbours puts Azure's metadata service, its platform address with a resolver, another machine of the VNet and a
+// peer's device around the host, while f runs.
+func neighbours(l *one, f func()) {
+	l.t.Helper()
+	const platform, metadata, machine = "168.63.129.16", "169.254.169.254", "10.0.0.7"
+	inside := func(script string) {
+		if r := l.command("", time.Minute, "ip", "netns", "exec", l.name+"-internet", "sh", "-c", script); r.code != 0 {
+			l.t.Fatalf("%s: %s", script, r)
+		}
+	}
+	for _, address := range []string{platform, metadata, machine} {
+		inside("ip address add " + address + "/32 dev vm")
+		defer inside("ip address del " + address + "/32 dev vm")
+	}
+	inside(`nft insert rule inet lab input iifname vm accept comment '"neighbours"'`)
+	defer inside(`nft delete rule inet lab input handle $(nft -a list chain inet lab input | sed -n 's/.*"neighbours" # handle //p')`)
+	defer l.background("", "ip", "netns", "exec", l.name+"-internet", "python3", "-c", program(l.t, "neighbours.py"), platform, metadata, machine)()
+
+	config := l.secretFile(l.t.TempDir(), "claw2.conf", l.peer("laptop"))
+	if up := l.at("operator", "wg-quick", "up", config); up.code != 0 {
+		l.t.Fatalf("wg-quick up: %s", up)
+	}
+	defer l.at("operator", "wg-quick", "down", config)
+	defer l.background("", l.root+"/bin/lab", "exec", "operator", "--", "python3", "-m", "http.server", "--bind", "10.100.0.2", "8000")()
+	l.eventually("the peer is up", 30*time.Second, func() error {
+		if r := l.at("operator", "ping", "-c", "1", "-W", "2", "10.100.0.1"); r.code != 0 {
+			return fmt.Errorf("%s", r)
+		}
+		return nil
+	})
+	l.eventually("the neighbours answer root", 30*time.Second, func() error {
+		for _, url := range []string{"http://" + platform, "http://" + metadata, "http://" + machine, "http://10.100.0.2:8000"} {
+			if r := l.at("vm", "curl", "-s", "-f", "-m", "3", url); r.code != 0 {
+				return fmt.Errorf("%s: %s", url, r)
+			}
+		}
+		return nil
+	})
+	f()
+}
+
+var verdict = regexp.MustCompile(`(?m)^(.+): (yes|no)$`)
+
+// probes reads what the script of probes said.
+func probes(said string) map[string]bool {
+	found := map[string]bool{}
+	for _, m := range verdict.FindAllStringSubmatch(said, -1) {
+		found[m[1]] = m[2] == "yes"
+	}
+	return found
+}
+
+// agentStaysIn tries from within a turn all that the agent must not be able to do, and as root, its twin, that each of
+// it can be done on this host.
+func agentStaysIn(l *one) {
+	script := program(l.t, "probes.sh")
+	allowed := []string{"resolves names", "reaches the Internet", "runs git, sh and node"}
+	neighbours(l, func() {
+		run := func(user string) map[string]bool {
+			said := l.command(script, 5*time.Minute, l.root+"/bin/lab", "exec", "vm", "--", "runuser", "-u", user, "--", "sh", "-c",
+				`PATH=$PATH:/opt/openclaw/current/bin exec sh -s`)
+			found := probes(said.stdout)
+			if len(found) < 20 {
+				l.t.Fatalf("the probes said too little as %s: %s", user, said)
+			}
+			return found
+		}
+		root := run("root")
+		for _, name := range slices.Sorted(maps.Keys(root)) {
+			if !root[name] {
+				l.t.Errorf("the twin fails: root cannot do it either: %s", name)
+			}
+		}
+		// The firewall alone, without the unit around.
+		outside := run("openclaw")
+		for name := range root {
+			if strings.HasPrefix(name, "reaches ") && outside[name] != slices.Contains(allowed, name) {
+				l.t.Errorf("the service's user, outside of its unit: %s: %v", name, outside[name])
+			}
+		}
+		agent := probes(l.turn(script))
+		for _, name := range slices.Sorted(maps.Keys(root)) {
+			could, tried := agent[name]
+			if !tried {
+				l.t.Errorf("the agent did not try: %s", name)
+				continue
+			}
+			if name == "listens on another port" && !l.enforces("listening") {
+				continue
+			}
+			if could != slices.Contains(allowed, name) {
+				l.t.Errorf("the agent: %s: %v", name, could)
+			}
+		}
+	})
+}
+
+// sandboxScore is what systemd says of the unit that runs.
+func sandboxScore(l *one) {
+	said := l.on(`systemctl is-active --quiet openclaw.service && systemd-analyze security --no-pager openclaw.service | tail -n 1`)
+	m := regexp.MustCompile(`: ([0-9.]+) `).FindStringSubmatch(said)
+	if m == nil {
+		l.t.Fatalf("systemd-analyze says %q", said)
+	}
+	l.t.Logf("%s", said)
+	if score, err := strconv.ParseFloat(m[1], 64); err != nil || score > 1.5 {
+		l.t.Errorf("exposure %s, want 1.5 or lower", m[1])
+	}
+}
+
+// agentStaysBounded lets the agent try to take the machine, and logs in beside it.
+func agentStaysBounded(l *one) {
+	const files = `python3 - <<'END'
+held = []
+try:
+    while len(held) < 20000:
+        held.append(open("/dev/null"))
+except OSError as error:
+    print("open files: no, after", len(held), error.strerror)
+else:
+    print("open files: yes")
+END`
+	if said := l.turn(files); !strings.Contains(said, "open files: no, after 40") {
+		l.t.Errorf("the agent's open files: %q", said)
+	}
+	if l.enforces("tasks") {
+		const tasks = `python3 - <<'END'
+import threading, time
+started = 0
+try:
+    while started < 2000:
+        threading.Thread(target=time.sleep, args=(5,), daemon=True).start()
+        started += 1
+except RuntimeError:
+    print("tasks: no, after", started)
+else:
+    print("tasks: yes")
+END`
+		if said := l.turn(tasks); !strings.Contains(said, "tasks: no, after") {
+			l.t.Errorf("the agent's tasks: %q", said)
+		}
+	}
+	if l.enforces("memory") {
+		// In pieces that are written to, up to twice what the unit allows.
+		limit := l.on(`systemctl show -p MemoryMax --value openclaw.service`)
+		said := l.turn(`python3 -c 'held = []
+for i in range(2 * ` + limit + ` // (64 << 20)): held.append(b"x" * (64 << 20))
+print("memory: yes")'; echo "ended with $?"`)
+		if strings.Contains(said, "memory: yes") {
+			l.t.Errorf("the agent took twice its memory: %q", said)
+		}
+	}
+	// While it burns what it has: the operator still gets in.
+	// The tool does not wait for what takes long: it goes on behind the turn.
+	l.turn(`python3 - <<'END'
+import os, time
+end = time.time() + 60
+held = [open("/dev/null") for _ in range(3000)]
+for _ in range(8):
+    if os.fork() == 0:
+        while time.time() < end:
+            pass
+        os._exit(0)
+while True:
+    try:
+        os.wait()
+    except ChildProcessError:
+        break
+END`)
+	burning := func() string { return l.on(`ps -u openclaw -o args= | grep -c '^python3 -$' || true`) }
+	if count := burning(); count != "9" {
+		l.t.Errorf("the agent burns with %s of 9 processes", count)
+	}
+	if !handshake(l, "operator", "id -un") {
+		l.t.Error("the operator does not get in beside a busy agent")
+	}
+	if burning() == "0" {
+		l.t.Error("the agent had ended before the login did: nothing was shown")
+	}
+	l.eventually("the agent has burnt out", 3*time.Minute, func() error {
+		if count := burning(); count != "0" {
+			return fmt.Errorf("%s processes", count)
+		}
+		return nil
+	})
+}
+
+// serviceSecrets: the variables of openclawEnv are the agent's, the gateway's token is not in its environment, and
+// neither stands anywhere else.
+func serviceSecrets(l *one) {
+	token := l.on(`cat /etc/openclaw/gateway-token`)
+	environment := l.turn(`env; tr '\0' '\n' </proc/$PPID/environ`)
+	if !strings.Contains(environment, "CANARY_API_KEY="+canary) {
+		l.t.Errorf("the agent lacks its variable: %q", environment)
+	}
+	if strings.Contains(environment, token) {
+		l.t.Error("the gateway's token is in the agent's environment")
+	}
+	standNowhere(l, map[string]string{"gateway's token": token, "variable of openclawEnv": canary})
+}
