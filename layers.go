@@ -48,7 +48,8 @@ func (r *run) harden(ctx *pulumi.Context, cfg *Config, last *lastRun, seen *laye
 	var drifted []func()
 	digests := map[string]string{}
 	sameMachine := last != nil && vm.id == last.VMID && cfg.Rescue == last.Rescue
-	reopening := last != nil && cfg.Bootstrap && !last.Bootstrap // the break-glass changes the host after it was looked at
+	// The break-glass changes the host after it was looked at.
+	reopening := last != nil && cfg.Bootstrap && (!last.Bootstrap || vm.firing != last.Firing)
 	state := []string{fmt.Sprint(cfg.Bootstrap)}
 	for i, name := range layerNames {
 		token, clean := newToken(), false
