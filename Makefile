@@ -2,8 +2,9 @@
 # make lint    every linter over the whole tree
 # make test    make lint and all tests, the lab's scenarios among them
 # make faults  the whole fault suite, a line for each fault (FAULTS=regexp: some of it; an hour for all)
-# make audit   the lab's host by ssh-audit, Lynis and dev-sec's controls, with the figures (after make lab)
 # make drift   every tampering with a host that the tests know; make test runs a dozen
+# make overtime  a machine of the release before, taken over and lived with; needs the clone's history
+# make audit   the lab's host by ssh-audit, Lynis and dev-sec's controls, with the figures (after make lab)
 # They need Debian 12 or 13, root and package registries, and nothing else.
 
 export LAB ?= lab
@@ -11,7 +12,7 @@ export LAB ?= lab
 # Names every test that ran, and shows the output of those that failed.
 GOTESTSUM = go run gotest.tools/gotestsum@v1.12.3
 
-.PHONY: lab audit lint test unit scenarios faults drift
+.PHONY: lab audit lint test unit scenarios faults drift overtime
 
 lab:
 	@lab/setup.sh bin/lab up
@@ -34,11 +35,18 @@ faults:
 	@lab/setup.sh bin/lab prepare
 	@cd lab/scenarios && FAULTS="$${FAULTS:-all}" $(CURDIR)/lab/setup.sh go test -count=1 -timeout 6h -run '^TestFaults$$'
 
+# SCENARIO runs one go test of the lab's scenarios, with every step's own words.
+SCENARIO = cd lab && ./setup.sh $(GOTESTSUM) --format standard-verbose -- -count=1 -timeout 80m ./scenarios -run
+
 scenarios:
 	@bin/lab prepare
-	cd lab && $(GOTESTSUM) --format standard-verbose -- -count=1 -timeout 60m ./scenarios/...
+	$(SCENARIO) '^Test(MainJob|OpenClaw|Drift|Faults)$$'
+
+overtime:
+	@lab/setup.sh bin/lab prepare
+	$(SCENARIO) '^TestOverTime$$'
 
 drift: export DRIFT = all
 drift:
 	@lab/setup.sh bin/lab prepare
-	cd lab && $(GOTESTSUM) --format standard-verbose -- -count=1 -timeout 40m -run '^TestDrift$$' ./scenarios
+	$(SCENARIO) '^TestDrift$$'
