@@ -204,6 +204,7 @@ printf '#!/bin/sh\nuseradd --system --shell /usr/sbin/nologin innocent\nsystemct
 // TestDrift tampers with a real host: each tampering is named by the next preview and undone by the next run, and
 // what is innocent is not named at all. They are made together, as an intruder would: what one hides another must not.
 func TestDrift(t *testing.T) {
+	t.Parallel()
 	all := os.Getenv("DRIFT") == "all"
 	l := newLab(t, "drift")
 	if r := l.command("", 40*time.Minute, "make", "lab"); r.code != 0 {

@@ -12,6 +12,7 @@ import (
 // TestMainJob is the whole of it, in the order in which a user does it: deploy, prove the tunnel, close port 22,
 // destroy, rebuild.
 func TestMainJob(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, "e2e")
 	if r := l.command("", 40*time.Minute, "make", "lab"); r.code != 0 {
 		t.Fatalf("make lab: %s", r)

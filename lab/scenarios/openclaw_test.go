@@ -16,6 +16,7 @@ const (
 
 // TestOpenClaw is the real package on a real host: installed, run, changed, upgraded.
 func TestOpenClaw(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, "openclaw")
 	if r := l.lab("", "start"); r.code != 0 {
 		t.Fatalf("bin/lab start: %s", r)
