@@ -91,8 +91,9 @@ func (x *trial) restore(snapshot string) {
 
 func (x *trial) booted() {
 	x.t.Helper()
-	x.eventually("the host is up", 2*time.Minute, func() error {
-		if r := x.at("vm", "systemctl", "is-system-running", "--wait"); r.stdout != "running\n" && r.stdout != "degraded\n" {
+	// A gateway that finds its own number in a lock that a lost host left waits until systemd starts it again.
+	x.eventually("the host is up", 10*time.Minute, func() error {
+		if r := x.at("vm", "systemctl", "is-system-running"); r.stdout != "running\n" && r.stdout != "degraded\n" {
 			return fmt.Errorf("%s", r)
 		}
 		return nil
