@@ -32,9 +32,7 @@ func (l Lab) Down(ctx context.Context, report *progress.Reporter) error {
 	if err := os.MkdirAll(l.Folder(), 0o700); err != nil {
 		return err
 	}
-	unlock, err := lock(ctx, l.path("lock"), func() {
-		report.Say("another command makes or removes lab %q; waiting for it", l.Name)
-	})
+	unlock, err := l.lock(ctx, report)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"openclaw-azure/lab/internal/control"
 	"openclaw-azure/lab/internal/place"
+	"openclaw-azure/lab/internal/progress"
 	"openclaw-azure/lab/internal/toolchain"
 )
 
@@ -73,6 +74,13 @@ func (l Lab) networks() place.Networks { return place.Networks{Lab: l.Name} }
 func (l Lab) control() control.Client { return control.NewClient(l.Folder()) }
 
 func (l Lab) tools() toolchain.Tools { return toolchain.Tools{Root: l.Root, Cache: l.Cache} }
+
+// lock keeps a second command that makes or removes this lab out.
+func (l Lab) lock(ctx context.Context, report *progress.Reporter) (unlock func(), err error) {
+	return lock(ctx, l.path("lock"), func() {
+		report.Say("another command makes or removes lab %q; waiting for it", l.Name)
+	})
+}
 
 // lock keeps a second command that makes or removes the same thing out. waiting is called when it has to wait.
 func lock(ctx context.Context, path string, waiting func()) (unlock func(), err error) {

@@ -94,9 +94,7 @@ func (l Lab) whileStopped(ctx context.Context, report *progress.Reporter, f func
 	if pid == 0 || root != l.Root {
 		return control.ErrNotRunning
 	}
-	unlock, err := lock(ctx, l.path("lock"), func() {
-		report.Say("another command makes or removes lab %q; waiting for it", l.Name)
-	})
+	unlock, err := l.lock(ctx, report)
 	if err != nil {
 		return err
 	}
