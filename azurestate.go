@@ -84,13 +84,14 @@ func (l *lastRun) lookForMachine(ctx *pulumi.Context) {
 	l.gone = notInAzure(err)
 }
 
-// explain says what a silence means where there is no machine any more. err is the silence's own.
-func (l *lastRun) explain(err error) error {
-	if l == nil || !l.gone {
-		return err
+// missing says that the machine is not in Azure any more, and what to do.
+func (l *lastRun) missing(cfg *Config) error {
+	up, then := "pulumi up --refresh", ""
+	if !cfg.Bootstrap {
+		up, then = "pulumi config set bootstrap true && "+up, "; then close port 22 again"
 	}
 	return fmt.Errorf("the virtual machine %q is gone: it was deleted behind Pulumi's back"+
-		"\nhint: pulumi config set bootstrap true && pulumi up --refresh    # makes it anew, with everything on it; then close port 22 again", l.Machine)
+		"\nhint: %s    # makes it anew, with everything on it%s", l.Machine, up, then)
 }
 
 func notInAzure(err error) bool { return err != nil && strings.Contains(err.Error(), "Status=404") }

@@ -113,11 +113,29 @@ func TestEngineSilentTunnelChangesNothing(t *testing.T) {
 			w.t = t
 			w.silent = true
 			w.set("bootstrap", "false")
-			for _, r := range []*result{w.preview(), w.up()} {
-				equal(t, "errors", []string{"port 22 stays as it is and nothing was changed, since the tunnel door does not open from this machine: the host is silent"}, r.said("error"))
-				equal(t, "changes", []string{}, r.changes())
-				equal(t, "what happened", []string{"look through tunnel"}, r.happened)
+			const refusal = "port 22 stays as it is and nothing was changed, since the tunnel door does not open from this machine: the host is silent"
+			r := w.up()
+			equal(t, "messages", []string{"error: " + refusal}, r.messages)
+			equal(t, "changes", []string{}, r.changes())
+			equal(t, "what happened", []string{"look through tunnel"}, r.happened)
+
+			// A plan changes nothing, and a silent host is not a reason to make none.
+			r = w.preview()
+			if r.err != nil {
+				t.Error(r.err)
 			}
+			equal(t, "the preview's messages", []string{"warning: the host does not answer: the plan is made without looking at it, and `pulumi up` changes nothing before the tunnel door opens from this machine: the host is silent"}, r.messages)
+			if name == "closed" {
+				equal(t, "the plan", []string{}, r.changes())
+			}
+			w.set("driftCheck", "required")
+			r = w.preview()
+			equal(t, "the preview's messages where an answer is required", []string{"error: " + refusal}, r.messages)
+			w.set("driftCheck", "off")
+			r = w.preview()
+			equal(t, "the preview's messages where nobody looks", []string{}, r.messages)
+			equal(t, "what happened where nobody looks", []string{}, r.happened)
+			w.set("driftCheck", "on")
 			w.silent = false
 			w.mustUp()
 		})

@@ -43,6 +43,9 @@ const installerPath = "/usr/local/sbin/openclaw-install"
 // on a loaded machine.
 const installSeconds = 1500
 
+// readySeconds bounds a look at a gateway that was just started.
+const readySeconds = 45
+
 // openclawConfigPath is what OpenClaw is told; the stack's openclawConfig is added to its template.
 const openclawConfigPath = "/etc/openclaw/openclaw.json"
 
@@ -530,7 +533,7 @@ func (h *host) openclaw() (layer.Layer, error) {
 		Undo: [][]string{{"systemctl", "daemon-reload"}, {"sh", "-c", "! [ -x " + installerPath + " ] || exec " + installerPath + " back"}},
 		Probes: []layer.Probe{
 			command("OpenClaw's release", release, installerPath, "installed"),
-			command("OpenClaw's gateway", "ready", installerPath, "ready"),
+			{Kind: "command", Subject: "OpenClaw's gateway", Argv: []string{installerPath, "ready"}, Want: "ready", Seconds: readySeconds},
 		},
 	}, nil
 }

@@ -60,11 +60,8 @@ func (r *run) declare(ctx *pulumi.Context) error {
 		}
 	}
 	seen, err := r.look(ctx, cfg, last)
-	if seen == nil && last != nil {
-		last.lookForMachine(ctx)
-	}
 	if err != nil {
-		return last.explain(err)
+		return err
 	}
 	if edge == nil {
 		if edge, err = newPerimeter(ctx, cfg); err != nil {

@@ -102,8 +102,7 @@ func newVM(ctx *pulumi.Context, cfg *Config, n *netResources, ring *keyring, las
 	if last != nil && m.id == last.VMID {
 		m.image = last.Image
 		if last.gone {
-			return nil, fmt.Errorf("the virtual machine %q is gone: it was deleted behind Pulumi's back"+
-				"\nhint: pulumi up --refresh    # makes it anew, with everything on it", last.Machine)
+			return nil, last.missing(cfg)
 		}
 		warnOfRebuild(ctx, cfg, last)
 	}

@@ -77,6 +77,7 @@ systemctl)
 		echo "SubState=x"
 		echo "ExecMainStatus=78"
 		echo "InvocationID=$(cat starts 2>/dev/null)"
+		echo "NRestarts=$(cat restarts 2>/dev/null || echo 0)"
 		;;
 	esac
 	;;
@@ -349,6 +350,22 @@ func switched(t *testing.T) *place {
 	}
 	p.write("/calls", "")
 	return p
+}
+
+// A gateway takes longer to get ready than a look at one that hangs may take.
+func TestReadyWaitsForAStart(t *testing.T) {
+	p := newPlace(t)
+	p.write("/state", "activating\n")
+	starting := time.AfterFunc(4*time.Second, func() { p.write("/state", "active\n") })
+	defer starting.Stop()
+	if said := p.mustRun("ready"); said != "ready" {
+		t.Errorf("of a gateway that was just started: %q", said)
+	}
+	p.write("/state", "activating\n")
+	p.write("/restarts", "2\n")
+	if said := p.mustRun("ready"); said != "activating (x)" {
+		t.Errorf("of a gateway that crashes: %q", said)
+	}
 }
 
 func TestSwitch(t *testing.T) {

@@ -101,6 +101,7 @@ type Probe struct {
 	Kind      string     `json:"kind"`
 	Subject   string     `json:"subject,omitempty"`
 	Argv      []string   `json:"argv,omitempty"`
+	Seconds   int        `json:"seconds,omitempty"` // kind command: how long it may take, where that is more than the applier's own limit
 	Key       string     `json:"key,omitempty"`
 	User      string     `json:"user,omitempty"`
 	Addr      string     `json:"addr,omitempty"`

@@ -1405,10 +1405,15 @@ PROBES = {"command": probe_command, "sysctl": probe_sysctl, "sshd": probe_sshd, 
           "accounts": probe_accounts, "nftables": probe_nftables}
 
 
-def gather(queries):
-    """Runs all commands side by side: reading a host is mostly waiting."""
-    jobs = {query: Job(list(query)) for query in queries if query}
-    return {query: job.finish(PROBE_SECONDS) for query, job in jobs.items()}
+def gather(queries, probes):
+    """Runs all commands side by side, those of the probes too: reading a host is mostly waiting."""
+    seconds = dict.fromkeys(queries, PROBE_SECONDS)
+    for probe in probes:
+        query = probe_query(probe)
+        if query:
+            seconds[query] = max(seconds.get(query, 0), probe.get("seconds", PROBE_SECONDS))
+    jobs = {query: Job(list(query)) for query in seconds}
+    return {query: job.finish(seconds[query]) for query, job in jobs.items()}
 
 
 def probe_faults(declared, results, host):
@@ -1474,7 +1479,7 @@ FIELDS = {
     "units": {"name", "enabled", "active", "masked"},
 }
 PROBE_FIELDS = {
-    "command": {"kind", "subject", "argv", "want"},
+    "command": {"kind", "subject", "argv", "want", "seconds"},
     "sysctl": {"kind", "key", "want", "mayLack"},
     "sshd": {"kind", "user", "addr", "host", "lport", "laddr", "want"},
     "iptables": {"kind", "family", "table", "want", "ignore", "rebuild"},
@@ -2092,8 +2097,7 @@ class Plan:
             is_unit_file(path) and os.path.basename(path) == unit["name"] for path in self.removals)]
         names = [unit["name"] for unit in units] + [unit["name"] for unit in self.retired]
         probes = declared.get("probes") or []
-        queries = {probe_query(probe) for probe in probes} | ({unit_query(names)} if names else set())
-        results = gather(queries)
+        results = gather({unit_query(names)} if names else set(), probes)
         self.states = unit_states(names, results[unit_query(names)]) if names else {}
         self.units = [unit for unit in units if unit_faults(unit, self.states[unit["name"]])]
         layers = {name: record["parsed"] for name, record in all_records() if record is not None}
@@ -2572,12 +2576,12 @@ def observe_all():
     declared = [record["parsed"] for _, record in records if record is not None]
     packages = {name for layer in declared for name in layer.get("packages") or []}
     units = sorted({unit["name"] for layer in declared for unit in layer.get("units") or []})
-    queries = {probe_query(probe) for layer in declared for probe in layer.get("probes") or []}
+    queries = set()
     if packages:
         queries.add(package_query(packages))
     if units:
         queries.add(unit_query(units))
-    results = gather(queries)
+    results = gather(queries, [probe for layer in declared for probe in layer.get("probes") or []])
     accounts = Accounts()
     installed = installed_packages(results[package_query(packages)]) if packages else set()
     states, units_problem = {}, None
