@@ -30,7 +30,7 @@ loader = importlib.machinery.SourceFileLoader("install", path)
 sys.dont_write_bytecode = True
 m = importlib.util.module_from_spec(importlib.util.spec_from_loader("install", loader))
 loader.exec_module(m)
-for name in ("ENVIRONMENT", "TOKEN", "UNIT", "BACKUP", "HOME", "RELEASES", "CURRENT", "STATE", "OWN",
+for name in ("ENVIRONMENT", "TOKEN", "UNIT", "BACKUP", "HOME", "RELEASES", "CURRENT", "STATE", "DATABASE", "OWN",
              "OPEN", "KEPT", "RUNS", "BUILT"):
     setattr(m, name, root + getattr(m, name))
 m.READY, m.MOST_BYTES, m.READY_SECONDS = ready, int(most), 3
@@ -365,6 +365,39 @@ func TestReadyWaitsForAStart(t *testing.T) {
 	p.write("/restarts", "2\n")
 	if said := p.mustRun("ready"); said != "activating (x)" {
 		t.Errorf("of a gateway that crashes: %q", said)
+	}
+}
+
+// What a gateway that was cut off left goes, and nothing else of the state.
+func TestUnlock(t *testing.T) {
+	p := newPlace(t)
+	p.mustRun("unlock") // of a first start
+	query := func(sql string) string {
+		out, err := exec.Command("python3", "-c", "import sqlite3, sys\nwith sqlite3.connect(sys.argv[1]) as d: print(d.execute(sys.argv[2]).fetchall())",
+			p.root+"/var/lib/openclaw/state/openclaw.sqlite", sql).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", sql, err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	p.write("/var/lib/openclaw/state/openclaw.sqlite", "")
+	query("CREATE TABLE state_leases (scope TEXT, lease_key TEXT)")
+	query("INSERT INTO state_leases VALUES ('gateway-owner', 'global'), ('sessions', 'mine')")
+	p.write("/var/lib/openclaw/tmp/openclaw-989/gateway.state.lock", "{}")
+	p.write("/var/lib/openclaw/tmp/openclaw-989/session.lock", "{}")
+	p.mustRun("unlock")
+	if left := query("SELECT * FROM state_leases"); left != "[('sessions', 'mine')]" {
+		t.Errorf("leases: %s", left)
+	}
+	locks, _ := filepath.Glob(p.root + "/var/lib/openclaw/tmp/openclaw-989/*")
+	if len(locks) != 1 || filepath.Base(locks[0]) != "session.lock" {
+		t.Errorf("locks: %v", locks)
+	}
+
+	query("DROP TABLE state_leases") // another version's
+	out, ok := p.run("unlock")
+	if want := p.root + "/var/lib/openclaw/state/openclaw.sqlite: take an old owner away: no such table: state_leases"; ok || !strings.HasSuffix(out, want) {
+		t.Errorf("got %v\n%s\nwant\n%s", ok, out, want)
 	}
 }
 
