@@ -4,6 +4,7 @@
 # make faults  the fault suite, a line for each fault (FAULTS=regexp: some of it; hours for all)
 # make drift   every tampering with a host that the tests know; make test runs a dozen
 # make overtime  a machine of the release before, taken over and lived with; needs the clone's history
+# make bench   the figures: how long each job takes, and where the time goes (BENCH=regexp, BENCH_RUNS=3)
 # make audit   the lab's host by ssh-audit, Lynis and dev-sec's controls, with the figures (after make lab)
 # They need Debian 12 or 13, root and package registries, and nothing else.
 
@@ -12,13 +13,17 @@ export LAB ?= lab
 # Names every test that ran, and shows the output of those that failed.
 GOTESTSUM = go run gotest.tools/gotestsum@v1.12.3
 
-.PHONY: lab audit lint test unit scenarios faults drift overtime
+.PHONY: lab audit bench lint test unit scenarios faults drift overtime
 
 lab:
 	@lab/setup.sh bin/lab up
 
 audit:
 	@lab/setup.sh lab/audit/audit.sh
+
+bench:
+	@lab/setup.sh bin/lab prepare
+	@cd lab && ./setup.sh go run ./bench
 
 lint:
 	@lab/setup.sh .ci/lint

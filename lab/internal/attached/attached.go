@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"path"
 	"strings"
 	"sync"
 	"time"
@@ -17,6 +18,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/stats"
+
+	"openclaw-azure/lab/internal/calls"
 )
 
 // maxMessage is what the engine itself allows for one message.
@@ -119,7 +122,7 @@ type Run interface {
 // empty the server was started by that engine, which then does not attach.
 func Serve(ctx context.Context, l net.Listener, engineAddress string, open func(*Engine) Run) error {
 	conns := &connections{ctx: ctx, open: open, engineAddress: engineAddress}
-	server := grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.StatsHandler(conns))
+	server := grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.StatsHandler(conns), grpc.UnaryInterceptor(note))
 	server.RegisterService(perConnection(pulumirpc.ResourceProvider_ServiceDesc), nil)
 	stopped := make(chan struct{})
 	defer close(stopped)
@@ -149,6 +152,18 @@ func perConnection(desc grpc.ServiceDesc) *grpc.ServiceDesc {
 		}
 	}
 	return &grpc.ServiceDesc{ServiceName: desc.ServiceName, HandlerType: desc.HandlerType, Methods: methods, Metadata: desc.Metadata}
+}
+
+// note notes how long a call took.
+func note(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	call := calls.Call{Method: path.Base(info.FullMethod), Start: time.Now()}
+	if about, ok := req.(interface{ GetUrn() string }); ok {
+		call.URN = about.GetUrn()
+	}
+	resp, err := handler(ctx, req)
+	call.End = time.Now()
+	call.Note()
+	return resp, err
 }
 
 type connKey struct{}

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/mod/semver"
 
+	"openclaw-azure/lab/internal/calls"
 	"openclaw-azure/lab/internal/place"
 	"openclaw-azure/lab/internal/toolchain"
 )
@@ -125,6 +126,7 @@ func (l Lab) startCommandProvider() (port int, err error) {
 	defer logFile.Close()
 	provider := exec.Command(path)
 	provider.Dir = l.Root
+	provider.Env = append(os.Environ(), l.notesCalls())
 	provider.Stderr = logFile
 	stdout, err := provider.StdoutPipe()
 	if err != nil {
@@ -161,6 +163,9 @@ func (l Lab) startCommandProvider() (port int, err error) {
 		return 0, fmt.Errorf("%s does not say within %s which port it serves", path, limit)
 	}
 }
+
+// notesCalls tells a provider where to note its calls.
+func (l Lab) notesCalls() string { return calls.Variable + "=" + l.path("calls") }
 
 // findCommandProvider prefers the real one, wherever the user has it, to the lab's own.
 func (l Lab) findCommandProvider() (string, error) {

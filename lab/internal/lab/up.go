@@ -216,7 +216,7 @@ func (l Lab) startDaemon(ctx context.Context, report *progress.Reporter) error {
 	defer logFile.Close()
 	daemon := exec.Command(l.daemon())
 	daemon.Dir = "/"
-	daemon.Env = append(os.Environ(), "LAB="+l.Name)
+	daemon.Env = append(os.Environ(), "LAB="+l.Name, l.notesCalls())
 	daemon.Stdout, daemon.Stderr = logFile, logFile
 	// A session of its own: no Ctrl-C at the terminal reaches it.
 	daemon.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

@@ -1,0 +1,307 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"openclaw-azure/lab/internal/calls"
+)
+
+// lab is the one in which everything is measured, driven by bin/lab as a user does.
+type lab struct {
+	ctx        context.Context
+	root, name string
+}
+
+// lab runs bin/lab and gives what it printed.
+func (l *lab) lab(args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(l.ctx, 30*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, filepath.Join(l.root, "bin", "lab"), args...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = time.Minute
+	cmd.Dir, cmd.Env = l.root, append(os.Environ(), "LAB="+l.name)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("bin/lab %s: %w\n%s%s", strings.Join(args, " "), err, stdout.Bytes(), stderr.Bytes())
+	}
+	return stdout.String(), nil
+}
+
+func (l *lab) pulumi(args ...string) error {
+	_, err := l.lab(append([]string{"pulumi"}, args...)...)
+	return err
+}
+
+// on runs a shell script on the host, as root.
+func (l *lab) on(script string) (string, error) {
+	return l.lab("exec", "vm", "--", "sh", "-c", script)
+}
+
+// configure sets the configuration, key and value.
+func (l *lab) configure(pairs ...string) error {
+	for i := 0; i < len(pairs); i += 2 {
+		if err := l.pulumi("config", "set", pairs[i], pairs[i+1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// restore puts a snapshot back; what runs at the machine's boot has ended then, and is not measured.
+func (l *lab) restore(snapshot string) error {
+	if _, err := l.lab("restore", snapshot); err != nil || snapshot == bare {
+		return err
+	}
+	return l.booted()
+}
+
+func (l *lab) booted() error {
+	const limit = 5 * time.Minute
+	deadline := time.Now().Add(limit)
+	for {
+		state, err := l.on("systemctl is-system-running --wait || true")
+		if err != nil {
+			return err
+		}
+		if state = strings.TrimSpace(state); state == "running" || state == "degraded" {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("the host is %q %s after its boot\nbin/lab console shows what it says", state, limit)
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+}
+
+// prepare makes the snapshots.
+func (l *lab) prepare() error {
+	steps := []func() error{
+		func() error { _, err := l.lab("start"); return err },
+		func() error { return l.snapshot(bare) },
+		func() error { return l.pulumi("up", "--yes", "--skip-preview") },
+		func() error { return l.snapshot(open) },
+		func() error { return l.configure("bootstrap", "false") },
+		func() error { return l.pulumi("up", "--yes", "--skip-preview") },
+		func() error { return l.snapshot(closed) },
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	packages, err := l.packages()
+	if err != nil {
+		return err
+	}
+	if err := l.restore(bare); err != nil {
+		return err
+	}
+	if err := l.machineAlone(); err != nil {
+		return err
+	}
+	if err := l.snapshot(machine); err != nil {
+		return err
+	}
+	if err := l.booted(); err != nil {
+		return err
+	}
+	if _, err := l.on("export DEBIAN_FRONTEND=noninteractive; apt-get update && apt-get install --yes --no-install-recommends " + packages); err != nil {
+		return err
+	}
+	return l.snapshot(packaged)
+}
+
+func (l *lab) snapshot(name string) error {
+	_, err := l.lab("snapshot", name)
+	return err
+}
+
+// packages are those of all layers, as the host has noted them.
+func (l *lab) packages() (string, error) {
+	const script = `cat /var/lib/openclaw-deploy/layers/*.json | python3 -c '
+import json, sys
+decoder, text = json.JSONDecoder(), sys.stdin.read()
+while text.strip():
+    record, end = decoder.raw_decode(text.lstrip())
+    text = text.lstrip()[end:]
+    print(*json.loads(record["declared"]).get("packages", []))'`
+	out, err := l.on(script)
+	if err != nil {
+		return "", err
+	}
+	packages := strings.Join(strings.Fields(out), " ")
+	if packages == "" {
+		return "", fmt.Errorf("the layers on the host declare no packages")
+	}
+	return packages, nil
+}
+
+// machineAlone deploys a machine and nothing on it: the control plane refuses the run command, which comes after the
+// machine and before the layers.
+func (l *lab) machineAlone() error {
+	const fault = `{"Method":"PUT","Token":"azure-native:compute:VirtualMachineRunCommandByVirtualMachine","Times":1,"Status":409,"Code":"OperationNotAllowed","Message":"for a benchmark"}`
+	if _, err := l.lab("fault", fault); err != nil {
+		return err
+	}
+	if err := l.pulumi("up", "--yes", "--skip-preview"); err == nil || !strings.Contains(err.Error(), "for a benchmark") {
+		return fmt.Errorf("pulumi up goes past a run command that was refused: %w", err)
+	}
+	if _, err := l.lab("fault", "none"); err != nil {
+		return err
+	}
+	return l.booted()
+}
+
+// measure runs a Pulumi command and looks at where its time went.
+func (l *lab) measure(args ...string) (figure, error) {
+	notes := filepath.Join(l.root, ".lab", l.name, "calls")
+	if err := os.WriteFile(notes, nil, 0o600); err != nil {
+		return figure{}, err
+	}
+	defer os.Remove(notes)
+	traces, err := os.MkdirTemp("", "bench")
+	if err != nil {
+		return figure{}, err
+	}
+	defer os.RemoveAll(traces)
+	trace := filepath.Join(traces, "trace.json")
+	whole := span{start: time.Now()}
+	if err := l.pulumi(append(args, "--otel-traces", "file://"+trace)...); err != nil {
+		return figure{}, err
+	}
+	whole.end = time.Now()
+	noted, err := calls.Read(notes)
+	if err != nil {
+		return figure{}, err
+	}
+	var provider []span
+	for _, c := range noted {
+		provider = append(provider, span{c.Start, c.End})
+	}
+	program, err := programRuns(trace)
+	if err != nil {
+		return figure{}, err
+	}
+	f := figure{total: whole.duration()}
+	var host []span
+	if args[0] != "destroy" { // which leaves no host to ask, and asks none itself
+		if host, f.connections, err = l.visits(whole); err != nil {
+			return figure{}, err
+		}
+	}
+	f.commands = len(host)
+	f.share = attribute(whole, host, provider, program)
+	return f, nil
+}
+
+// programRuns are the times in which the language host ran the program, as Pulumi's own trace has them.
+func programRuns(trace string) ([]span, error) {
+	text, err := os.ReadFile(trace)
+	if err != nil {
+		return nil, err
+	}
+	var runs []span
+	for line := range strings.Lines(string(text)) {
+		var batch struct {
+			ResourceSpans []struct {
+				ScopeSpans []struct {
+					Spans []struct {
+						Name                               string
+						StartTimeUnixNano, EndTimeUnixNano string
+					}
+				}
+			}
+		}
+		if err := json.Unmarshal([]byte(line), &batch); err != nil {
+			return nil, fmt.Errorf("read Pulumi's trace: %w", err)
+		}
+		for _, resource := range batch.ResourceSpans {
+			for _, scope := range resource.ScopeSpans {
+				for _, s := range scope.Spans {
+					if !strings.HasSuffix(s.Name, "pulumirpc.LanguageRuntime/Run") {
+						continue
+					}
+					start, err1 := strconv.ParseInt(s.StartTimeUnixNano, 10, 64)
+					end, err2 := strconv.ParseInt(s.EndTimeUnixNano, 10, 64)
+					if err1 != nil || err2 != nil {
+						return nil, fmt.Errorf("read Pulumi's trace: a span from %q to %q", s.StartTimeUnixNano, s.EndTimeUnixNano)
+					}
+					runs = append(runs, span{time.Unix(0, start), time.Unix(0, end)})
+				}
+			}
+		}
+	}
+	return runs, nil
+}
+
+// visits are the times in which a command of ours ran on the host as root, as its journal has them, and how many
+// connections logged in.
+func (l *lab) visits(within span) (commands []span, connections int, err error) {
+	out, err := l.on(fmt.Sprintf("journalctl --sync; journalctl --no-pager --output json --since @%d --until @%d --identifier sudo --identifier sshd --identifier sshd-session",
+		within.start.Unix(), within.end.Unix()+1))
+	if err != nil {
+		return nil, 0, err
+	}
+	opened := map[string]time.Time{}
+	for line := range strings.Lines(out) {
+		var entry struct {
+			At      string `json:"__REALTIME_TIMESTAMP"`
+			PID     string `json:"_PID"`
+			Message any    `json:"MESSAGE"`
+		}
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
+			return nil, 0, fmt.Errorf("read the host's journal: %w", err)
+		}
+		micros, err := strconv.ParseInt(entry.At, 10, 64)
+		if err != nil {
+			return nil, 0, fmt.Errorf("read the host's journal: %w", err)
+		}
+		at := time.UnixMicro(micros)
+		switch message, _ := entry.Message.(string); {
+		case at.Before(within.start) || at.After(within.end):
+		case strings.HasPrefix(message, "Accepted publickey for "):
+			connections++
+		case strings.Contains(message, "(sudo:session): session opened for user root"):
+			opened[entry.PID] = at
+		case strings.Contains(message, "(sudo:session): session closed for user root"):
+			if start, ok := opened[entry.PID]; ok {
+				commands = append(commands, span{start, at})
+				delete(opened, entry.PID)
+			}
+		}
+	}
+	return commands, connections, nil
+}
+
+var perConnection = regexp.MustCompile(`(?m)^BenchmarkConnection\S*\s+1\s+([0-9]+) ns/op`)
+
+// connections times one connection through the tunnel, several times: cmd/claw has the benchmark.
+func (l *lab) connections(runs int) ([]time.Duration, error) {
+	out, err := l.lab("exec", "operator", "--", "go", "test", "-run", "^$", "-bench", "^BenchmarkConnection$", "-benchtime", "1x", "-count", strconv.Itoa(runs), "./cmd/claw")
+	if err != nil {
+		return nil, err
+	}
+	var took []time.Duration
+	for _, found := range perConnection.FindAllStringSubmatch(out, -1) {
+		n, err := strconv.ParseInt(found[1], 10, 64)
+		if err != nil {
+			return nil, err
+		}
+		took = append(took, time.Duration(n))
+	}
+	if len(took) != runs {
+		return nil, fmt.Errorf("the benchmark of connections gave %d figures, not %d:\n%s", len(took), runs, out)
+	}
+	return took, nil
+}
