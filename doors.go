@@ -130,10 +130,12 @@ func (r *run) look(ctx *pulumi.Context, cfg *Config, last *lastRun) (*layer.Obse
 
 // realDoors reaches a real host, by the tunnel that it opens in this process.
 type realDoors struct {
-	port uint16 // local
+	port uint16 // local, of the tunnel; the bootstrap door's is bootstrapLocalPort of it
 
 	mu       sync.Mutex
 	listener net.Listener // forwards to the host's sshd through the tunnel: the provider dials it
+	direct   net.Listener // forwards to the host's port 22, likewise
+	directTo netip.AddrPort
 	tunnel   *tunnel.Tunnel
 	way      route           // of tunnel and listener
 	ctx      context.Context // ends with the run
@@ -157,6 +159,11 @@ func newDoors(port uint16) *realDoors {
 // close ends confirmations and the tunnel: connections first, so that the host's sshd sees them end.
 func (r *realDoors) close() {
 	r.stop()
+	r.mu.Lock()
+	if r.direct != nil {
+		r.direct.Close()
+	}
+	r.mu.Unlock()
 	r.work.Wait()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -176,24 +183,41 @@ func localPort(project, stack string) uint16 {
 	return uint16(20000 + h.Sum32()%10000)
 }
 
+// bootstrapLocalPort is the local port that leads to the bootstrap door, by the one that leads to the tunnel's.
+func bootstrapLocalPort(port uint16) uint16 { return port - 10000 }
+
 // errLocalPort says that another run of this stack has the tunnel.
 var errLocalPort = errors.New("the tunnel's local port is taken")
 
-// listen takes the local port. It is also what tells two runs on one machine apart: two sessions with one WireGuard
+// listen takes the local ports. They are also what tells two runs on one machine apart: two sessions with one WireGuard
 // key would steal each other's traffic.
 func (r *realDoors) listen() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.listener != nil {
+	take := func(l *net.Listener, port uint16, taken error) error {
+		if *l != nil {
+			return nil
+		}
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port)))
+		listener, err := net.Listen("tcp4", address)
+		if err != nil {
+			return fmt.Errorf("%w: listen on %s: %w"+
+				"\nhint: another run of this stack may be under way on this machine: wait for it, or see who listens: ss -ltnp", taken, address, err)
+		}
+		*l = listener
 		return nil
 	}
-	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(int(r.port)))
-	l, err := net.Listen("tcp4", address)
-	if err != nil {
-		return fmt.Errorf("%w: listen on %s: %w"+
-			"\nhint: another run of this stack may be under way on this machine: wait for it, or see who listens: ss -ltnp", errLocalPort, address, err)
+	if err := take(&r.listener, r.port, errLocalPort); err != nil {
+		return err
 	}
-	r.listener = l
+	serving := r.direct != nil
+	if err := take(&r.direct, bootstrapLocalPort(r.port), errors.New("the bootstrap door's local port is taken")); err != nil {
+		return err
+	}
+	if !serving {
+		l := r.direct
+		r.work.Go(func() { r.forwardDirect(l) })
+	}
 	return nil
 }
 
@@ -297,6 +321,9 @@ func lastLine(b []byte) string {
 // reach gives the bootstrap door, or opens the tunnel and gives its door.
 func (r *realDoors) reach(a doorAccess, bootstrap bool) (door.Door, error) {
 	if bootstrap {
+		r.mu.Lock()
+		r.directTo = netip.AddrPortFrom(a.public, bootstrapPort)
+		r.mu.Unlock()
 		return a.bootstrapDoor(), nil
 	}
 	return r.tunnelDoor(a), r.open(a)

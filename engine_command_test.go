@@ -185,7 +185,7 @@ func (c *commands) remote(verb, name string, in resource.PropertyMap) (string, e
 	w := c.world
 	connection := in["connection"].ObjectValue()
 	through := "bootstrap"
-	if connection["host"].StringValue() == "127.0.0.1" {
+	if connection["port"].NumberValue() == float64(localPort(w.project, w.stack)) {
 		through = "tunnel"
 	}
 	w.note(fmt.Sprintf("%s %s through %s", verb, name, through))
@@ -306,10 +306,8 @@ func (w *world) dial(through string, connection resource.PropertyMap) error {
 	if err := w.reach(through, connection["user"].StringValue()); err != nil {
 		return err
 	}
-	if through == "tunnel" && (!w.listening || connection["port"].NumberValue() != float64(localPort(w.project, w.stack))) {
-		return fmt.Errorf("nothing listens on 127.0.0.1:%v", connection["port"].NumberValue())
-	}
-	if through == "bootstrap" && (connection["host"].StringValue() != w.guest.address || connection["port"].NumberValue() != 22) {
+	ports := []float64{float64(localPort(w.project, w.stack)), float64(bootstrapLocalPort(localPort(w.project, w.stack)))}
+	if !w.listening || connection["host"].StringValue() != "127.0.0.1" || !slices.Contains(ports, connection["port"].NumberValue()) {
 		return fmt.Errorf("nothing listens on %v:%v", connection["host"].StringValue(), connection["port"].NumberValue())
 	}
 	offered, err := publicHalf(connection["privateKey"].StringValue())

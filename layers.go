@@ -266,8 +266,8 @@ func packRequest(password string, request any) (string, error) {
 	return layer.Stdin(password, applier, request)
 }
 
-// connection is how the provider reaches the host: directly by the bootstrap door, or by the local port that this
-// program forwards through its tunnel.
+// connection is how the provider reaches the host: by a local port that this program forwards to the bootstrap door, or by
+// the one that it forwards through its tunnel.
 func (h *hardening) connection(bootstrap bool) remote.ConnectionArgs {
 	stack := h.ring.stack
 	c := remote.ConnectionArgs{
@@ -280,7 +280,7 @@ func (h *hardening) connection(bootstrap bool) remote.ConnectionArgs {
 		DialErrorLimit: pulumi.Int(3),
 	}
 	if bootstrap {
-		c.Host, c.Port = h.n.address, pulumi.Float64(bootstrapPort)
+		c.Port = pulumi.Float64(bootstrapLocalPort(localPort(h.ctx.Project(), h.ctx.Stack())))
 		c.User = pulumi.String(h.cfg.AdminUsername)
 		c.PrivateKey = h.ring.secret(func() string { return stack.Bootstrap.Private })
 	}
