@@ -41,8 +41,11 @@ func equal(t *testing.T, what string, want, got any) {
 
 func sorted(list []string) []string { return slices.Sorted(slices.Values(list)) }
 
-// waitsForGateway is what a run says that takes its time for OpenClaw.
-const waitsForGateway = "info: installing OpenClaw 2026.9.6 where it is not, and waiting until its gateway is ready"
+// What a run says that takes its time for the agent, and for OpenClaw.
+const (
+	waitsForAgent   = "info: waiting for Azure's agent on the machine, which lets cloud-init finish and then sees to it that port 22 opens"
+	waitsForGateway = "info: installing OpenClaw 2026.9.6 where it is not, and waiting until its gateway is ready"
+)
 
 func TestEngineFirstDeploy(t *testing.T) {
 	t.Parallel()
@@ -50,7 +53,7 @@ func TestEngineFirstDeploy(t *testing.T) {
 	first := w.mustUp()
 
 	equal(t, "resources", sorted(openResources), slices.Sorted(maps.Keys(w.resources())))
-	equal(t, "messages", []string{waitsForGateway}, first.messages)
+	equal(t, "messages", []string{waitsForAgent, waitsForGateway}, first.messages)
 
 	first.inOrder("create keys", "create "+labelVM)
 	first.inOrder("create "+labelWireGuard, "create "+labelBreakGlass)
@@ -451,7 +454,7 @@ hint: pulumi destroy && pulumi config set bootstrap true && pulumi up`
 			t.Fatal(r.err)
 		}
 		w.set("bootstrap", "true")
-		equal(t, "made anew of it", []string{waitsForGateway}, w.mustUp().messages)
+		equal(t, "made anew of it", []string{waitsForAgent, waitsForGateway}, w.mustUp().messages)
 	}
 }
 

@@ -234,7 +234,7 @@ func TestEngineAllowedAddressChangesWhileOpen(t *testing.T) {
 	r := w.mustUp()
 	// The host could not be looked at, so that only what is declared otherwise is applied.
 	r.inOrder("update "+labelBootstrap, "create "+labelBreakGlass, "update firewall through bootstrap", "update proof through tunnel")
-	equal(t, "messages", []string{"warning: the host does not answer: the plan is made without looking at it: port 22 does not answer"}, r.messages)
+	equal(t, "messages", []string{"warning: the host does not answer: the plan is made without looking at it: port 22 does not answer", waitsForAgent}, r.messages)
 }
 
 func TestEngineNeverDeployedIsNotClosed(t *testing.T) {

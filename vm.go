@@ -164,6 +164,13 @@ func newBreakGlass(ctx *pulumi.Context, cfg *Config, n *netResources, ring *keyr
 	parameter := func(name string, value pulumi.StringInput) compute.RunCommandInputParameterArgs {
 		return compute.RunCommandInputParameterArgs{Name: pulumi.String(name), Value: value}
 	}
+	waits, err := ctx.RegisterResourceHook("before-break-glass", func(*pulumi.ResourceHookArgs) error {
+		_ = ctx.Log.Info("waiting for Azure's agent on the machine, which lets cloud-init finish and then sees to it that port 22 opens", nil)
+		return nil
+	}, nil)
+	if err != nil {
+		return nil, err
+	}
 	return compute.NewVirtualMachineRunCommandByVirtualMachine(ctx, "break-glass", &compute.VirtualMachineRunCommandByVirtualMachineArgs{
 		ResourceGroupName: n.group.Name,
 		Location:          pulumi.String(cfg.Location),
@@ -185,7 +192,8 @@ func newBreakGlass(ctx *pulumi.Context, cfg *Config, n *netResources, ring *keyr
 		TimeoutInSeconds:                pulumi.Int(1800),
 		TreatFailureAsDeploymentFailure: pulumi.Bool(true),
 		Tags:                            n.tags,
-	}, pulumi.DependsOn([]pulumi.Resource{n.bootstrap, n.wireguard}))
+	}, pulumi.DependsOn([]pulumi.Resource{n.bootstrap, n.wireguard}),
+		pulumi.ResourceHooks(&pulumi.ResourceHookBinding{BeforeCreate: []*pulumi.ResourceHook{waits}}))
 }
 
 // customData is cloud-init's configuration, in base64: the SSH host key, so that the very first connection is pinned,

@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -115,6 +117,7 @@ var singular = []scenario{
 		x.anyDoor()
 		x.converges(bothDoors)
 	}},
+	{"deploy: cloud-init takes long", bare, false, slowCloudInit},
 	{"close: wrong server key", open, false, func(x *trial) {
 		x.on(`wg genkey >/run/other && wg set wg0 private-key /run/other`)
 		x.configure("bootstrap", "false")
@@ -297,6 +300,7 @@ var singular = []scenario{
 		x.opensAgain("rescue", "1")
 		x.closesAgain()
 	}},
+	{"open: attackers on the deployer's networks are banned, its own tries never", open, false, neighbours},
 	{"open: every key renewed, the old ones open nothing", open, false, func(x *trial) {
 		old, address := x.keys, x.address()
 		x.configure("keyGeneration", "2")
@@ -482,5 +486,79 @@ func clockWentBack(x *trial) {
 		x.t.Fatal(r)
 	}
 	x.booted()
+	x.converges(tunnelDoor)
+}
+
+// slowCloudInit is a machine whose cloud-init is at work for a minute after Azure has called it made.
+func slowCloudInit(x *trial) {
+	const seconds = 60
+	// The lab's daemon, which boots the machine, reads it when it starts.
+	if r := x.command("", time.Minute, "env", fmt.Sprintf("LAB_CLOUD_INIT=%d", seconds), filepath.Join(x.root, "bin", "lab"), "restore", bare); r.code != 0 {
+		x.t.Fatalf("restore: %s", r)
+	}
+	if x.said = x.wait(x.up()); x.said.code != 0 {
+		x.t.Fatalf("the run does not wait: %s", x.said)
+	}
+	x.says("waiting for Azure's agent on the machine, which lets cloud-init finish and then sees to it that port 22 opens")
+	took := x.on(`journalctl -b -o short-unix -u cloud-final.service | awk 'NR == 1 { first = $1 } { last = $1 } END { print int(last - first) }'`)
+	if n, err := strconv.Atoi(took); err != nil || n < seconds {
+		x.t.Errorf("cloud-init took %q s, and was to take %d", took, seconds)
+	}
+	x.on(`test "$(stat -c %W /var/lib/openclaw-deploy)" -ge "$(stat -L -c %Y /run/cloud-init/result.json)"`)
+	x.anyDoor()
+	x.converges(bothDoors)
+}
+
+// neighbours try wrong keys from an address beside the deployer's, and from another peer of the VPN. Both are banned. The
+// deployer tries keys that are refused, as often, from its own peer, and is not.
+func neighbours(x *trial) {
+	const neighbour, laptop, deployer = "198.18.1.66", "10.100.0.2", "10.100.0.254"
+	x.configure("allowedSshCidr", "198.18.1.0/24")
+	if r := x.wait(x.up()); r.code != 0 {
+		x.t.Fatalf("admit the network: %s", r)
+	}
+	dir := x.t.TempDir()
+	wrong := dir + "/wrong"
+	if r := x.command("", time.Minute, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", wrong); r.code != 0 {
+		x.t.Fatal(r)
+	}
+	if r := x.at("operator", "ip", "address", "add", neighbour+"/24", "dev", "eth0"); r.code != 0 {
+		x.t.Fatal(r)
+	}
+	wireguard := x.secretFile(dir, "claw9.conf", x.peer("laptop"))
+	if r := x.at("operator", "wg-quick", "up", wireguard); r.code != 0 {
+		x.t.Fatal(r)
+	}
+	bans := func(from string, to ...string) {
+		for range 3 {
+			x.at("operator", append([]string{"ssh", "-b", from, "-i", wrong, "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes",
+				"-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=10"}, append(to, "true")...)...)
+		}
+		x.eventually(from+" is banned", time.Minute, func() error {
+			if banned := x.on(`fail2ban-client get sshd banip`); !strings.Contains(banned, from+" ") && !strings.HasSuffix(banned, from) {
+				return fmt.Errorf("banned: %q", banned)
+			}
+			return nil
+		})
+	}
+	bans(neighbour, "azureuser@"+x.address().String())
+	bans(laptop, "-p", "2222", "claw@10.100.0.1")
+	if r := x.at("operator", "wg-quick", "down", wireguard); r.code != 0 {
+		x.t.Fatal(r)
+	}
+	x.on(`mv /home/claw/.ssh/authorized_keys /root/claws-keys`)
+	x.configure("bootstrap", "false")
+	for range 4 {
+		x.refuses("tunnel door 10.100.0.1:2222: the host refuses the key SHA256:")
+	}
+	if refused := x.on(`journalctl -b -t sshd-session -t sshd | grep -c 'Failed publickey for claw from ` + deployer + `'`); refused != "4" {
+		x.t.Errorf("four runs tried %s keys", refused)
+	}
+	x.on(`mv /root/claws-keys /home/claw/.ssh/authorized_keys`)
+	if banned := strings.Fields(x.on(`fail2ban-client get sshd banip`)); !slices.Equal(slices.Sorted(slices.Values(banned)), []string{laptop, neighbour}) {
+		x.t.Errorf("banned: %q", banned)
+	}
+	x.on(`fail2ban-client unban --all`) // or the look at the doors, which comes as the laptop, finds them closed
+	x.anyDoor()
 	x.converges(tunnelDoor)
 }

@@ -19,6 +19,10 @@ import (
 // sudoers. It stays a Debian.
 const likeVariable = "LAB_LIKE"
 
+// cloudInitVariable, set to a number of seconds when a lab is started, makes cloud-init's last stage take that long at the
+// first boot of each new machine.
+const cloudInitVariable = "LAB_CLOUD_INIT"
+
 // seedPath is where cloud-init finds what Azure gives on a disc that it ejects afterwards: mounted read-only, never
 // on the machine's own disk.
 const seedPath = "/var/lib/cloud/seed/nocloud"
@@ -45,6 +49,9 @@ func provision(folder string, m fabric.Machine) error {
 	likeUbuntu := os.Getenv(likeVariable) == "ubuntu"
 	if likeUbuntu {
 		settings["bootcmd"] = []string{"cloud-init-per once lab-like-ubuntu sh -c 'systemctl disable --now --no-block ssh.service; systemctl enable --now --no-block ssh.socket'"}
+	}
+	if seconds := os.Getenv(cloudInitVariable); seconds != "" {
+		settings["runcmd"] = [][]string{{"sleep", seconds}}
 	}
 	user, err := json.MarshalIndent(settings, "", "  ")
 	if err != nil {
