@@ -300,7 +300,7 @@ var singular = []scenario{
 		x.opensAgain("rescue", "1")
 		x.closesAgain()
 	}},
-	{"open: attackers on the deployer's networks are banned, its own tries never", open, false, neighbours},
+	{"open: attackers on the deployer's networks are banned, its own tries never", open, false, bannedNeighbours},
 	{"open: every key renewed, the old ones open nothing", open, false, func(x *trial) {
 		old, address := x.keys, x.address()
 		x.configure("keyGeneration", "2")
@@ -509,9 +509,9 @@ func slowCloudInit(x *trial) {
 	x.converges(bothDoors)
 }
 
-// neighbours try wrong keys from an address beside the deployer's, and from another peer of the VPN. Both are banned. The
+// bannedNeighbours try wrong keys from an address beside the deployer's, and from another peer of the VPN. Both are banned. The
 // deployer tries keys that are refused, as often, from its own peer, and is not.
-func neighbours(x *trial) {
+func bannedNeighbours(x *trial) {
 	const neighbour, laptop, deployer = "198.18.1.66", "10.100.0.2", "10.100.0.254"
 	x.configure("allowedSshCidr", "198.18.1.0/24")
 	if r := x.wait(x.up()); r.code != 0 {
