@@ -70,6 +70,8 @@ type run struct {
 	info  pulumi.RunInfo
 	doors doors
 	peer  string // whose keys a preview looks with; empty: the deployer's own
+
+	refused error // the host did not take the key for the bootstrap door, in the look
 }
 
 // look tries the door in force, before anything is declared, and reads what is effective on the host. Only `pulumi up`
@@ -105,6 +107,9 @@ func (r *run) look(ctx *pulumi.Context, cfg *Config, last *lastRun) (*layer.Obse
 		if cfg.DriftCheck == driftRequired {
 			return nil, fmt.Errorf("nothing was changed, since the host does not answer: %w"+
 				"\nhint: pulumi config set driftCheck on, which makes this a warning", err)
+		}
+		if errors.Is(err, door.ErrKeyRefused) && last.Bootstrap {
+			r.refused = err
 		}
 		warn(ctx, fmt.Sprintf("the host does not answer: the plan is made without looking at it: %v", err))
 		return nil, nil

@@ -17,6 +17,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"golang.org/x/crypto/ssh"
 
+	"openclaw-azure/internal/door"
 	"openclaw-azure/internal/keys"
 	"openclaw-azure/internal/layer"
 )
@@ -353,7 +354,7 @@ func (w *world) handshake(through, offered, pinned string) error {
 			return nil
 		}
 	}
-	return errors.New("the key is refused")
+	return door.ErrKeyRefused
 }
 
 func sameKey(a, b string) bool {

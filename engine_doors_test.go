@@ -225,6 +225,19 @@ func TestEngineRescue(t *testing.T) {
 		r.fired(), updated("bootstrap")), r.happened)
 }
 
+// A key that the host refused is not tried again by the same run, which could not mend it: three refusals ban.
+func TestEngineRefusedKeyIsTriedOnce(t *testing.T) {
+	t.Parallel()
+	w := deployed(t)
+	w.guest.adminKey = ""
+	r := w.up()
+	equal(t, "errors", []string{"no layer was changed, since the bootstrap door does not open: key refused"}, r.said("error"))
+	equal(t, "what happened", []string{"look through bootstrap"}, r.happened)
+
+	w.set("rescue", "1")
+	w.mustUp()
+}
+
 // Who may knock changes: the rule, the host's firewall, and the break-glass that would open it.
 func TestEngineAllowedAddressChangesWhileOpen(t *testing.T) {
 	t.Parallel()

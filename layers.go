@@ -50,6 +50,10 @@ func (r *run) harden(ctx *pulumi.Context, cfg *Config, last *lastRun, seen *laye
 	sameMachine := last != nil && vm.id == last.VMID && cfg.Rescue == last.Rescue
 	// The break-glass changes the host after it was looked at.
 	reopening := last != nil && cfg.Bootstrap && (!last.Bootstrap || vm.firing != last.Firing)
+	if r.refused != nil && sameMachine && !reopening && !ctx.DryRun() {
+		// Nothing in this run mends it, and fail2ban counts: the first command would try the same key again.
+		return nil, fmt.Errorf("no layer was changed, since the bootstrap door does not open: %w", r.refused)
+	}
 	state := []string{fmt.Sprint(cfg.Bootstrap)}
 	for i, name := range layerNames {
 		token, clean := newToken(), false
