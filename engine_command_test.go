@@ -93,6 +93,9 @@ func (c *commands) execute(verb, name, kind string, inputs resource.PropertyMap,
 	var err error
 	if kind == localCommand {
 		c.world.note(verb + " " + name)
+		if c.world.fails[name] {
+			return nil, errors.New("exit status 1")
+		}
 		stdout, err = c.generate(plain(inputs))
 	} else {
 		stdout, err = c.remote(verb, name, plain(inputs))

@@ -298,6 +298,10 @@ func TestEngineHalfMade(t *testing.T) {
 	if r.err == nil {
 		t.Fatal("the machine was made")
 	}
+	equal(t, "what to do, once", []string{quota + `
+the size "Standard_B2als_v2" is not to be had in "westeurope", or not in this subscription's quota; the rest is kept and ` + "`pulumi up`" + ` goes on from here
+hint: pulumi config set vmSize Standard_B2as_v2    # or another that ` + "`az vm list-skus --location westeurope --size Standard_B --output table`" + ` shows without a restriction`},
+		hooked(r.said("error"), "vm-refused"))
 	for _, name := range append(slices.Clone(layerNames), "proof") {
 		if w.resources()[name] != nil {
 			t.Errorf("layer %s without a machine", name)
@@ -311,32 +315,51 @@ func TestEngineHalfMade(t *testing.T) {
 	w.set("bootstrap", "true")
 	clear(w.azure.fails)
 	w.set("vmSize", "Standard_B2as_v2")
-	second := w.mustUp()
-	equal(t, "what to do, once", []string{quota + `
-the size "Standard_B2als_v2" is not to be had in "westeurope", or not in this subscription's quota; the rest is kept and ` + "`pulumi up`" + ` goes on from here
-hint: pulumi config set vmSize Standard_B2as_v2    # or another that ` + "`az vm list-skus --location westeurope --size Standard_B --output table`" + ` shows without a restriction`},
-		hooked(r.said("error"), "vm-refused"))
-	for _, change := range second.changes() {
+	for _, change := range w.mustUp().changes() {
 		if op, name, _ := strings.Cut(change, " "); op != "create" && op != "update" || strings.HasPrefix(name, "ResourceGroup ") || name == "keys" {
 			t.Errorf("the second run: %s", change)
 		}
 	}
-	if r := w.destroy(); r.err != nil || len(w.azure.exists) > 0 {
-		t.Errorf("destroy: %v, left %d", r.err, len(w.azure.exists))
-	}
 }
 
-// Azure's refusal half way leaves something that plain destroy removes.
-func TestEngineDestroyHalfMade(t *testing.T) {
+// A first deploy that fails, at each of its steps in turn: nothing that comes after the step happens, nothing is promised,
+// plain destroy removes all that was made, and the next run goes on from there.
+func TestEngineFailsAtEachStep(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.fails["ssh"] = true
-	if r := w.up(); r.err == nil {
-		t.Fatal("layer ssh was applied")
-	}
-	w.silent = true
-	if r := w.destroy(); r.err != nil || len(w.azure.exists) > 0 || len(w.state.Resources) > 0 {
-		t.Errorf("destroy: %v, left %d in Azure, %d in the state", r.err, len(w.azure.exists), len(w.state.Resources))
+	for _, failing := range openResources {
+		t.Run(failing, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			if _, name, ofAzure := strings.Cut(failing, " "); ofAzure {
+				w.azure.fails[name] = `Status=500 Code="InternalServerError" Message="An error occurred."`
+			} else {
+				w.fails[failing] = true
+			}
+			r := w.up()
+			if r.err == nil {
+				t.Fatal("no error")
+			}
+			equal(t, "outputs", 0, len(w.outputs()))
+			begun := slices.DeleteFunc(slices.Clone(r.happened), func(s string) bool { return !strings.Contains(s, " through ") })
+			at := slices.Index(append(slices.Clone(layerNames), "proof"), failing) // -1: no layer
+			equal(t, "layers that were begun", at+1, len(begun))
+
+			destroyed := w.copy(t)
+			destroyed.silent = true // the host may be dead
+			if r := destroyed.destroy(); r.err != nil || len(destroyed.azure.exists) > 0 || len(destroyed.state.Resources) > 0 {
+				t.Errorf("destroy: %v, left %d in Azure, %d in the state", r.err, len(destroyed.azure.exists), len(destroyed.state.Resources))
+			}
+
+			before := w.resources()
+			clear(w.azure.fails)
+			clear(w.fails)
+			w.mustUp()
+			for name, made := range before {
+				if now := w.resources()[name]; now.ID != made.ID && name != labelBreakGlass {
+					t.Errorf("the next run: %s was made anew: %s, before %s", name, now.ID, made.ID)
+				}
+			}
+		})
 	}
 }
 

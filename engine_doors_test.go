@@ -261,55 +261,37 @@ func TestEngineNeverDeployedIsNotClosed(t *testing.T) {
 	equal(t, "in Azure", 0, len(w.azure.exists))
 }
 
-// What carries the tunnel does not change while it is the only way in; everything is named at once.
+// What carries the tunnel does not change while it is the only way in, and another region would make a machine that
+// nobody could configure: each alone is refused with its own line, and all are named at once.
 func TestEngineRefusedWhileClosed(t *testing.T) {
 	t.Parallel()
-	w := closed(t)
-	for key, value := range map[string]string{"keyGeneration": "2", "sshPort": "2022", "wireguardPort": "51821", "vpnCidr": "10.101.0.0/24",
-		"adminUsername": "operator1", "rescue": "7"} {
-		w.set(key, value)
+	changes := []struct{ key, value, line string }{
+		{"azure-native:location", "northeurope", `azure-native:location: value "northeurope", in force "westeurope"`},
+		{"openclaw:keyGeneration", "2", `keyGeneration: value "2", in force "1"`},
+		{"openclaw:sshPort", "2022", `sshPort: value "2022", in force "2222"`},
+		{"openclaw:wireguardPort", "51821", `wireguardPort: value "51821", in force "51820"`},
+		{"openclaw:vpnCidr", "10.101.0.0/24", `vpnCidr: value "10.101.0.0/24", in force "10.100.0.0/24"`},
+		{"openclaw:adminUsername", "operator1", `adminUsername: value "operator1", in force "azureuser"`},
+		{"openclaw:rescue", "7", `rescue: value "7", in force "0"`},
 	}
-	for _, r := range []*result{w.preview(), w.up()} {
-		equal(t, "errors", []string{`what carries the tunnel changes only while the bootstrap door is open:
-  keyGeneration: value "2", in force "1"
-  sshPort: value "2022", in force "2222"
-  wireguardPort: value "51821", in force "51820"
-  vpnCidr: value "10.101.0.0/24", in force "10.100.0.0/24"
-  adminUsername: value "operator1", in force "azureuser"
-  rescue: value "7", in force "0"
-hint: pulumi config set bootstrap true && pulumi up, then close port 22 again`}, r.said("error"))
-		equal(t, "what happened", []string{}, r.happened)
-		equal(t, "changes", []string{}, r.changes())
+	refuses := func(w *world, lines ...string) {
+		t.Helper()
+		for _, r := range []*result{w.preview(), w.up()} {
+			equal(t, lines[0]+": errors", []string{"what carries the tunnel changes only while the bootstrap door is open:\n  " + strings.Join(lines, "\n  ") +
+				"\nhint: pulumi config set bootstrap true && pulumi up, then close port 22 again"}, r.said("error"))
+			equal(t, lines[0]+": what happened", []string{}, r.happened)
+			equal(t, lines[0]+": changes", []string{}, r.changes())
+		}
 	}
-}
-
-// Another region would make a new machine, which nobody could configure.
-func TestEngineRegionRefusedWhileClosed(t *testing.T) {
-	t.Parallel()
-	w := closed(t)
-	w.config["azure-native:location"] = "northeurope"
-	r := w.up()
-	equal(t, "errors", []string{`what carries the tunnel changes only while the bootstrap door is open:
-  azure-native:location: value "northeurope", in force "westeurope"
-hint: pulumi config set bootstrap true && pulumi up, then close port 22 again`}, r.said("error"))
-	equal(t, "what happened", []string{}, r.happened)
-}
-
-// Each of them alone is refused with its own line.
-func TestEngineEachRefusedWhileClosed(t *testing.T) {
-	t.Parallel()
-	base := closed(t)
-	for _, test := range []struct{ key, value, line string }{
-		{"keyGeneration", "2", `keyGeneration: value "2", in force "1"`},
-		{"sshPort", "2022", `sshPort: value "2022", in force "2222"`},
-		{"vpnCidr", "10.101.0.0/24", `vpnCidr: value "10.101.0.0/24", in force "10.100.0.0/24"`},
-	} {
-		w := base.copy(t)
-		w.set(test.key, test.value)
-		r := w.preview()
-		equal(t, test.key, []string{"what carries the tunnel changes only while the bootstrap door is open:\n  " + test.line +
-			"\nhint: pulumi config set bootstrap true && pulumi up, then close port 22 again"}, r.said("error"))
+	all, lines := closed(t), []string{}
+	for _, change := range changes {
+		alone := closed(t)
+		alone.config[change.key] = change.value
+		refuses(alone, change.line)
+		all.config[change.key] = change.value
+		lines = append(lines, change.line)
 	}
+	refuses(all, lines...)
 }
 
 // Closing is the one change that the tunnel carries: with another port in the same run it would be two.

@@ -47,7 +47,7 @@ type world struct {
 	silent    bool            // the guest answers nobody
 	portTaken bool            // another process has the tunnel's local port
 	peer      string          // the environment variable CLAW_PEER
-	fails     map[string]bool // layers that the applier cannot apply
+	fails     map[string]bool // commands that fail
 
 	listening  bool              // this run has the local port
 	tried      string            // the door that was tried last
@@ -513,11 +513,13 @@ func (w *world) copy(t *testing.T) *world {
 	c.state, c.canaries = framework.CloneSnapshot(t, w.state), slices.Clone(w.canaries)
 	c.azure.exists, c.azure.machine, c.azure.address = maps.Clone(w.azure.exists), w.azure.machine, w.azure.address
 	c.commands.made = w.commands.made
-	g := *w.guest
-	g.layers = map[string]*record{}
-	for name, on := range w.guest.layers {
-		g.layers[name] = &record{on.token, on.digest}
+	if w.guest != nil {
+		g := *w.guest
+		g.layers = map[string]*record{}
+		for name, on := range w.guest.layers {
+			g.layers[name] = &record{on.token, on.digest}
+		}
+		c.guest = &g
 	}
-	c.guest = &g
 	return c
 }
