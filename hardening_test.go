@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"flag"
-	"fmt"
 	"io/fs"
 	"maps"
 	"net/netip"
@@ -300,23 +299,5 @@ func TestSecretsStayOutOfTheDeclaration(t *testing.T) {
 				t.Errorf("the command shows the %s", what)
 			}
 		}
-	}
-}
-
-func TestLocalPort(t *testing.T) {
-	ports := map[uint16]string{}
-	for i := range 20 {
-		stack := fmt.Sprintf("stack%d", i)
-		port := localPort("openclaw", stack)
-		if port < 20000 || port >= 30000 {
-			t.Errorf("%s: port %d", stack, port)
-		}
-		if port != localPort("openclaw", stack) {
-			t.Errorf("%s: the port changes", stack)
-		}
-		ports[port] = stack
-	}
-	if len(ports) < 19 {
-		t.Errorf("20 stacks have only %d ports", len(ports))
 	}
 }
