@@ -72,7 +72,7 @@ func (p *Provider) Serve(ctx context.Context, l net.Listener) error {
 		return err
 	}
 	err := attached.Serve(ctx, l, "", func(e *attached.Engine) attached.Run {
-		return &run{p: p, engine: e}
+		return &run{Plugin: attached.Plugin{Engine: e, Name: "azure-native", Version: Version}, p: p}
 	})
 	// What goes on by itself ends with ctx, and puts that into the record.
 	ended := make(chan struct{})

@@ -26,39 +26,13 @@ const maxOperation = 2 * time.Hour
 
 // run is the provider within one run of the CLI.
 type run struct {
-	pulumirpc.UnimplementedResourceProviderServer
+	attached.Plugin
 	p        *Provider
-	engine   *attached.Engine
 	location string
 }
 
 // Closed needs nothing: what Azure has begun goes on.
 func (r *run) Closed() {}
-
-func (r *run) Attach(_ context.Context, req *pulumirpc.PluginAttach) (*emptypb.Empty, error) {
-	return &emptypb.Empty{}, r.engine.Attach(req.GetAddress())
-}
-
-func (r *run) Cancel(context.Context, *emptypb.Empty) (*emptypb.Empty, error) {
-	r.engine.Cancel()
-	return &emptypb.Empty{}, nil
-}
-
-func (r *run) GetPluginInfo(context.Context, *emptypb.Empty) (*pulumirpc.PluginInfo, error) {
-	return &pulumirpc.PluginInfo{Version: Version}, nil
-}
-
-func (r *run) GetSchema(context.Context, *pulumirpc.GetSchemaRequest) (*pulumirpc.GetSchemaResponse, error) {
-	return &pulumirpc.GetSchemaResponse{Schema: fmt.Sprintf(`{"name":"azure-native","version":%q}`, Version)}, nil
-}
-
-func (r *run) CheckConfig(_ context.Context, req *pulumirpc.CheckRequest) (*pulumirpc.CheckResponse, error) {
-	return &pulumirpc.CheckResponse{Inputs: req.GetNews()}, nil
-}
-
-func (r *run) DiffConfig(context.Context, *pulumirpc.DiffRequest) (*pulumirpc.DiffResponse, error) {
-	return &pulumirpc.DiffResponse{}, nil
-}
 
 // Configure does not accept secrets: the engine sends plain values and marks the outputs itself.
 func (r *run) Configure(_ context.Context, req *pulumirpc.ConfigureRequest) (*pulumirpc.ConfigureResponse, error) {
@@ -323,7 +297,7 @@ func (r *run) operation(seconds float64) (context.Context, context.CancelFunc) {
 	if seconds > 0 {
 		limit = time.Duration(seconds * float64(time.Second))
 	}
-	return context.WithTimeout(r.engine.Context(), limit)
+	return context.WithTimeout(r.Engine.Context(), limit)
 }
 
 // checkpoint is a resource's state: what Azure answered, and the inputs as a secret.

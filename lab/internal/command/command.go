@@ -36,14 +36,13 @@ const (
 // Serve answers engines on l until ctx ends. An engine that started the server itself gives its address.
 func Serve(ctx context.Context, l net.Listener, engineAddress string) error {
 	return attached.Serve(ctx, l, engineAddress, func(e *attached.Engine) attached.Run {
-		return &run{engine: e}
+		return &run{Plugin: attached.Plugin{Engine: e, Name: "command", Version: Version}}
 	})
 }
 
 // run is the provider within one run of the CLI.
 type run struct {
-	pulumirpc.UnimplementedResourceProviderServer
-	engine *attached.Engine
+	attached.Plugin
 
 	busy sync.WaitGroup
 
@@ -57,7 +56,7 @@ type run struct {
 // Closed does what the end of a plugin's process does. An engine that was killed leaves its plugin behind: what runs
 // then runs to its end.
 func (r *run) Closed() {
-	if r.engine.Cancelled() {
+	if r.Engine.Cancelled() {
 		r.end()
 		return
 	}
@@ -77,31 +76,6 @@ func (r *run) end() {
 		_ = syscall.Kill(-group, syscall.SIGKILL)
 	}
 	r.conns, r.groups = nil, nil
-}
-
-func (r *run) Attach(_ context.Context, req *pulumirpc.PluginAttach) (*emptypb.Empty, error) {
-	return &emptypb.Empty{}, r.engine.Attach(req.GetAddress())
-}
-
-func (r *run) Cancel(context.Context, *emptypb.Empty) (*emptypb.Empty, error) {
-	r.engine.Cancel()
-	return &emptypb.Empty{}, nil
-}
-
-func (r *run) GetPluginInfo(context.Context, *emptypb.Empty) (*pulumirpc.PluginInfo, error) {
-	return &pulumirpc.PluginInfo{Version: Version}, nil
-}
-
-func (r *run) GetSchema(context.Context, *pulumirpc.GetSchemaRequest) (*pulumirpc.GetSchemaResponse, error) {
-	return &pulumirpc.GetSchemaResponse{Schema: fmt.Sprintf(`{"name":"command","version":%q}`, Version)}, nil
-}
-
-func (r *run) CheckConfig(_ context.Context, req *pulumirpc.CheckRequest) (*pulumirpc.CheckResponse, error) {
-	return &pulumirpc.CheckResponse{Inputs: req.GetNews()}, nil
-}
-
-func (r *run) DiffConfig(context.Context, *pulumirpc.DiffRequest) (*pulumirpc.DiffResponse, error) {
-	return &pulumirpc.DiffResponse{Changes: pulumirpc.DiffResponse_DIFF_NONE}, nil
 }
 
 func (r *run) Configure(context.Context, *pulumirpc.ConfigureRequest) (*pulumirpc.ConfigureResponse, error) {
@@ -250,7 +224,7 @@ func (r *run) execute(ctx context.Context, urn string, inputs resource.PropertyM
 	defer r.busy.Done()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(r.engine.Context(), cancel)()
+	defer context.AfterFunc(r.Engine.Context(), cancel)()
 	if timeout > 0 {
 		var stop context.CancelFunc
 		ctx, stop = context.WithTimeout(ctx, time.Duration(timeout*float64(time.Second)))

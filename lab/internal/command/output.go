@@ -49,7 +49,7 @@ type capture struct {
 }
 
 func (r *run) capture(urn string) *capture {
-	return &capture{log: &lines{engine: r.engine, urn: urn}}
+	return &capture{log: &lines{engine: r.Engine, urn: urn}}
 }
 
 // stream is where one of the command's streams goes.

@@ -50,7 +50,7 @@ func (r *run) remote(ctx context.Context, urn string, in remoteInputs, text stri
 }
 
 func (r *run) refusedVariable(severity pulumirpc.LogSeverity, urn, name string) {
-	r.engine.Log(severity, urn, fmt.Sprintf("Unable to set '%s': the SSH server takes only variables that its AcceptEnv names", name))
+	r.Engine.Log(severity, urn, fmt.Sprintf("Unable to set '%s': the SSH server takes only variables that its AcceptEnv names", name))
 }
 
 // dial connects, by way of the proxy where there is one.
@@ -125,7 +125,7 @@ func retryDial[T any](ctx context.Context, r *run, urn, what string, limit int, 
 		if limit == -1 {
 			of = "inf"
 		}
-		r.engine.Status(pulumirpc.LogSeverity_INFO, urn, fmt.Sprintf("%s %d/%s failed: retrying", what, dials, of))
+		r.Engine.Status(pulumirpc.LogSeverity_INFO, urn, fmt.Sprintf("%s %d/%s failed: retrying", what, dials, of))
 		return false, nil, nil
 	}})
 	if err == nil && !ok {
