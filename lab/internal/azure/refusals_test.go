@@ -329,15 +329,22 @@ func TestVMIDIsNewEachTime(t *testing.T) {
 	}
 }
 
-// Throttled requests are sent again three times, others not.
+// Throttled requests are sent again three times, each after what Retry-After says, and where another operation is under way
+// too; others not.
 func TestFaults(t *testing.T) {
 	e := newEngine(t)
 	s := e.network()
 	throttled := Fault{Method: "PUT", Token: virtualMachine.token, Times: 3, Status: 429, Code: "SubscriptionRequestsThrottled",
-		Message: "Number of requests exceeded. Please try again after '6' seconds.", RetryAfter: time.Millisecond}
+		Message: "Number of requests exceeded. Please try again after '6' seconds.", RetryAfter: 50 * time.Millisecond}
 	e.p.Inject(throttled)
+	start := time.Now()
 	vm := e.create(virtualMachine, "vm", s.in()(s.vmInputs()))
+	if took := time.Since(start); took < 3*throttled.RetryAfter {
+		t.Errorf("three times Retry-After %s were waited for %s", throttled.RetryAfter, took)
+	}
 	e.delete(vm)
+	e.p.Inject(Fault{Method: "PUT", Token: virtualMachine.token, Times: 1, Status: 409, Code: "AnotherOperationInProgress", Message: "Another operation is in progress."})
+	e.delete(e.create(virtualMachine, "vm", s.in()(s.vmInputs())))
 	throttled.Times = 4
 	e.p.Inject(throttled)
 	_, err := e.tryCreate(virtualMachine, "vm", s.in()(s.vmInputs()))
@@ -350,7 +357,7 @@ func TestFaults(t *testing.T) {
 		t.Error("a machine was made although the quota is exceeded")
 	}
 	e.p.Inject(Fault{Method: "PUT", Times: 1, Delay: 50 * time.Millisecond})
-	start := time.Now()
+	start = time.Now()
 	e.create(virtualMachine, "vm", s.in()(s.vmInputs()))
 	if time.Since(start) < 50*time.Millisecond {
 		t.Error("an operation that takes its time took none")
