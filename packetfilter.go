@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"openclaw-azure/internal/layer"
@@ -13,24 +14,7 @@ import (
 const loadedRules = `-P INPUT DROP
 -P FORWARD DROP
 -P OUTPUT ACCEPT
--A INPUT -j ufw-before-logging-input
--A INPUT -j ufw-before-input
--A INPUT -j ufw-after-input
--A INPUT -j ufw-after-logging-input
--A INPUT -j ufw-reject-input
--A INPUT -j ufw-track-input
--A FORWARD -j ufw-before-logging-forward
--A FORWARD -j ufw-before-forward
--A FORWARD -j ufw-after-forward
--A FORWARD -j ufw-after-logging-forward
--A FORWARD -j ufw-reject-forward
--A FORWARD -j ufw-track-forward
--A OUTPUT -j ufw-before-logging-output
--A OUTPUT -j ufw-before-output
--A OUTPUT -j ufw-after-output
--A OUTPUT -j ufw-after-logging-output
--A OUTPUT -j ufw-reject-output
--A OUTPUT -j ufw-track-output
+STAGES
 -A ufw-after-input -p udp -m udp --dport 137 -j ufw-skip-to-policy-input
 -A ufw-after-input -p udp -m udp --dport 138 -j ufw-skip-to-policy-input
 -A ufw-after-input -p tcp -m tcp --dport 139 -j ufw-skip-to-policy-input
@@ -74,13 +58,23 @@ ADMITTED
 -A ufw-user-limit -j REJECT --reject-with icmp-port-unreachable
 -A ufw-user-limit-accept -j ACCEPT`
 
-// ufwChains are those that UFW makes, empty ones too.
-var ufwChains = strings.Fields(`
-after-forward after-input after-logging-forward after-logging-input after-logging-output after-output
-before-forward before-input before-logging-forward before-logging-input before-logging-output before-output
-logging-allow logging-deny not-local reject-forward reject-input reject-output
-skip-to-policy-forward skip-to-policy-input skip-to-policy-output track-forward track-input track-output
-user-forward user-input user-limit user-limit-accept user-logging-forward user-logging-input user-logging-output user-output`)
+// ufwStages are the chains that a packet goes through, one after the other, in each direction.
+var ufwStages = []string{"before-logging", "before", "after", "after-logging", "reject", "track"}
+
+// ufwChains are those that UFW makes, empty ones too; stages are the rules that lead to those of ufwStages.
+func ufwChains() (chains, stages []string) {
+	chains = []string{"logging-allow", "logging-deny", "not-local", "user-limit", "user-limit-accept"}
+	for _, direction := range []string{"INPUT", "FORWARD", "OUTPUT"} {
+		of := "-" + strings.ToLower(direction)
+		for _, stage := range ufwStages {
+			stages = append(stages, "-A "+direction+" -j ufw-"+stage+of)
+			chains = append(chains, stage+of)
+		}
+		chains = append(chains, "skip-to-policy"+of, "user"+of, "user-logging"+of)
+	}
+	slices.Sort(chains)
+	return chains, stages
+}
 
 // loaded is what both packet filters are to hold, as the kernel says it. fail2ban's own rules are let be, where it uses
 // iptables: they only refuse.
@@ -92,9 +86,10 @@ func (h *host) loaded() []layer.Probe {
 	for _, a := range h.Admitted {
 		admitted = append(admitted, a.loaded())
 	}
-	rules := strings.NewReplacer("DENIED", strings.Join(denied, "\n"), "ADMITTED", strings.Join(admitted, "\n")).Replace(loadedRules)
+	chains, stages := ufwChains()
+	rules := strings.NewReplacer("STAGES", strings.Join(stages, "\n"), "DENIED", strings.Join(denied, "\n"), "ADMITTED", strings.Join(admitted, "\n")).Replace(loadedRules)
 	want := strings.Split(rules, "\n")
-	for _, chain := range ufwChains {
+	for _, chain := range chains {
 		want = append(want, "-N ufw-"+chain)
 	}
 	// Where UFW's chains are there, a reload never puts back its own rules in them.
