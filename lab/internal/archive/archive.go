@@ -27,12 +27,18 @@ type Machine struct {
 	Options []string
 	// Proxy is the way to the archives where there is no direct one.
 	Proxy *url.URL
+	// Suite is what hosts are made of.
+	Suite Suite
 }
 
 var inherited = []string{"Acquire::Check-Valid-Until", "Acquire::Check-Date"}
 
-// Read finds the Debian archives that this machine uses.
+// Read finds the Debian archives that this machine uses, or those of another suite that the environment asks for.
 func Read(ctx context.Context) (Machine, error) {
+	suite, err := WantedSuite()
+	if err != nil {
+		return Machine{}, err
+	}
 	codename, err := codename()
 	if err != nil {
 		return Machine{}, err
@@ -49,7 +55,10 @@ func Read(ctx context.Context) (Machine, error) {
 	if err != nil {
 		return Machine{}, fmt.Errorf("apt-config dump: %w", err)
 	}
-	return machine, machine.parseOptions(string(dump))
+	if err := machine.parseOptions(string(dump)); err != nil {
+		return Machine{}, err
+	}
+	return machine, machine.use(ctx, suite)
 }
 
 func codename() (string, error) {
@@ -139,13 +148,13 @@ func (m *Machine) parseOptions(dump string) error {
 	return nil
 }
 
-// Lines are the sources of apt for another release, by plain http: the proxy knows which scheme the archive wants.
-func (m Machine) Lines(release string) []string {
+// Lines are the sources of apt for the suite, by plain http: the proxy knows which scheme the archive wants.
+func (m Machine) Lines() []string {
 	var lines []string
 	for _, source := range m.Sources {
 		plain := *source.Base
 		plain.Scheme = "http"
-		lines = append(lines, fmt.Sprintf("deb %s %s%s main", plain.String(), release, source.Suffix))
+		lines = append(lines, fmt.Sprintf("deb %s %s%s %s", plain.String(), m.Suite.Name, source.Suffix, m.Suite.Components))
 	}
 	return lines
 }

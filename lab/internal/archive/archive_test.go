@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"log"
@@ -55,12 +56,70 @@ func TestLinesForAnotherRelease(t *testing.T) {
 			if fmt.Sprint(err) != test.err && (err != nil || test.err != "") {
 				t.Fatalf("error\n%v\nwant\n%s", err, test.err)
 			}
-			if err == nil && !slices.Equal(machine.Lines("trixie"), test.want) {
-				t.Errorf("got  %q\nwant %q", machine.Lines("trixie"), test.want)
+			if err == nil {
+				err = machine.use(t.Context(), suites[0])
+			}
+			if lines := machine.Lines(); err == nil && !slices.Equal(lines, test.want) {
+				t.Errorf("got  %q\nwant %q", lines, test.want)
 			}
 		})
 	}
 }
+
+// Another distribution's suite comes from its own archive, which has to be there.
+func TestSuiteOfAnotherDistribution(t *testing.T) {
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodHead || r.URL.Path != "/ubuntu/dists/noble/InRelease" {
+			http.NotFound(w, r)
+		}
+	}))
+	defer upstream.Close()
+	for _, test := range []struct{ archive, err string }{
+		{upstream.URL + "/ubuntu", ""},
+		{upstream.URL + "/gone", `reach the archive of "noble": ` + upstream.URL + `/gone/dists/noble/InRelease: 404 Not Found
+LAB_SUITE=noble makes the lab's host from that archive; without it the host is Debian 13, and LAB_LIKE=ubuntu makes that behave as Azure's Ubuntu`},
+	} {
+		t.Setenv(SuiteVariable, "noble")
+		suite, err := WantedSuite()
+		if err != nil {
+			t.Fatal(err)
+		}
+		suite.archive = test.archive
+		machine := Machine{Sources: []Source{{nil, ""}}}
+		err = machine.use(t.Context(), suite)
+		if fmt.Sprint(err) != test.err && (err != nil || test.err != "") {
+			t.Errorf("error\n%v\nwant\n%s", err, test.err)
+		}
+		want := []string{"deb " + test.archive + " noble main universe", "deb " + test.archive + " noble-updates main universe", "deb " + test.archive + " noble-security main universe"}
+		if lines := machine.Lines(); !slices.Equal(lines, want) {
+			t.Errorf("got  %q\nwant %q", lines, want)
+		}
+	}
+	t.Setenv(SuiteVariable, "jammy")
+	if _, err := WantedSuite(); fmt.Sprint(err) != `LAB_SUITE: value "jammy": a lab's host is made of "trixie", which is Debian 13, or "noble", which is Ubuntu 24.04` {
+		t.Errorf("another suite: %v", err)
+	}
+}
+
+// A package that is not what it was pinned as is not taken.
+func TestKeyringIsPinned(t *testing.T) {
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "keys") }))
+	defer upstream.Close()
+	base, err := url.Parse(upstream.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	machine := Machine{Sources: []Source{{base, ""}}}
+	const sum = "3ffc83aef07e1d9ab2cb7d1f0b2ef61ed8a9c05e3ef2b8e0a3e1b5bd2a4dfbd2"
+	if _, err := machine.Fetch(t.Context(), Package{"pool/k.deb", sum}); fmt.Sprint(err) != upstream.URL+"/pool/k.deb: its SHA-256 is "+sumOf("keys")+", expected "+sum {
+		t.Errorf("another package: %v", err)
+	}
+	if content, err := machine.Fetch(t.Context(), Package{"pool/k.deb", sumOf("keys")}); err != nil || string(content) != "keys" {
+		t.Errorf("got %q, %v", content, err)
+	}
+}
+
+func sumOf(text string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(text))) }
 
 func TestMirrorFromAListOfThem(t *testing.T) {
 	list := filepath.Join(t.TempDir(), "debian.list")

@@ -43,28 +43,38 @@ func Registry(ctx context.Context) (*url.URL, error) {
 
 // fetch gives the archive of a package, once its sum is right.
 func (p npmPackage) fetch(ctx context.Context, registry *url.URL) ([]byte, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, registry.JoinPath(p.path()).String(), nil)
+	address := registry.JoinPath(p.path()).String()
+	content, err := fetch(ctx, http.DefaultClient, address)
 	if err != nil {
 		return nil, err
 	}
-	response, err := http.DefaultClient.Do(request)
+	sum := sha512.Sum512(content)
+	if got := base64.StdEncoding.EncodeToString(sum[:]); got != p.sha512 {
+		return nil, fmt.Errorf("%s: its SHA-512 is %s, expected %s", address, got, p.sha512)
+	}
+	return content, nil
+}
+
+// fetch gives what is at an address.
+func fetch(ctx context.Context, client *http.Client, address string) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := client.Do(request)
 	if err != nil {
 		return nil, err
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s: %s", request.URL, response.Status)
+		return nil, fmt.Errorf("%s: %s", address, response.Status)
 	}
 	content, err := io.ReadAll(io.LimitReader(response.Body, largestPackage+1))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", request.URL, err)
+		return nil, fmt.Errorf("%s: %w", address, err)
 	}
 	if len(content) > largestPackage {
-		return nil, errors.New(request.URL.String() + ": too large")
-	}
-	sum := sha512.Sum512(content)
-	if got := base64.StdEncoding.EncodeToString(sum[:]); got != p.sha512 {
-		return nil, fmt.Errorf("%s: its SHA-512 is %s, expected %s", request.URL, got, p.sha512)
+		return nil, errors.New(address + ": too large")
 	}
 	return content, nil
 }

@@ -50,14 +50,7 @@ func NewProxy(machine Machine, folder string, logger *log.Logger) (*Proxy, error
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return nil, err
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	if machine.Proxy != nil {
-		transport.Proxy = http.ProxyURL(machine.Proxy)
-	}
-	transport.ResponseHeaderTimeout = time.Minute
-	// The archive's own encoding is what apt has checksums for.
-	transport.DisableCompression = true
-	p := &Proxy{folder: folder, schemes: map[string]string{}, client: &http.Client{Transport: transport}, log: logger}
+	p := &Proxy{folder: folder, schemes: map[string]string{}, client: machine.client(), log: logger}
 	for _, source := range machine.Sources {
 		p.schemes[source.Base.Host] = source.Base.Scheme
 	}

@@ -11,12 +11,13 @@ import (
 	"path/filepath"
 	"time"
 
+	"openclaw-azure/lab/internal/archive"
 	"openclaw-azure/lab/internal/fabric"
 )
 
 // likeVariable, set to ubuntu when a lab is started, makes of each new machine what Azure's Ubuntu is in the ways that
 // matter here: sshd by socket activation, cloud-init's drop-in that allows passwords, the image's own drop-in, the agent's
-// sudoers. It stays a Debian.
+// sudoers. It stays a Debian; an Ubuntu gets them anyway.
 const likeVariable = "LAB_LIKE"
 
 // cloudInitVariable, set to a number of seconds when a lab is started, makes cloud-init's last stage take that long at the
@@ -45,8 +46,14 @@ func provision(folder string, m fabric.Machine) error {
 			"groups": []string{"adm", "sudo"}, "sudo": []string{"ALL=(ALL) NOPASSWD:ALL"}, "shell": "/bin/bash",
 		}},
 		"ssh_pwauth": false,
+		// The image's own, which the lab's proxy leads to; cloud-init would write others.
+		"apt": map[string]any{"preserve_sources_list": true},
 	}
-	likeUbuntu := os.Getenv(likeVariable) == "ubuntu"
+	suite, err := archive.WantedSuite()
+	if err != nil {
+		return err
+	}
+	likeUbuntu := os.Getenv(likeVariable) == "ubuntu" || suite.Name == "noble"
 	if likeUbuntu {
 		settings["bootcmd"] = []string{"cloud-init-per once lab-like-ubuntu sh -c 'systemctl disable --now --no-block ssh.service; systemctl enable --now --no-block ssh.socket'"}
 	}

@@ -1,5 +1,5 @@
-// Package image builds the disk that the lab's virtual machines start from: Debian as a cloud image has it, with
-// systemd, cloud-init and sshd, and nothing yet of what the program installs.
+// Package image builds the disk that the lab's virtual machines start from: Debian or Ubuntu as a cloud image has it,
+// with systemd, cloud-init and sshd, and nothing yet of what the program installs.
 package image
 
 import (
@@ -24,9 +24,6 @@ import (
 	"openclaw-azure/lab/internal/archive"
 	"openclaw-azure/lab/internal/place"
 )
-
-// Release is the Debian release in the image.
-const Release = "trixie"
 
 // Size of a virtual machine's file system. The file is sparse: it takes what is written to it.
 const Size = 8 << 30
@@ -56,7 +53,7 @@ type Image struct {
 // New says what the image is made of; Path is where it will stand in the cache folder.
 func New(machine archive.Machine, cache string) (Image, error) {
 	sum := sha256.New()
-	fmt.Fprintln(sum, edition, Release, Size, packages, machine.Lines(Release), options(machine), strings.Fields(kernel))
+	fmt.Fprintln(sum, edition, machine.Suite.Name, Size, packages, machine.Lines(), options(machine), strings.Fields(kernel))
 	err := fs.WalkDir(files, ".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
@@ -74,7 +71,7 @@ func New(machine archive.Machine, cache string) (Image, error) {
 
 // Path of the finished disk.
 func (i Image) Path() string {
-	return filepath.Join(i.cache, "images", Release+"-"+i.key+".ext4")
+	return filepath.Join(i.cache, "images", i.machine.Suite.Name+"-"+i.key+".ext4")
 }
 
 // Built tells whether the disk is there.
@@ -104,7 +101,7 @@ func (i Image) Build(ctx context.Context, output io.Writer) error {
 	}
 	defer os.RemoveAll(work)
 	root := filepath.Join(work, "root")
-	if err := i.bootstrap(ctx, root, output); err != nil {
+	if err := i.bootstrap(ctx, work, root, output); err != nil {
 		return err
 	}
 	if err := installKernel(ctx, work, root, output); err != nil {
@@ -120,7 +117,7 @@ func (i Image) Build(ctx context.Context, output io.Writer) error {
 	return os.Rename(disk, i.Path())
 }
 
-func (i Image) bootstrap(ctx context.Context, root string, output io.Writer) error {
+func (i Image) bootstrap(ctx context.Context, work, root string, output io.Writer) error {
 	proxy, err := archive.NewProxy(i.machine, filepath.Join(i.cache, "packages"), log.New(output, "", 0))
 	if err != nil {
 		return err
@@ -143,9 +140,29 @@ func (i Image) bootstrap(ctx context.Context, root string, output io.Writer) err
 	for _, option := range i.machine.Options {
 		args = append(args, "--aptopt="+strings.TrimSuffix(option, ";"))
 	}
-	args = append(args, Release, root)
-	args = append(args, i.machine.Lines(Release)...)
+	if i.machine.Suite.Keyring != nil {
+		keys, err := i.keyring(ctx, work, output)
+		if err != nil {
+			return err
+		}
+		args = append(args, "--keyring="+keys)
+	}
+	args = append(args, i.machine.Suite.Name, root)
+	args = append(args, i.machine.Lines()...)
 	return isolated(ctx, output, "mmdebstrap", args...)
+}
+
+// keyring is the folder with the keys of another distribution's archive, which this machine does not know.
+func (i Image) keyring(ctx context.Context, work string, output io.Writer) (string, error) {
+	content, err := i.machine.Fetch(ctx, *i.machine.Suite.Keyring)
+	if err != nil {
+		return "", err
+	}
+	packed, folder := filepath.Join(work, "keyring.deb"), filepath.Join(work, "keyring")
+	if err := os.WriteFile(packed, content, 0o644); err != nil {
+		return "", err
+	}
+	return filepath.Join(folder, "usr/share/keyrings"), isolated(ctx, output, "dpkg-deb", "--extract", packed, folder)
 }
 
 // isolated runs a tool in mount and process namespaces of its own: however it ends, it leaves no mount and no
@@ -188,7 +205,7 @@ func installKernel(ctx context.Context, work, root string, output io.Writer) err
 	return isolated(ctx, output, "chroot", root, "dpkg", "--install", "/"+name)
 }
 
-// shape makes of a bootstrapped Debian what a cloud's publisher ships.
+// shape makes of a bootstrapped system what a cloud's publisher ships.
 func (i Image) shape(root string) error {
 	tree, err := os.OpenRoot(root)
 	if err != nil {
@@ -227,7 +244,7 @@ func (i Image) shape(root string) error {
 		// Empty: each machine gets an id of its own at its first boot.
 		"etc/machine-id":                 "",
 		"etc/apt/apt.conf.d/99lab-proxy": options(i.machine),
-		"etc/apt/sources.list":           strings.Join(i.machine.Lines(Release), "\n") + "\n",
+		"etc/apt/sources.list":           strings.Join(i.machine.Lines(), "\n") + "\n",
 	} {
 		if err := write(tree, path, []byte(content)); err != nil {
 			return err

@@ -268,8 +268,12 @@ func (l Lab) configure(ctx context.Context, report *progress.Reporter) error {
 	if err != nil {
 		return err
 	}
+	suite, err := archive.WantedSuite()
+	if err != nil {
+		return err
+	}
 	mirror := "http://" + net.JoinHostPort(place.ProxyAddress, strconv.Itoa(place.ProxyPort))
-	for _, args := range [][]string{
+	steps := [][]string{
 		{"stack", "select", "--create", l.Name},
 		{"config", "set", "azure-native:location", "westeurope"},
 		{"config", "set", "allowedSshCidr", place.OperatorAddress + "/32"},
@@ -277,7 +281,11 @@ func (l Lab) configure(ctx context.Context, report *progress.Reporter) error {
 		{"config", "set", "nodeUrl", mirror + archive.NodeFile},
 		{"config", "set", "nodeSha256", node},
 		{"config", "set", "npmRegistry", mirror + strings.TrimSuffix(archive.NPMPath, "/")},
-	} {
+	}
+	if suite.Image != "" {
+		steps = append(steps, []string{"config", "set", "image", suite.Image})
+	}
+	for _, args := range steps {
 		if out, err := l.pulumi(ctx, args...).CombinedOutput(); err != nil {
 			return fmt.Errorf("pulumi %s: %w\n%s", strings.Join(args, " "), err, bytes.TrimSpace(out))
 		}
