@@ -14,9 +14,13 @@ take_away() { on sh -c "ip address del $scanner/8 dev lo 2>/dev/null; apt-get pu
 trap take_away EXIT
 on sh -c "apt-get install -qq -y --no-install-recommends lynis ssh-audit >/dev/null 2>&1; ip address add $scanner/8 dev lo"
 
+# A test that newer releases make: it has sshd shut the scanner out.
+without=$(on ssh-audit --help 2>/dev/null | grep -o -e --skip-rate-test || true)
+
 failed=0
 for port in $(on sh -c "ss -Hltn | sed -n 's/.* 0\.0\.0\.0:\(22\|2222\) .*/\1/p' | sort -u"); do
-	said=$(on ssh-audit --skip-rate-test -b -p "$port" $scanner || true)
+	# shellcheck disable=SC2086 # none or one option
+	said=$(on ssh-audit $without -b -p "$port" $scanner || true)
 	count() { echo "$said" | grep -c "\[$1\]" || true; }
 	echo "ssh-audit, port $port: $(count fail) fail, $(count warn) warn"
 	echo "$said" | grep -q '(kex)' || failed=1
