@@ -17,7 +17,7 @@ func (l *one) fences(page, language string) []string {
 	var blocks []string
 	for i, part := range strings.Split(string(text), "```") {
 		if name, block, ok := strings.Cut(part, "\n"); ok && i%2 == 1 && name == language {
-			blocks = append(blocks, block)
+			blocks = append(blocks, strings.TrimRight(block, " ")) // the closing fence may stand in a list
 		}
 	}
 	if len(blocks) == 0 {
@@ -38,29 +38,24 @@ func commandsOfLayers(l *one) {
 	}
 }
 
-// commandsOfLab runs every command of docs/lab.md: each has to succeed.
-func commandsOfLab(l *one) {
-	for _, block := range l.fences("lab.md", "sh") {
-		for line := range strings.Lines(block) {
-			if r := l.command("", 5*time.Minute, "sh", "-c", line); r.code != 0 {
-				l.t.Errorf("docs/lab.md: %s: %s", strings.TrimSpace(line), r)
-			}
-		}
-	}
-}
-
-// commandsOfUpgrading runs those of docs/upgrading.md; nobody is there to say yes.
-func commandsOfUpgrading(l *one) {
-	for _, block := range l.fences("upgrading.md", "sh") {
+// commandsOf runs every command of a page whose blocks are for the operator's shell: each has to succeed. Nobody is there
+// to say yes.
+func commandsOf(l *one, page string) {
+	for _, block := range l.fences(page, "sh") {
 		for line := range strings.Lines(block) {
 			words := strings.Fields(line)
-			if words[0] != "pulumi" {
-				l.t.Fatalf("docs/upgrading.md: %q is no command of Pulumi's", line)
+			switch {
+			case words[0] == "bin/lab":
+				if r := l.command("", 5*time.Minute, "sh", "-c", line); r.code != 0 {
+					l.t.Errorf("docs/%s: %s: %s", page, strings.TrimSpace(line), r)
+				}
+			case words[0] == "pulumi" && words[1] == "up":
+				l.pulumi(0, append(words[1:], "--yes")...)
+			case words[0] == "pulumi":
+				l.pulumi(0, words[1:]...)
+			default:
+				l.t.Fatalf("docs/%s: %q is no command of Pulumi's and none of bin/lab", page, line)
 			}
-			if words[1] == "up" {
-				words = append(words, "--yes")
-			}
-			l.pulumi(0, words[1:]...)
 		}
 	}
 }

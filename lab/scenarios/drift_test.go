@@ -219,21 +219,19 @@ func TestDrift(t *testing.T) {
 		return picked
 	}
 	l.tamper(t, "open", pick(true))
-	t.Run("a silent host costs a warning while open", func(t *testing.T) { l.as(t, silentHost) })
+	l.part(part{"a silent host costs a warning while open", silentHost})
 	l.pulumi(0, "config", "set", "bootstrap", "false")
 	l.pulumi(0, "up", "--yes", "--skip-preview")
 	l.tamper(t, "closed", pick(false))
-	t.Run("a nightly job looks with a peer of its own", func(t *testing.T) { l.as(t, nightly) })
+	l.part(part{"a nightly job looks with a peer of its own", nightly})
 	for _, c := range innocents {
-		t.Run("innocent: "+c.name, func(t *testing.T) {
-			l.as(t, func(l *one) { l.on(c.do) })
-		})
+		l.part(part{"innocent: " + c.name, func(l *one) { l.on(c.do) }})
 	}
-	t.Run("what is innocent shows nothing", func(t *testing.T) { l.as(t, (*one).quiet) })
-	t.Run("a reboot shows nothing", func(t *testing.T) {
-		l.as(t, func(l *one) {
+	l.run([]part{
+		{"what is innocent shows nothing", (*one).quiet},
+		{"a reboot shows nothing", func(l *one) {
 			if r := l.lab("", "reboot"); r.code != 0 {
-				t.Fatal(r)
+				l.t.Fatal(r)
 			}
 			l.eventually("OpenClaw's gateway is ready", 5*time.Minute, func() error {
 				if r := l.at("vm", "systemctl", "is-active", "openclaw.service"); r.code != 0 {
@@ -242,16 +240,8 @@ func TestDrift(t *testing.T) {
 				return nil
 			})
 			l.quiet()
-		})
+		}},
 	})
-}
-
-// as runs a step as a test of its own.
-func (l *one) as(t *testing.T, step func(*one)) {
-	outer := l.t
-	l.t = t
-	defer func() { l.t = outer }()
-	step(l)
 }
 
 func (l *one) tamper(t *testing.T, state string, batch []tampering) {
@@ -330,23 +320,25 @@ func accounts(stdout string) []string {
 	return lines
 }
 
-// nightly is what docs/drift.md's workflow runs, quiet and not.
+// nightly is what docs/drift.md says: the peer is admitted, and its workflow runs, quiet and not.
 func nightly(l *one) {
-	look := func() result {
-		return l.command("", 5*time.Minute, "env", "CLAW_PEER=laptop", l.root+"/bin/lab", "pulumi", "preview", "--non-interactive", "--expect-no-changes")
+	commandsOf(l, "drift.md")
+	as := func(args ...string) result {
+		return l.command("", 5*time.Minute, "env", append([]string{"CLAW_PEER=nightly", l.root + "/bin/lab", "pulumi"}, args...)...)
 	}
+	look := func() result { return as("preview", "--non-interactive", "--expect-no-changes") }
 	if r := look(); r.code != 0 {
 		l.t.Errorf("quiet: %s", r)
 	}
-	if shook := l.on(`wg show wg0 dump | awk '$4 == "10.100.0.2/32" && $5 > 0' | wc -l`); shook != "1" {
-		l.t.Error("it was not the peer laptop that looked")
+	if shook := l.on(`wg show wg0 dump | awk '$4 == "10.100.0.9/32" && $5 > 0' | wc -l`); shook != "1" {
+		l.t.Error("it was not the peer nightly that looked")
 	}
 	l.on(`sysctl -qw net.ipv4.ip_forward=1`)
 	defer l.on(`sysctl -qw net.ipv4.ip_forward=0`)
 	if r := look(); r.code == 0 || !strings.Contains(r.stdout, "sysctl net.ipv4.ip_forward: expected 0, found 1") {
 		l.t.Errorf("drift: %s", r)
 	}
-	if r := l.command("", 5*time.Minute, "env", "CLAW_PEER=laptop", l.root+"/bin/lab", "pulumi", "up", "--yes", "--skip-preview", "--non-interactive"); r.code == 0 ||
+	if r := as("up", "--yes", "--skip-preview", "--non-interactive"); r.code == 0 ||
 		!strings.Contains(r.stdout+r.stderr, "only a preview looks with a named peer's keys") {
 		l.t.Errorf("up with CLAW_PEER: %s", r)
 	}

@@ -68,21 +68,36 @@ func newLab(t *testing.T, name string) *one {
 	return l
 }
 
-// part is one part of a scenario: each builds on those before it.
+// part is one part of a scenario.
 type part struct {
 	name string
 	run  func(*one)
 }
 
+// run runs parts, and goes on after one that failed: what the others find is worth knowing.
 func (l *one) run(parts []part) {
 	for _, part := range parts {
-		l.t.Run(part.name, func(t *testing.T) {
-			outer := l.t
-			l.t = t
-			defer func() { l.t = outer }()
-			part.run(l)
-		})
+		l.part(part)
 	}
+}
+
+// inTurn runs parts that build on each other: the first that fails is the last.
+func (l *one) inTurn(parts []part) {
+	for _, part := range parts {
+		if !l.part(part) {
+			return
+		}
+	}
+}
+
+// part runs a part as a test of its own.
+func (l *one) part(part part) (passed bool) {
+	return l.t.Run(part.name, func(t *testing.T) {
+		outer := l.t
+		l.t = t
+		defer func() { l.t = outer }()
+		part.run(l)
+	})
 }
 
 // command runs a program of the repository with this lab's name, bounded in time.
@@ -125,6 +140,19 @@ func (l *one) on(script string) string {
 		l.t.Fatalf("on the host: %s: %s", script, r)
 	}
 	return strings.TrimSpace(r.stdout)
+}
+
+// reading is a command that a person could type on the host, as root, and all that it has to print.
+type reading struct{ what, script, want string }
+
+// reads compares what commands on the host print.
+func (l *one) reads(readings []reading) {
+	l.t.Helper()
+	for _, r := range readings {
+		if got := l.on(r.script); got != r.want {
+			l.t.Errorf("%s: got\n%s\nwant\n%s", r.what, got, r.want)
+		}
+	}
 }
 
 // pulumi runs a Pulumi command as a user would type it; it must end with this exit status.

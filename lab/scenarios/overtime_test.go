@@ -19,29 +19,14 @@ func TestOverTime(t *testing.T) {
 	// As Azure's Ubuntu is; the main job has the plain image.
 	t.Setenv("LAB_LIKE", "ubuntu")
 	l := newLab(t, "overtime")
-	for _, step := range []struct {
-		name string
-		run  func(*one)
-	}{
+	l.inTurn([]part{
 		{"the release before deploys and closes", deployPrevious},
 		{"this one takes over state and host, closed, through the tunnel", upgrade},
 		{"a revoked SSH key, then a revoked peer, lose their sessions, and nobody else does", revoke},
 		{"an inbound rule that somebody added is named, and refused", foreignRule},
 		{"another size keeps the machine, another image warns", resize},
 		{"a machine that was deleted is refused while closed, and comes back open", deletedMachine},
-		{"every command of docs/layers.md prints what it says there", commandsOfLayers},
-		{"every control of dev-sec's ssh-baseline holds, or is waived with its reason", sshControls},
-		{"every command of docs/lab.md works", commandsOfLab},
-	} {
-		if !t.Run(step.name, func(t *testing.T) {
-			outer := l.t
-			l.t = t
-			defer func() { l.t = outer }()
-			step.run(l)
-		}) {
-			return // the next one builds on it
-		}
-	}
+	})
 }
 
 func (l *one) stackFile(dir string) string { return filepath.Join(dir, "Pulumi."+l.name+".yaml") }
@@ -76,7 +61,7 @@ func deployPrevious(l *one) {
 
 func upgrade(l *one) {
 	before := l.identity()
-	commandsOfUpgrading(l)
+	commandsOf(l, "upgrading.md")
 	l.quiet()
 	for name, value := range l.identity() {
 		if value != before[name] {
@@ -203,18 +188,6 @@ func foreignRule(l *one) {
 	}
 	l.az(strings.TrimPrefix(remove, "az "))
 	l.quiet()
-}
-
-func sshControls(l *one) {
-	list, err := os.ReadFile(filepath.Join(l.root, "lab", "audit", "controls.sh"))
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	r := l.command(string(list), time.Minute, l.root+"/bin/lab", "exec", "vm", "--", "sh", "-s")
-	l.t.Logf("%s", r.stdout)
-	if r.code != 0 || !strings.Contains(r.stdout, "ssh-baseline: ") {
-		l.t.Errorf("%s", r)
-	}
 }
 
 func resize(l *one) {
