@@ -378,6 +378,9 @@ func (r *realDoors) confirm(a doorAccess, bootstrap bool, p layer.Packed, second
 			d, port = r.tunnelDoor(a), a.sshPort
 		}
 		w := &window{layer: p.Name, door: d.Name, seconds: seconds, say: say, answered: time.Now()}
+		if !bootstrap {
+			r.work.Go(func() { r.watchTunnel(ctx, w) })
+		}
 		for ctx.Err() == nil {
 			once, done := context.WithTimeout(ctx, 2*lookTimeout)
 			stdout, exit, err := ask(once, d, a.stack.SudoPassword.Plain, p.Confirm(port))
@@ -409,4 +412,28 @@ func (r *realDoors) confirm(a doorAccess, bootstrap bool, p layer.Packed, second
 		}
 	}()
 	return cancel
+}
+
+// watchTunnel tells by the tunnel's pings that the door is lost: when the tunnel closes its connections the command ends,
+// and the run with it, and nothing more can be said.
+func (r *realDoors) watchTunnel(ctx context.Context, w *window) {
+	tick := time.NewTicker(250 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		r.mu.Lock()
+		t, host := r.tunnel, r.way.host.Addr()
+		r.mu.Unlock()
+		if t == nil {
+			continue
+		}
+		if silent := t.Silent(); silent >= lostAfter {
+			w.lost(time.Now(), fmt.Errorf("%s has answered no ping through the tunnel for %s", host, silent.Round(time.Second)))
+			return
+		}
+	}
 }

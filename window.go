@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -19,22 +20,41 @@ type window struct {
 	seconds     int
 	say         func(string)
 
+	mu       sync.Mutex
 	answered time.Time // when the door answered last, or the waiting began
 	told     bool      // that the door is lost
 }
 
 // answers notes that the door answered.
 func (w *window) answers(now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.told {
 		w.say(fmt.Sprintf("layer %s: the %s door answers again", w.layer, w.door))
 	}
 	w.answered, w.told = now, false
 }
 
-// silent notes that it did not, and tells once that it is lost. The host counts from the end of its change, which this
-// side has not heard of: it was at work already, so that the time said is the latest.
+// silent notes that it did not, and tells once that it is lost.
 func (w *window) silent(now time.Time, err error) {
-	if w.told || now.Sub(w.answered) < lostAfter {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if now.Sub(w.answered) >= lostAfter {
+		w.tell(now, err)
+	}
+}
+
+// lost tells once that the door is lost.
+func (w *window) lost(now time.Time, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.tell(now, err)
+}
+
+// tell: the host counts from the end of its change, which this side has not heard of: it was at work already, so that
+// the time said is the latest.
+func (w *window) tell(now time.Time, err error) {
+	if w.told {
 		return
 	}
 	w.told = true
