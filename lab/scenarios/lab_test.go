@@ -10,8 +10,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -49,10 +52,41 @@ func namedLab(t *testing.T, name string) *one {
 	return &one{t: t, root: root, name: name}
 }
 
+// labs are those that are there now. After a signal nobody gets it any more.
+var labs = struct {
+	sync.Mutex
+	names map[string]*one
+}{names: map[string]*one{}}
+
+// TestMain takes the labs away when somebody interrupts: no cleanup of a test runs then.
+func TestMain(m *testing.M) {
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-interrupted
+		labs.Lock()
+		for name, l := range labs.names {
+			fmt.Fprintf(os.Stderr, "interrupted: taking lab %q away\n", name)
+			down := exec.Command(filepath.Join(l.root, "bin", "lab"), "down")
+			down.Env = append(os.Environ(), "LAB="+name)
+			// Another Ctrl-C is not for it.
+			down.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+			if out, err := down.CombinedOutput(); err != nil {
+				fmt.Fprintf(os.Stderr, "lab %q: %v\n%s", name, err, out)
+			}
+		}
+		os.Exit(130)
+	}()
+	os.Exit(m.Run())
+}
+
 // newLab names a lab of the test's own; it is taken away at the end, whatever happens.
 func newLab(t *testing.T, name string) *one {
 	t.Helper()
 	l := namedLab(t, name)
+	labs.Lock()
+	labs.names[name] = l
+	labs.Unlock()
 	// What an interrupted run left.
 	if r := l.lab("", "down"); r.code != 0 {
 		t.Fatalf("take an old lab away: %s", r)
@@ -64,6 +98,9 @@ func newLab(t *testing.T, name string) *one {
 		if r := l.lab("", "down"); r.code != 0 {
 			t.Errorf("take the lab away: %s", r)
 		}
+		labs.Lock()
+		delete(labs.names, name)
+		labs.Unlock()
 	})
 	return l
 }

@@ -39,16 +39,22 @@ func deployPrevious(l *one) {
 	if r := l.lab("", "start"); r.code != 0 {
 		l.t.Fatalf("bin/lab start: %s", r)
 	}
-	move := func(from, to string) {
+	move := func(from, to string, change func(string) string) {
 		text, err := os.ReadFile(l.stackFile(from))
 		if err == nil {
-			err = os.WriteFile(l.stackFile(to), text, 0o600)
+			err = os.WriteFile(l.stackFile(to), []byte(change(string(text))), 0o600)
 		}
 		if err != nil {
 			l.t.Fatal(err)
 		}
 	}
-	move(l.root, old)
+	// That release installs no OpenClaw and knows no mirrors.
+	mirrors := regexp.MustCompile(`(?m)^  openclaw:(nodeUrl|nodeSha256|npmRegistry):.*\n`)
+	var later []string
+	move(l.root, old, func(text string) string {
+		later = mirrors.FindAllString(text, -1)
+		return mirrors.ReplaceAllString(text, "")
+	})
 	for _, args := range [][]string{
 		{"up", "--yes", "--skip-preview"},
 		{"config", "set", "bootstrap", "false"},
@@ -56,7 +62,9 @@ func deployPrevious(l *one) {
 	} {
 		l.pulumi(0, append([]string{"--cwd", old}, args...)...)
 	}
-	move(old, l.root)
+	move(old, l.root, func(text string) string {
+		return strings.Replace(text, "config:\n", "config:\n"+strings.Join(later, ""), 1)
+	})
 }
 
 func upgrade(l *one) {
