@@ -84,42 +84,34 @@ func (l *lab) booted() error {
 	}
 }
 
-// prepare makes the snapshots.
-func (l *lab) prepare() error {
+// prepare makes the snapshots; those of a machine that is not configured only where they are wanted.
+func (l *lab) prepare(unconfigured bool) error {
+	up := func() error { return l.pulumi("up", "--yes", "--skip-preview") }
+	snapshot := func(name string) func() error { return func() error { return l.snapshot(name) } }
 	steps := []func() error{
 		func() error { _, err := l.lab("start"); return err },
-		func() error { return l.snapshot(bare) },
-		func() error { return l.pulumi("up", "--yes", "--skip-preview") },
-		func() error { return l.snapshot(open) },
+		snapshot(bare), up, snapshot(open),
 		func() error { return l.configure("bootstrap", "false") },
-		func() error { return l.pulumi("up", "--yes", "--skip-preview") },
-		func() error { return l.snapshot(closed) },
+		up, snapshot(closed),
+	}
+	if unconfigured {
+		var packages string
+		steps = append(steps,
+			func() (err error) { packages, err = l.packages(); return err },
+			func() error { return l.restore(bare) },
+			l.machineAlone, snapshot(machine), l.booted,
+			func() error {
+				_, err := l.on("export DEBIAN_FRONTEND=noninteractive; apt-get update && apt-get install --yes --no-install-recommends " + packages)
+				return err
+			},
+			snapshot(packaged))
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return err
 		}
 	}
-	packages, err := l.packages()
-	if err != nil {
-		return err
-	}
-	if err := l.restore(bare); err != nil {
-		return err
-	}
-	if err := l.machineAlone(); err != nil {
-		return err
-	}
-	if err := l.snapshot(machine); err != nil {
-		return err
-	}
-	if err := l.booted(); err != nil {
-		return err
-	}
-	if _, err := l.on("export DEBIAN_FRONTEND=noninteractive; apt-get update && apt-get install --yes --no-install-recommends " + packages); err != nil {
-		return err
-	}
-	return l.snapshot(packaged)
+	return nil
 }
 
 func (l *lab) snapshot(name string) error {

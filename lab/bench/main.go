@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -128,14 +129,13 @@ func bench(ctx context.Context) (err error) {
 		}
 	}()
 	fmt.Printf("%d processors, load %s; every run below is on this machine, lab and all\n", runtime.NumCPU(), load())
-	if err := l.prepare(); err != nil {
+	chosen := slices.DeleteFunc(slices.Clone(jobs), func(j job) bool { return !wanted.MatchString(j.name) })
+	unconfigured := slices.ContainsFunc(chosen, func(j job) bool { return j.from == machine || j.from == packaged })
+	if err := l.prepare(unconfigured); err != nil {
 		return fmt.Errorf("prepare the snapshots: %w", err)
 	}
 	rows := &table{}
-	for _, j := range jobs {
-		if !wanted.MatchString(j.name) {
-			continue
-		}
+	for _, j := range chosen {
 		if err := j.measure(l, rows, runs); err != nil {
 			return fmt.Errorf("%s: %w", j.name, err)
 		}
