@@ -32,8 +32,10 @@ const (
 	tunnelTimeout = 15 * time.Second
 	// readyTimeout bounds the wait for a door that is to open: a VM boots, sshd restarts.
 	readyTimeout = 5 * time.Minute
-	// confirmPause lies between two tries to confirm a change that the host has not armed yet.
-	confirmPause = 400 * time.Millisecond
+	// confirmPause lies between the first two tries to confirm a change that the host has not armed yet. Each is longer
+	// than the one before, up to mostConfirmPause: while packages are installed a try is work for the host.
+	confirmPause     = 400 * time.Millisecond
+	mostConfirmPause = 2 * time.Second
 	// confirmLimit bounds all tries for one layer: packages may be installed before it is armed.
 	confirmLimit = 20 * time.Minute
 )
@@ -381,7 +383,7 @@ func (r *realDoors) confirm(a doorAccess, bootstrap bool, p layer.Packed, second
 		if !bootstrap {
 			r.work.Go(func() { r.watchTunnel(ctx, w) })
 		}
-		for ctx.Err() == nil {
+		for pause := confirmPause; ctx.Err() == nil; pause = min(pause*5/4, mostConfirmPause) {
 			once, done := context.WithTimeout(ctx, 2*lookTimeout)
 			stdout, exit, err := ask(once, d, a.stack.SudoPassword.Plain, p.Confirm(port))
 			done()
@@ -407,7 +409,7 @@ func (r *realDoors) confirm(a doorAccess, bootstrap bool, p layer.Packed, second
 			}
 			select {
 			case <-ctx.Done():
-			case <-time.After(confirmPause):
+			case <-time.After(pause):
 			}
 		}
 	}()
