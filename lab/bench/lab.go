@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -162,14 +163,11 @@ func (l *lab) measure(args ...string) (figure, error) {
 		return figure{}, err
 	}
 	defer os.Remove(notes)
-	traces, err := os.MkdirTemp("", "bench")
-	if err != nil {
-		return figure{}, err
-	}
-	defer os.RemoveAll(traces)
-	trace := filepath.Join(traces, "trace.json")
 	whole := span{start: time.Now()}
-	if err := l.pulumi(append(args, "--otel-traces", "file://"+trace)...); err != nil {
+	program := l.watchProgram()
+	err := l.pulumi(args...)
+	runs := program()
+	if err != nil {
 		return figure{}, err
 	}
 	whole.end = time.Now()
@@ -181,10 +179,6 @@ func (l *lab) measure(args ...string) (figure, error) {
 	for _, c := range noted {
 		provider = append(provider, span{c.Start, c.End})
 	}
-	program, err := programRuns(trace)
-	if err != nil {
-		return figure{}, err
-	}
 	f := figure{total: whole.duration()}
 	var host []span
 	if args[0] != "destroy" { // which leaves no host to ask, and asks none itself
@@ -193,48 +187,49 @@ func (l *lab) measure(args ...string) (figure, error) {
 		}
 	}
 	f.commands = len(host)
-	f.share = attribute(whole, host, provider, program)
+	f.share = attribute(whole, host, provider, runs)
 	return f, nil
 }
 
-// programRuns are the times in which the language host ran the program, as Pulumi's own trace has them.
-func programRuns(trace string) ([]span, error) {
-	text, err := os.ReadFile(trace)
-	if err != nil {
-		return nil, err
-	}
-	var runs []span
-	for line := range strings.Lines(string(text)) {
-		var batch struct {
-			ResourceSpans []struct {
-				ScopeSpans []struct {
-					Spans []struct {
-						Name                               string
-						StartTimeUnixNano, EndTimeUnixNano string
-					}
-				}
+// watchProgram looks when the program runs until the function that it returns is called. Pulumi's own traces would say
+// it too, and hold up every command by ten seconds.
+func (l *lab) watchProgram() func() []span {
+	const pause = 20 * time.Millisecond
+	path := filepath.Join(l.root, ".lab", l.name, "program")
+	stop, seen := make(chan struct{}), make(chan []span)
+	go func() {
+		var runs []span
+		for running := false; ; {
+			select {
+			case <-stop:
+				seen <- runs
+				return
+			case <-time.After(pause):
 			}
-		}
-		if err := json.Unmarshal([]byte(line), &batch); err != nil {
-			return nil, fmt.Errorf("read Pulumi's trace: %w", err)
-		}
-		for _, resource := range batch.ResourceSpans {
-			for _, scope := range resource.ScopeSpans {
-				for _, s := range scope.Spans {
-					if !strings.HasSuffix(s.Name, "pulumirpc.LanguageRuntime/Run") {
-						continue
-					}
-					start, err1 := strconv.ParseInt(s.StartTimeUnixNano, 10, 64)
-					end, err2 := strconv.ParseInt(s.EndTimeUnixNano, 10, 64)
-					if err1 != nil || err2 != nil {
-						return nil, fmt.Errorf("read Pulumi's trace: a span from %q to %q", s.StartTimeUnixNano, s.EndTimeUnixNano)
-					}
-					runs = append(runs, span{time.Unix(0, start), time.Unix(0, end)})
-				}
+			now := time.Now()
+			was := running
+			if running = isRunning(path); !running {
+				continue
 			}
+			if !was {
+				runs = append(runs, span{start: now})
+			}
+			runs[len(runs)-1].end = now
 		}
+	}()
+	return func() []span {
+		close(stop)
+		return <-seen
 	}
-	return runs, nil
+}
+
+// isRunning says whether a process runs that program.
+func isRunning(path string) bool {
+	links, _ := filepath.Glob("/proc/[0-9]*/exe") // the pattern is a good one
+	return slices.ContainsFunc(links, func(link string) bool {
+		exe, err := os.Readlink(link)
+		return err == nil && exe == path
+	})
 }
 
 // visits are the times in which a command of ours ran on the host as root, as its journal has them, and how many
