@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -122,20 +123,18 @@ func (l *lab) snapshot(name string) error {
 
 // packages are those of all layers, as the host has noted them.
 func (l *lab) packages() (string, error) {
-	const script = `cat /var/lib/openclaw-deploy/layers/*.json | python3 -c '
+	const script = `python3 -c '
 import json, sys
-decoder, text = json.JSONDecoder(), sys.stdin.read()
-while text.strip():
-    record, end = decoder.raw_decode(text.lstrip())
-    text = text.lstrip()[end:]
-    print(*json.loads(record["declared"]).get("packages", []))'`
+for path in sys.argv[1:]:
+    with open(path) as record:
+        print(*json.loads(json.load(record)["declared"]).get("packages", []))' /var/lib/openclaw-deploy/layers/*.json`
 	out, err := l.on(script)
 	if err != nil {
 		return "", err
 	}
 	packages := strings.Join(strings.Fields(out), " ")
 	if packages == "" {
-		return "", fmt.Errorf("the layers on the host declare no packages")
+		return "", errors.New("the layers on the host declare no packages")
 	}
 	return packages, nil
 }
@@ -147,8 +146,11 @@ func (l *lab) machineAlone() error {
 	if _, err := l.lab("fault", fault); err != nil {
 		return err
 	}
-	if err := l.pulumi("up", "--yes", "--skip-preview"); err == nil || !strings.Contains(err.Error(), "for a benchmark") {
-		return fmt.Errorf("pulumi up goes past a run command that was refused: %w", err)
+	switch err := l.pulumi("up", "--yes", "--skip-preview"); {
+	case err == nil:
+		return errors.New("pulumi up goes past a run command that was refused")
+	case !strings.Contains(err.Error(), "for a benchmark"):
+		return err
 	}
 	if _, err := l.lab("fault", "none"); err != nil {
 		return err
