@@ -15,13 +15,7 @@ var directKeepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, I
 
 // forwardDirect takes what l accepts to the host's port 22, until l is closed.
 func (r *realDoors) forwardDirect(l net.Listener) {
-	for {
-		local, err := l.Accept()
-		if err != nil {
-			return
-		}
-		r.work.Go(func() { r.carryDirect(local) })
-	}
+	tunnel.Accept(l, func(error) {}, func(local net.Conn) { r.work.Go(func() { r.carryDirect(local) }) })
 }
 
 func (r *realDoors) carryDirect(local net.Conn) {

@@ -95,26 +95,18 @@ func (f *forwarder) keep(ctx context.Context) error {
 }
 
 func (f *forwarder) accept(l net.Listener) {
-	for {
-		local, err := l.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err != nil { // out of file descriptors, perhaps: for a moment only
-			time.Sleep(100 * time.Millisecond)
-			continue
-		}
-		go func() {
-			defer local.Close()
-			remote, err := f.dial()
-			if err != nil {
-				say("%v", err)
-				return
-			}
-			defer remote.Close()
-			tunnel.Carry(local, remote)
-		}()
+	tunnel.Accept(l, func(error) {}, func(local net.Conn) { go f.carry(local) })
+}
+
+func (f *forwarder) carry(local net.Conn) {
+	defer local.Close()
+	remote, err := f.dial()
+	if err != nil {
+		say("%v", err)
+		return
 	}
+	defer remote.Close()
+	tunnel.Carry(local, remote)
 }
 
 func (f *forwarder) tryGateway() error {

@@ -64,22 +64,26 @@ func (t *Tunnel) Forward(l net.Listener, to netip.AddrPort) {
 	}
 	t.listeners[l] = struct{}{}
 	t.work.Go(func() {
-		for {
-			local, err := l.Accept()
-			if err != nil {
-				if errors.Is(err, net.ErrClosed) || t.ctx.Err() != nil {
-					return
-				}
-				t.note("accept on %s: %v", l.Addr(), err)
-				select { // out of file descriptors, perhaps: for a moment only
-				case <-t.ctx.Done():
-				case <-time.After(100 * time.Millisecond):
-				}
-				continue
-			}
-			t.work.Go(func() { t.carry(local, to) })
-		}
+		Accept(l, func(err error) { t.note("accept on %s: %v", l.Addr(), err) },
+			func(local net.Conn) { t.work.Go(func() { t.carry(local, to) }) })
 	})
+}
+
+// Accept hands every connection that l accepts to take, until l is closed. Other
+// errors go to failed, and it tries again.
+func Accept(l net.Listener, failed func(error), take func(net.Conn)) {
+	for {
+		conn, err := l.Accept()
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return
+		case err != nil:
+			failed(err)
+			time.Sleep(100 * time.Millisecond) // out of file descriptors, perhaps: for a moment only
+		default:
+			take(conn)
+		}
+	}
 }
 
 func (t *Tunnel) carry(local net.Conn, to netip.AddrPort) {
