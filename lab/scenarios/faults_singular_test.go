@@ -546,7 +546,7 @@ func bannedNeighbours(x *trial) {
 	if r := x.at("operator", "ip", "address", "add", neighbour+"/24", "dev", "eth0"); r.code != 0 {
 		x.t.Fatal(r)
 	}
-	wireguard := x.secretFile(dir, x.wireGuardName()+".conf", x.peer("laptop"))
+	wireguard := x.secretFile(dir, "claw0.conf", x.peer("laptop"))
 	if r := x.at("operator", "wg-quick", "up", wireguard); r.code != 0 {
 		x.t.Fatal(r)
 	}

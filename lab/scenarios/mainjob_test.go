@@ -282,7 +282,7 @@ func wrongKeysBan(l *one) {
 	if r := l.command("", time.Minute, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", wrong); r.code != 0 {
 		l.t.Fatal(r)
 	}
-	config := l.secretFile(dir, "claw1.conf", l.peer("laptop"))
+	config := l.secretFile(dir, "claw0.conf", l.peer("laptop"))
 	if up := l.at("operator", "wg-quick", "up", config); up.code != 0 {
 		l.t.Fatalf("wg-quick up: %s", up)
 	}

@@ -87,7 +87,7 @@ func upgrade(l *one) {
 func (l *one) session(peer, key string, seconds int) {
 	l.t.Helper()
 	dir := l.t.TempDir()
-	config := l.secretFile(dir, "claw2.conf", l.peer(peer))
+	config := l.secretFile(dir, "claw0.conf", l.peer(peer))
 	known := l.secretFile(dir, "known_hosts", l.output("knownHosts")+"\n")
 	if up := l.at("operator", "wg-quick", "up", config); up.code != 0 {
 		l.t.Fatalf("wg-quick up: %s", up)

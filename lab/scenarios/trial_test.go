@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"hash/fnv"
-	"io"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -487,21 +485,13 @@ const login = `
 cd "$1"
 options="-o IdentitiesOnly=yes -o BatchMode=yes -o StrictHostKeyChecking=yes -o UserKnownHostsFile=known_hosts -o ConnectTimeout=7 -o ServerAliveInterval=3 -o LogLevel=ERROR"
 ssh -n -i id_rsa $options "azureuser@$2" sudo -n true && echo bootstrap >bootstrap &
-wg-quick up "./$3.conf" >wg 2>&1 || { cat wg >&2; exit 1; }
+wg-quick up ./claw0.conf >wg 2>&1 || { cat wg >&2; exit 1; }
 ssh -i claw_ed25519 $options -p 2222 claw@10.100.0.1 "sudo -k -S -p '' true" <password && echo tunnel >tunnel
-wg-quick down "./$3.conf" >wg 2>&1 || { cat wg >&2; exit 1; }
+wg-quick down ./claw0.conf >wg 2>&1 || { cat wg >&2; exit 1; }
 wait
 cat bootstrap tunnel 2>/dev/null
 exit 0
 `
-
-// wireGuardName is the interface of a real client at the operator's place. wireguard-go has one socket a name on the whole
-// machine, whatever the namespace.
-func (x *trial) wireGuardName() string {
-	h := fnv.New32a()
-	io.WriteString(h, x.name)
-	return fmt.Sprintf("claw%08x", h.Sum32())
-}
 
 // openDoors are the doors that a person with the stack's keys gets in by.
 func (x *trial) openDoors() string {
@@ -528,12 +518,12 @@ func (x *trial) doorsWith(keys *stackKeys, address netip.Addr) string {
 	for name, content := range map[string]string{
 		"id_rsa": keys.Bootstrap.Private, "claw_ed25519": keys.Operator.Private, "password": keys.SudoPassword.Plain + "\n",
 		"known_hosts": fmt.Sprintf("%s %s\n[10.100.0.1]:2222 %s\n", address, hostKey, hostKey),
-		x.wireGuardName() + ".conf": fmt.Sprintf("[Interface]\nPrivateKey = %s\nAddress = 10.100.0.2/32\nMTU = 1280\n\n[Peer]\nPublicKey = %s\nPresharedKey = %s\nEndpoint = %s:51820\nAllowedIPs = 10.100.0.1/32\n",
+		"claw0.conf": fmt.Sprintf("[Interface]\nPrivateKey = %s\nAddress = 10.100.0.2/32\nMTU = 1280\n\n[Peer]\nPublicKey = %s\nPresharedKey = %s\nEndpoint = %s:51820\nAllowedIPs = 10.100.0.1/32\n",
 			keys.laptop.Private, keys.WireGuardServer.Public, keys.laptop.Preshared, address),
 	} {
 		x.secretFile(dir, name, strings.TrimRight(content, "\n")+"\n")
 	}
-	r := x.at("operator", "sh", "-c", login, "sh", dir, address.String(), x.wireGuardName())
+	r := x.at("operator", "sh", "-c", login, "sh", dir, address.String())
 	if r.code != 0 {
 		x.t.Fatalf("look at the doors: %s", r)
 	}

@@ -75,6 +75,31 @@ func (l Lab) enter(at string) error {
 	if err := unix.Setns(int(file.Fd()), unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("enter %s: %w", l.networks().Namespace(at), err)
 	}
+	return l.ownSockets(at)
+}
+
+// wireGuardSockets is where wireguard-go has a socket for each interface, by its name alone: namespaces of networks do
+// not tell two labs' interfaces apart.
+const wireGuardSockets = "/run/wireguard"
+
+// ownSockets gives the calling thread the sockets of its own place, and of no other lab.
+func (l Lab) ownSockets(at string) error {
+	own := l.path("wireguard-" + at)
+	for _, folder := range []string{own, wireGuardSockets} {
+		if err := os.MkdirAll(folder, 0o755); err != nil {
+			return err
+		}
+	}
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("mounts of its own for %s: %w", at, err)
+	}
+	// What is mounted from here on stays here.
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+		return fmt.Errorf("mounts of its own for %s: %w", at, err)
+	}
+	if err := unix.Mount(own, wireGuardSockets, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("mount %s: %w", wireGuardSockets, err)
+	}
 	return nil
 }
 

@@ -2,12 +2,16 @@ package lab
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
+
+	"openclaw-azure/lab/internal/place"
 )
 
 func TestSnapshotNames(t *testing.T) {
@@ -148,6 +152,44 @@ func TestLockIsHeldByOneAndSurvivesItsFolder(t *testing.T) {
 	}
 	if _, err := os.Stat(l.path("lock")); err != nil {
 		t.Errorf("the one that waited holds no file: %v", err)
+	}
+}
+
+// TestPlacesShareNoSockets: what a real wg-quick client of one lab makes, another lab's never meets, and a second command
+// at the same place does.
+func TestPlacesShareNoSockets(t *testing.T) {
+	at := func(l Lab, script string) string {
+		t.Helper()
+		said := make(chan string)
+		go func() {
+			// Never unlocked: the thread ends with this goroutine, and no other one runs among its mounts.
+			runtime.LockOSThread()
+			if err := l.ownSockets(place.Operator); err != nil {
+				said <- err.Error()
+				return
+			}
+			out, err := exec.Command("sh", "-ec", script).CombinedOutput()
+			said <- fmt.Sprintf("%s%v", out, err)
+		}()
+		return <-said
+	}
+	one, other := scratch(t), scratch(t)
+	name := filepath.Join(wireGuardSockets, "of-a-test")
+	for _, step := range []struct {
+		lab          Lab
+		script, want string
+	}{
+		{one, "echo one >" + name, "<nil>"},
+		{other, "test ! -e " + name + " && echo other >" + name, "<nil>"},
+		{one, "cat " + name, "one\n<nil>"},
+		{other, "cat " + name, "other\n<nil>"},
+	} {
+		if got := at(step.lab, step.script); got != step.want {
+			t.Errorf("%s: %q, want %q", step.script, got, step.want)
+		}
+	}
+	if _, err := os.Stat(name); err == nil {
+		t.Errorf("%s stands outside the places", name)
 	}
 }
 
