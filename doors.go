@@ -32,12 +32,14 @@ const (
 	tunnelTimeout = 15 * time.Second
 	// readyTimeout bounds the wait for a door that is to open: a VM boots, sshd restarts.
 	readyTimeout = 5 * time.Minute
-	// confirmPause lies between the first two tries to confirm a change that the host has not armed yet. Each is longer
-	// than the one before, up to mostConfirmPause: while packages are installed a try is work for the host.
-	confirmPause     = 400 * time.Millisecond
+	// confirmPause lies between the first two tries to confirm a change. Each is longer than the one before, up to
+	// mostConfirmPause: while packages are installed a try is work for the host.
+	confirmPause     = 100 * time.Millisecond
 	mostConfirmPause = 2 * time.Second
 	// confirmLimit bounds all tries for one layer: packages may be installed before it is armed.
 	confirmLimit = 20 * time.Minute
+	// openFor is how long a door that opened to a fresh connection for one layer counts as open for the next.
+	openFor = 3 * time.Second
 )
 
 // doorAccess is what opens a door of one machine.
@@ -144,7 +146,8 @@ type realDoors struct {
 	direct   net.Listener // forwards to the host's port 22, likewise
 	directTo netip.AddrPort
 	tunnel   *tunnel.Tunnel
-	way      route           // of tunnel and listener
+	way      route // of tunnel and listener
+	opened   opening
 	ctx      context.Context // ends with the run
 	stop     context.CancelFunc
 	work     sync.WaitGroup
@@ -155,6 +158,35 @@ type route struct {
 	private, server, preshared wgtypes.Key
 	address                    netip.Addr
 	endpoint, host             netip.AddrPort
+}
+
+// opening is when a door opened last to a fresh connection, and to which key.
+type opening struct {
+	address, user, key string
+	at                 time.Time
+}
+
+func openingOf(d door.Door) opening {
+	return opening{address: d.Address, user: d.User, key: string(d.Key.PublicKey().Marshal())}
+}
+
+// noteOpen notes that a door opens.
+func (r *realDoors) noteOpen(d door.Door) {
+	o := openingOf(d)
+	o.at = time.Now()
+	r.mu.Lock()
+	r.opened = o
+	r.mu.Unlock()
+}
+
+// justOpened tells whether a door opened a moment ago.
+func (r *realDoors) justOpened(d door.Door) bool {
+	r.mu.Lock()
+	last := r.opened
+	r.mu.Unlock()
+	at := last.at
+	last.at = time.Time{}
+	return last == openingOf(d) && time.Since(at) < openFor
 }
 
 func newDoors(port uint16) *realDoors {
@@ -363,9 +395,16 @@ func (r *realDoors) ready(a doorAccess, bootstrap bool, say func(string)) error 
 	if err != nil {
 		return err
 	}
+	if r.justOpened(d) {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(r.ctx, readyTimeout)
 	defer cancel()
-	return d.WaitReady(ctx, say)
+	if err := d.WaitReady(ctx, say); err != nil {
+		return err
+	}
+	r.noteOpen(d)
+	return nil
 }
 
 // confirm keeps an armed change, from a new connection through the door that must remain. It tries until the host has
@@ -390,6 +429,7 @@ func (r *realDoors) confirm(a doorAccess, bootstrap bool, p layer.Packed, second
 			switch {
 			case err == nil && exit == 0:
 				w.answers(time.Now())
+				r.noteOpen(d)
 				return
 			case err == nil:
 				w.answers(time.Now())

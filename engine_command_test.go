@@ -2,10 +2,13 @@ package main
 
 import (
 	"bytes"
+	"compress/zlib"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -178,7 +181,7 @@ type record struct{ token, digest string }
 // request is what the applier reads, all of its kinds in one.
 type request struct {
 	Op, Layer, Digest, Declared string
-	Contents                    map[string][]byte
+	Contents                    map[string]string
 	Secrets                     struct{ Users, Env map[string]string }
 	Confirm                     *layer.Door
 	Digests                     map[string]string
@@ -249,6 +252,18 @@ func (w *world) readRequest(through, command, stdin string) (*request, error) {
 	if !marked || !cut || err != nil || n > len(rest) {
 		return nil, errors.New("openclaw-deploy: no payload came")
 	}
+	unpacked, err := zlib.NewReader(base64.NewDecoder(base64.StdEncoding, strings.NewReader(rest[n:])))
+	if err != nil {
+		return nil, fmt.Errorf("the payload: %w", err)
+	}
+	text, err := io.ReadAll(unpacked)
+	if err != nil {
+		return nil, fmt.Errorf("the payload: %w", err)
+	}
+	length, rest, _ = strings.Cut(string(text), "\n")
+	if n, err = strconv.Atoi(length); err != nil || n > len(rest) {
+		return nil, fmt.Errorf("the payload begins with %q", length)
+	}
 	applier, err := templates.ReadFile("templates" + applierPath)
 	if err != nil || rest[:n] != string(applier) {
 		return nil, errors.New("another applier than the template")
@@ -290,13 +305,13 @@ func (w *world) apply(name, token string, req *request) (string, error) {
 	delete(g.drift, name)
 	switch name {
 	case "base":
-		g.clawKeys, g.clawHash = string(req.Contents["/home/claw/.ssh/authorized_keys"]), req.Secrets.Users["claw"]
+		g.clawKeys, g.clawHash = req.Contents["/home/claw/.ssh/authorized_keys"], req.Secrets.Users["claw"]
 	case "wireguard":
-		g.wireguard = string(req.Contents["/etc/wireguard/wg0.conf"])
+		g.wireguard = req.Contents["/etc/wireguard/wg0.conf"]
 	case "firewall":
-		g.firewall22 = bytes.Contains(req.Contents["/etc/ufw/user.rules"], []byte("--dport 22 "))
+		g.firewall22 = strings.Contains(req.Contents["/etc/ufw/user.rules"], "--dport 22 ")
 	case "ssh":
-		g.sshd = string(req.Contents["/etc/ssh/sshd_config.d/00-openclaw.conf"])
+		g.sshd = req.Contents["/etc/ssh/sshd_config.d/00-openclaw.conf"]
 		g.sshd22 = strings.Contains(g.sshd, "\nPort 22\n")
 	}
 	if g.lastRollback == name {

@@ -481,7 +481,7 @@ func (h *host) fail2ban() layer.Layer {
 		Checks: []layer.Check{},
 		Units:  []layer.Unit{{Name: "fail2ban.service", Enabled: yes, Active: yes}},
 		Reload: [][]string{{"fail2ban-client", "-t"}, {"systemctl", "restart", "fail2ban.service"},
-			{"sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do fail2ban-client ping >/dev/null 2>&1 && exit 0; sleep 0.5; done; echo 'fail2ban does not answer after 10 s' >&2; exit 1"}},
+			{"sh", "-c", "for i in $(seq 50); do sleep 0.2; fail2ban-client ping >/dev/null 2>&1 && exit 0; done; echo 'fail2ban does not answer after 10 s' >&2; exit 1"}},
 		Probes: []layer.Probe{
 			undeclaredJails(),
 			{Kind: "jail", Name: "sshd", Want: map[string]string{"maxretry": "3", "bantime": "3600", "findtime": "600", "ignoreip": h.DeployerAddress.String()}},

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 
@@ -26,6 +27,7 @@ func (r *run) harden(ctx *pulumi.Context, cfg *Config, last *lastRun, seen *laye
 		return nil, err
 	}
 	h := &hardening{run: r, ctx: ctx, cfg: cfg, ring: ring, n: n, vm: vm, after: append(n.rules(), vm)}
+	h.port22 = sync.OnceValue(func() error { return h.doors.closed(h.access) })
 	if vm.breakGlass != nil {
 		h.after = append(h.after, vm.breakGlass)
 	}
@@ -124,6 +126,7 @@ type hardening struct {
 	packed []layer.Packed    // nil while the keys are not known
 	silent bool              // the host did not answer, and is the one of the last run
 	after  []pulumi.Resource // what the next command waits for
+	port22 func() error      // looks once whether it is closed to this machine, and fails where it is not
 
 	mu      sync.Mutex
 	running string // the command that has begun and not ended well
@@ -160,6 +163,9 @@ func (h *hardening) layer(i int, token string, clean bool) (*remote.Command, err
 	before := func(*pulumi.ResourceHookArgs) error {
 		if err := h.doors.ready(h.access, h.cfg.Bootstrap, h.say); err != nil {
 			return err
+		}
+		if !h.cfg.Bootstrap && i > slices.Index(layerNames, "firewall") {
+			h.lookAtPort22() // which the firewall closes; it goes on beside the other layers
 		}
 		if h.packed[i].Waits != "" {
 			h.say(h.packed[i].Waits)

@@ -194,6 +194,7 @@ func TestConfirmed(t *testing.T) {
 	if o := r.confirm(l, 2222); o.exit != 75 || o.answer.Reason != "nothing pending" {
 		t.Errorf("%d %+v", o.exit, o.answer)
 	}
+	early := r.begin(r.pack(l).Confirm(2222), "", connection(2222, "")...) // it waits on the host for the change
 	p := r.beginApply(l, "t1", 30)
 	r.awaitWindow(l)
 	if pending := r.observe().Pending; pending == nil || pending.Layer != "simple" || pending.Token != "t1" {
@@ -205,6 +206,7 @@ func TestConfirmed(t *testing.T) {
 		refused string
 	}{
 		{old.end(), "old-connection"},
+		{early.end(), "old-connection"},
 		{r.confirm(l, 22), "wrong-port"},
 		{r.confirm(simple("other\n"), 2222), "wrong-token"},
 		{r.begin(r.pack(l).Confirm(2222), "").end(), "no-connection"},
@@ -482,7 +484,7 @@ func TestDamagedPayload(t *testing.T) {
 	body := func(change func(map[string]any)) map[string]any {
 		m := map[string]any{"op": "apply", "layer": "x", "token": "t", "secrets": map[string]any{},
 			"declared": `{"layer":"x","files":[{"path":"/etc/x","mode":"0644","owner":"root","group":"root","sha256":"ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"}]}`,
-			"digest":   "5a47f3b7", "contents": map[string]any{"/etc/x": "YQ=="}}
+			"digest":   "5a47f3b7", "contents": map[string]any{"/etc/x": "a"}}
 		m["digest"] = strings.TrimSpace(r.sh(`printf %s "$1" | sha256sum | cut -d' ' -f1`, m["declared"].(string)))
 		change(m)
 		return m
@@ -497,8 +499,8 @@ func TestDamagedPayload(t *testing.T) {
 		want   string
 	}{
 		{"declared", func(m map[string]any) { m["digest"] = "00" }, `request: declared does not match its digest "00": the payload was damaged on the way`},
-		{"content", func(m map[string]any) { m["contents"] = map[string]any{"/etc/x": "Yg=="} }, `request: contents: "/etc/x" does not match its declared sha256`},
-		{"base64", func(m map[string]any) { m["contents"] = map[string]any{"/etc/x": "&"} }, `request: contents: "/etc/x" is not base64`},
+		{"content", func(m map[string]any) { m["contents"] = map[string]any{"/etc/x": "b"} }, `request: contents: "/etc/x" does not match its declared sha256`},
+		{"no text", func(m map[string]any) { m["contents"] = map[string]any{"/etc/x": 1} }, `request: contents: "/etc/x" is not text`},
 		{"no content", func(m map[string]any) { m["contents"] = nil }, `request: contents: "/etc/x" is missing`},
 		{"field", func(m map[string]any) { m["colour"] = "red" }, `request: unknown field "colour"`},
 		{"declared field", func(m map[string]any) { declare(m, `{"layer":"x","colour":1}`) }, `declared: unknown field "colour"`},
@@ -516,6 +518,10 @@ func TestDamagedPayload(t *testing.T) {
 		{"name", func(m map[string]any) { m["layer"] = "../x" }, `request: "../x" is not a layer's name`},
 		{"other layer", func(m map[string]any) { declare(m, `{"layer":"y"}`) }, `request: layer "x", declared "y"`},
 		{"window", func(m map[string]any) { m["confirm"] = map[string]any{"port": 22, "seconds": 0} }, `request: confirm: 0 is not a number of seconds up to an hour`},
+		{"waits", func(m map[string]any) {
+			clear(m)
+			m["op"], m["layer"], m["port"], m["waits"] = "confirm", "x", 2222, 11
+		}, `request: waits: 11 is not a number of seconds up to 10`},
 		{"op", func(m map[string]any) { m["op"] = "explode" }, `request: unknown op "explode"`},
 		{"owner", func(m map[string]any) {
 			declare(m, `{"layer":"x","files":[{"path":"/etc/x","mode":"0644","owner":"nobody-here","group":"root","sha256":"ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"}]}`)

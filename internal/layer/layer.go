@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"unicode/utf8"
 )
 
 // Policies of a file.
@@ -137,7 +138,7 @@ type Packed struct {
 	Waits    string
 	Digest   string // SHA-256 of the declared document: two layers with one digest want the same of the host
 	declared string
-	contents map[string][]byte
+	contents map[string]string
 	secrets  secrets
 }
 
@@ -148,7 +149,7 @@ type secrets struct {
 
 // Pack fills the digests in and separates contents and secrets from what is declared.
 func (l Layer) Pack() (Packed, error) {
-	p := Packed{Name: l.Name, Armed: l.Armed, Waits: l.Waits, contents: map[string][]byte{}, secrets: secrets{Users: map[string]string{}, Env: map[string]string{}}}
+	p := Packed{Name: l.Name, Armed: l.Armed, Waits: l.Waits, contents: map[string]string{}, secrets: secrets{Users: map[string]string{}, Env: map[string]string{}}}
 	l.Users, l.Files = slices.Clone(l.Users), slices.Clone(l.Files)
 	for i := range l.Users {
 		u := &l.Users[i]
@@ -171,7 +172,10 @@ func (l Layer) Pack() (Packed, error) {
 		}
 		// The configured lines of an Env file are in Env: Content is what the file holds when it is made.
 		f.SHA256 = sum(f.Content)
-		p.contents[f.Path] = f.Content
+		if !utf8.Valid(f.Content) {
+			return Packed{}, fmt.Errorf("pack layer %s: %s: its content is not UTF-8 text", l.Name, f.Path)
+		}
+		p.contents[f.Path] = string(f.Content)
 	}
 	declared, err := json.Marshal(l)
 	if err != nil {

@@ -1,10 +1,15 @@
 package layer
 
 import (
+	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
+
+	// The standard library's may pack otherwise in another release of Go, which would show as a change.
+	"github.com/klauspost/compress/zlib"
 )
 
 const marker = "#openclaw-deploy 1"
@@ -21,6 +26,19 @@ s=i.read(int(i.readline()))
 g={"__name__":"openclaw_apply"}
 exec(compile(s,"apply.py","exec"),g)
 sys.exit(g["main"](i.read(),s,sys.argv[1:]))`
+
+// unpacker is the applier that the loader is given: it unpacks the real one and the request. Pulumi keeps all of it in
+// its state, twice for each command, and reads and writes it in every run.
+const unpacker = `import base64,sys,zlib
+def main(packed,_,words):
+ try:b=zlib.decompress(base64.b64decode(packed))
+ except(ValueError,zlib.error):sys.exit("openclaw-deploy: the payload was cut or damaged on the way")
+ n,_,b=b.partition(b"\n")
+ s=b[:int(n)]
+ g={"__name__":"openclaw_apply"}
+ exec(compile(s,"apply.py","exec"),g)
+ return g["main"](b[int(n):],s,words)
+`
 
 // limit bounds a request on the host, in seconds: packages take minutes on a slow line.
 const limit = "1800"
@@ -55,21 +73,26 @@ func (p Packed) Apply(door Door) any {
 		Layer       string            `json:"layer"`
 		Digest      string            `json:"digest"`
 		Declared    string            `json:"declared"`
-		Contents    map[string][]byte `json:"contents"`
+		Contents    map[string]string `json:"contents"`
 		Secrets     secrets           `json:"secrets"`
 		Confirm     *Door             `json:"confirm"`
 		LockSeconds int               `json:"lockSeconds"`
 	}{"apply", p.Name, p.Digest, p.declared, p.contents, p.secrets, confirm, 300}
 }
 
-// Confirm is the request that keeps an armed change.
+// confirmWait is how long the host holds a request to confirm that came before the change, in seconds.
+const confirmWait = 5
+
+// Confirm is the request that keeps an armed change. Where there is none yet the host answers only when there is, or
+// after some seconds; it takes a confirmation only over a connection that is newer than the change.
 func (p Packed) Confirm(port uint16) any {
 	return struct {
 		Op     string `json:"op"`
 		Layer  string `json:"layer"`
 		Digest string `json:"digest"`
 		Port   uint16 `json:"port"`
-	}{"confirm", p.Name, p.Digest, port}
+		Waits  int    `json:"waits"`
+	}{"confirm", p.Name, p.Digest, port, confirmWait}
 }
 
 // Observe is the request that reads what is effective, for every layer on the host.
@@ -87,7 +110,7 @@ func Prove(digests map[string]string) any {
 	}{"prove", digests}
 }
 
-// Stdin is what the remote command reads: the sudo password, then the applier, then the request.
+// Stdin is what the remote command reads: the sudo password, then the applier and the request, packed.
 func Stdin(password string, applier []byte, request any) (string, error) {
 	if strings.ContainsAny(password, "\r\n") {
 		return "", fmt.Errorf("the sudo password holds a line break")
@@ -96,7 +119,21 @@ func Stdin(password string, applier []byte, request any) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("pack a request: %w", err)
 	}
-	return password + "\n" + marker + "\n" + strconv.Itoa(len(applier)) + "\n" + string(applier) + string(body), nil
+	var packed bytes.Buffer
+	w, err := zlib.NewWriterLevel(&packed, zlib.BestCompression)
+	if err != nil {
+		return "", fmt.Errorf("pack a request: %w", err)
+	}
+	for _, part := range [][]byte{[]byte(strconv.Itoa(len(applier)) + "\n"), applier, body} {
+		if _, err := w.Write(part); err != nil {
+			return "", fmt.Errorf("pack a request: %w", err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		return "", fmt.Errorf("pack a request: %w", err)
+	}
+	return password + "\n" + marker + "\n" + strconv.Itoa(len(unpacker)) + "\n" + unpacker +
+		base64.StdEncoding.EncodeToString(packed.Bytes()), nil
 }
 
 // ParseRefusal reads the answer to Confirm: why the host does not take it. It is final where no other confirmation of

@@ -42,6 +42,7 @@ PROBE_SECONDS = 10
 APT_SECONDS = 1800
 TIMER_SLACK = 2  # the timer is for a run that is gone: one that lives decides first
 ROLLBACK_LOCK_SECONDS = 900  # longer than any window: the run inside it puts back by itself
+MOST_CONFIRM_WAIT = 10
 MAX_CONTENT = 64 << 20  # nothing that a layer manages is larger
 
 EXIT_FAILED = 1
@@ -1463,7 +1464,7 @@ def repair(how, host, entries, journal):
 
 REQUESTS = {
     "apply": {"op", "layer", "token", "digest", "declared", "contents", "secrets", "confirm", "lockSeconds"},
-    "confirm": {"op", "layer", "token", "digest", "port"},
+    "confirm": {"op", "layer", "token", "digest", "port", "waits"},
     "observe": {"op"},
     "prove": {"op", "digests"},
     "rollback": {"op"},
@@ -1581,10 +1582,9 @@ class Request:
         self.lock_seconds = int(body.get("lockSeconds") or 300)
         self.contents = {}
         for path, text in (body.get("contents") or {}).items():
-            try:
-                self.contents[path] = base64.b64decode(text, validate=True)
-            except ValueError:
-                raise Failure("request: contents: %s is not base64" % quote(path)) from None
+            if not isinstance(text, str):
+                raise Failure("request: contents: %s is not text" % quote(path))
+            self.contents[path] = text.encode("utf-8", "surrogatepass")
         for spec in self.declared.get("files") or []:
             self._verify_file(spec)
         for user in self.declared.get("users") or []:
@@ -2395,9 +2395,18 @@ def local_port(pid):
 
 def confirm(body):
     only(body, REQUESTS["confirm"], ("layer", "port"), "request")
-    journal = Journal.load(PENDING)
-    if journal is None or "applied" not in journal.manifest:
-        return answer({"confirmed": False, "reason": "nothing pending"}, EXIT_NOT_PENDING)
+    waits = body.get("waits", 0)
+    if not isinstance(waits, int) or not 0 <= waits <= MOST_CONFIRM_WAIT:
+        raise Failure("request: waits: %s is not a number of seconds up to %d" % (quote(waits), MOST_CONFIRM_WAIT))
+    # A connection that came too early waits here for the change, so that the next one comes at the right moment.
+    deadline = since_boot() + waits
+    while True:
+        journal = Journal.load(PENDING)
+        if journal is not None and "applied" in journal.manifest:
+            break
+        if since_boot() >= deadline:
+            return answer({"confirmed": False, "reason": "nothing pending"}, EXIT_NOT_PENDING)
+        time.sleep(0.05)
     manifest = journal.manifest
     try:
         wanted = "digest" if "digest" in body else "token"
