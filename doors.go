@@ -62,8 +62,9 @@ type doors interface {
 	observe(a doorAccess, bootstrap bool) (*layer.Observation, error)
 	// ready waits until a door opens to a fresh connection.
 	ready(a doorAccess, bootstrap bool, say func(string)) error
-	// closed fails where port 22 opens from this machine.
-	closed(a doorAccess) error
+	// closed begins to look whether port 22 opens from this machine. The function that it returns waits for that, once,
+	// and fails where it does.
+	closed(a doorAccess) (found func() error)
 	// confirm keeps an armed change, in the background, until the function that it returns is called.
 	confirm(a doorAccess, bootstrap bool, p layer.Packed, seconds int, say func(string)) func()
 	close()

@@ -446,14 +446,15 @@ func (d otherDoors) ready(a doorAccess, bootstrap bool, _ func(string)) error {
 	return d.world.opens(a, bootstrap)
 }
 
-func (d otherDoors) closed(a doorAccess) error {
+func (d otherDoors) closed(a doorAccess) func() error {
 	d.world.mu.Lock()
 	defer d.world.mu.Unlock()
 	d.world.note("dial port 22")
+	var err error
 	if d.world.reach("bootstrap", a.admin) == nil {
-		return errors.New("port 22 is to be closed, and sshd answers")
+		err = errors.New("port 22 is to be closed, and sshd answers")
 	}
-	return nil
+	return func() error { return err }
 }
 
 func (d otherDoors) confirm(_ doorAccess, bootstrap bool, p layer.Packed, _ int, _ func(string)) func() {

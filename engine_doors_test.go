@@ -13,8 +13,8 @@ hint: pulumi config set bootstrap true && pulumi up`
 // closing are the layers that are otherwise while port 22 is closed. The others have nothing to do then.
 var closing = []string{"firewall", "ssh", "fail2ban"}
 
-// updated are the layers that run when the door changes and the proof, gone through by one door. While port 22 is to be
-// closed the proof dials it; opened again by the break-glass, every layer runs.
+// updated are the layers that run when the door changes and the proof, gone through by one door. Port 22 is dialled as soon
+// as the firewall is to keep it closed; opened again by the break-glass, every layer runs.
 func updated(layersBy string) []string {
 	names := layerNames
 	if layersBy == "tunnel" {
@@ -22,7 +22,7 @@ func updated(layersBy string) []string {
 	}
 	steps := each("update ", names, " through "+layersBy)
 	if layersBy == "tunnel" {
-		steps = append(steps, "dial port 22")
+		steps = slices.Insert(steps, slices.Index(names, "firewall")+1, "dial port 22")
 	}
 	return append(steps, "update proof through tunnel")
 }

@@ -27,7 +27,7 @@ func (r *run) harden(ctx *pulumi.Context, cfg *Config, last *lastRun, seen *laye
 		return nil, err
 	}
 	h := &hardening{run: r, ctx: ctx, cfg: cfg, ring: ring, n: n, vm: vm, after: append(n.rules(), vm)}
-	h.port22 = sync.OnceValue(func() error { return h.doors.closed(h.access) })
+	h.lookAtPort22 = sync.OnceValue(func() func() error { return h.doors.closed(h.access) })
 	if vm.breakGlass != nil {
 		h.after = append(h.after, vm.breakGlass)
 	}
@@ -126,7 +126,8 @@ type hardening struct {
 	packed []layer.Packed    // nil while the keys are not known
 	silent bool              // the host did not answer, and is the one of the last run
 	after  []pulumi.Resource // what the next command waits for
-	port22 func() error      // looks once whether it is closed to this machine, and fails where it is not
+
+	lookAtPort22 func() (closed func() error) // begins once
 
 	mu      sync.Mutex
 	running string // the command that has begun and not ended well

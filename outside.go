@@ -23,19 +23,15 @@ func (h *hardening) outsideIn() error {
 		}
 		return h.doors.ready(h.access, false, h.say)
 	}
-	h.lookAtPort22()
-	return errors.Join(h.doors.ready(h.access, false, h.say), h.port22())
+	closed := h.lookAtPort22()
+	return errors.Join(h.doors.ready(h.access, false, h.say), closed())
 }
 
-// lookAtPort22 begins to look whether port 22 is closed to this machine, which takes its time; port22 waits for what was
-// found.
-func (h *hardening) lookAtPort22() {
-	go h.port22()
-}
-
-// closed fails where port 22 opens from here.
-func (r *realDoors) closed(a doorAccess) error {
-	return expectClosed(r.ctx, netip.AddrPortFrom(a.public, bootstrapPort).String())
+// closed looks at port 22 from here, beside whatever else goes on.
+func (r *realDoors) closed(a doorAccess) (found func() error) {
+	done := make(chan error, 1)
+	r.work.Go(func() { done <- expectClosed(r.ctx, netip.AddrPortFrom(a.public, bootstrapPort).String()) })
+	return func() error { return <-done }
 }
 
 // expectClosed fails where an sshd answers at an address. A connection alone is no proof: some networks accept every one

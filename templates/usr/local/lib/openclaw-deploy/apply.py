@@ -1551,8 +1551,6 @@ class Request:
     """An apply request, verified: what is declared is what its digest says, and every content is the declared one."""
 
     def __init__(self, body):
-        import base64
-
         only(body, REQUESTS["apply"], ("layer", "token", "digest", "declared"), "request")
         self.layer, self.token, self.digest, self.text = body["layer"], body["token"], body["digest"], body["declared"]
         if not isinstance(self.layer, str) or not re.fullmatch("[a-z][a-z0-9-]{0,40}", self.layer):
