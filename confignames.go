@@ -1,0 +1,180 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Keys that the program does not read, and how a command of Pulumi's spells one.
+
+// strangers refuses every key in the project's own namespace that the program
+// does not read: the CLI takes any, and a misspelt one would be ignored without
+// a word.
+func (r *reader) strangers() {
+	var known []string
+	for name := range r.defaults {
+		known = append(known, name)
+	}
+	slices.Sort(known)
+	var full []string
+	for key := range r.raw.values {
+		full = append(full, key)
+	}
+	slices.Sort(full)
+	for _, key := range full {
+		namespace, name, _ := strings.Cut(key, ":")
+		switch {
+		case namespace == r.raw.project && slices.Contains(known, name):
+		case namespace == r.raw.project:
+			r.stranger(name, known)
+		case slices.Contains(known, namespace):
+			// `pulumi config set bootstrap:false` makes a namespace of the key.
+			r.assignment(key, namespace, name, known)
+		}
+	}
+}
+
+func (r *reader) stranger(name string, known []string) {
+	if base, value, assigned := strings.Cut(name, "="); assigned {
+		r.assignment(name, strings.TrimSpace(base), strings.TrimSpace(value), known)
+		return
+	}
+	root, _, dotted := strings.Cut(name, ".")
+	if dotted && (root == keyPeers || root == keyOpenClawEnv || root == keyOpenClawConfig || root == keySandbox) {
+		set, hint := "pulumi config set --path "+name+" VALUE", ""
+		if root == keyOpenClawEnv {
+			set = "pulumi config set --secret --path " + name + "    # asks for the value"
+			hint = "\nwhere the old value was readable, renew it where it came from"
+		}
+		r.faultKey(name, errPathForgotten, "expected --path, since the dot leads into "+root,
+			"pulumi config rm "+shellQuote(name)+"\n"+set+hint)
+		return
+	}
+	near := nearest(name, known)
+	hint := "pulumi config rm " + shellQuote(name)
+	if edits(name, near) <= nearEnough {
+		hint += "\n" + r.setCommand(near, "VALUE")
+	}
+	r.faultKey(name, errUnknownKey, fmt.Sprintf("expected %q, the nearest that it knows", near), hint)
+}
+
+// assignment explains a key such as "bootstrap=false". key is the whole of it.
+func (r *reader) assignment(key, base, value string, known []string) {
+	const want = "expected a space between key and value"
+	root, rest, dotted := strings.Cut(base, ".")
+	name := nearest(root, known)
+	switch {
+	case name == keyOpenClawEnv:
+		r.faultKey(base+"=…", errAssignmentKey, want, r.exposedHint(keyOpenClawEnv+"."+cmp.Or(rest, "NAME")))
+		return
+	case edits(root, name) > nearEnough:
+		// Nobody knows what this was meant to be: it may be an API key.
+		r.faultKey(base+"=…", errAssignmentKey, want+fmt.Sprintf(", and %q, the nearest that it knows", name),
+			"take its line out of the stack's file, Pulumi.STACK.yaml")
+		return
+	case dotted:
+		r.faultKey(key, errAssignmentKey, want,
+			"pulumi config rm "+shellQuote(key)+"\npulumi config set --path "+shellQuote(name+"."+rest)+" "+shellQuote(cmp.Or(value, "VALUE")))
+		return
+	}
+	value = cmp.Or(value, "VALUE")
+	now := fmt.Sprintf("%s is still %q", name, r.value(name))
+	switch {
+	case r.secret(name):
+		now = name + " is what it was"
+	case r.value(name) == "":
+		now = name + " is still not set"
+	case name == keyBootstrap && r.value(name) == "true":
+		now += " and port 22 is still open"
+	case name == keyBootstrap && r.value(name) == "false":
+		now += " and port 22 stays closed"
+	}
+	// Only the whole key removes it; either spelling sets what was meant.
+	remove := "pulumi config rm " + shellQuote(key)
+	if r.value(name) == value {
+		r.faultKey(key, errAssignmentKey, now, remove)
+		return
+	}
+	hint := remove + " && " + r.setCommand(name, value)
+	if name != keyPeers && name != keyLocation {
+		hint += "\nor, with \"=\": " + remove + " && pulumi config set-all --plaintext " + shellQuote(name+"="+value)
+	}
+	r.faultKey(key, errAssignmentKey, now, hint)
+}
+
+// setCommand is the command that sets a key, VALUE standing for what the user
+// has to fill in.
+func (r *reader) setCommand(key, value string) string {
+	switch key {
+	case keyPeers:
+		return "pulumi config set --path peers.NAME.address ADDRESS"
+	case keyOpenClawConfig:
+		return "pulumi config set --path openclawConfig.agents.defaults.model.primary PROVIDER/MODEL"
+	case keyOpenClawEnv:
+		return "pulumi config set --secret --path openclawEnv.NAME    # asks for the value"
+	case keySandbox:
+		return "pulumi config set --path sandbox.DIRECTIVE VALUE"
+	}
+	return "pulumi config set " + key + " " + shellQuote(value)
+}
+
+// nearest is the known word that takes the fewest edits, whatever its case.
+func nearest(word string, known []string) string {
+	return slices.MinFunc(known, func(a, b string) int { return cmp.Compare(edits(word, a), edits(word, b)) })
+}
+
+// edits counts the letters to insert, delete or replace between two words. A
+// namespace that was left out counts nothing: "location" is near to
+// azure-native:location.
+func edits(a, b string) int {
+	if _, bare, ok := strings.Cut(b, ":"); ok {
+		b = bare
+	}
+	from, to := []rune(strings.ToLower(a)), []rune(strings.ToLower(b))
+	row := make([]int, len(to)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i, r := range from {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j, s := range to {
+			replaced := diagonal
+			if r != s {
+				replaced++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replaced, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(to)]
+}
+
+var plainElement = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:,@%+=-]+$`)
+
+// pathQuote writes the names as --path reads them, for a shell.
+func pathQuote(root string, names ...string) string {
+	path := root
+	for _, name := range names {
+		if plainElement.MatchString(name) {
+			path += "." + name
+		} else {
+			path += "[" + strconv.Quote(name) + "]"
+		}
+	}
+	return shellQuote(path)
+}
+
+// shellQuote writes a word as a shell reads it back.
+func shellQuote(word string) string {
+	if plainWord.MatchString(word) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
