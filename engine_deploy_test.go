@@ -322,6 +322,23 @@ hint: pulumi config set vmSize Standard_B2as_v2    # or another that ` + "`az vm
 	}
 }
 
+// A CLI that was killed while Azure made a resource leaves one that Pulumi does not know and that holds what the next one
+// needs.
+func TestEngineLeftBehind(t *testing.T) {
+	t.Parallel()
+	for failing, message := range map[string]string{
+		"vm":  `Status=400 Code="NicInUse" Message="Network Interface NIC is used by existing resource VM."`,
+		"nic": `Status=400 Code="PublicIPAddressInUse" Message="Resource A is referencing public IP address P that is already allocated to resource B."`,
+	} {
+		w := newWorld(t)
+		w.azure.fails[failing] = message
+		r := w.up()
+		equal(t, failing+": what to do, once", []string{message + `
+an earlier run was killed while Azure made what uses it, which Pulumi therefore does not know; there is nothing on it yet
+hint: pulumi destroy && pulumi up    # the resource group goes with all that is in it`}, hooked(r.said("error"), failing+"-refused"))
+	}
+}
+
 // A first deploy that fails, at each of its steps in turn: nothing that comes after the step happens, nothing is promised,
 // plain destroy removes all that was made, and the next run goes on from there.
 func TestEngineFailsAtEachStep(t *testing.T) {

@@ -133,6 +133,10 @@ func newNetwork(ctx *pulumi.Context, cfg *Config, p *perimeter) (*netResources, 
 		}
 		return *a
 	}).(pulumi.StringOutput)
+	refused, err := refusal(ctx, "nic-refused", leftBehind)
+	if err != nil {
+		return nil, err
+	}
 	n.nic, err = network.NewNetworkInterface(ctx, "nic", &network.NetworkInterfaceArgs{
 		ResourceGroupName:    p.group.Name,
 		Location:             pulumi.String(cfg.Location),
@@ -144,7 +148,7 @@ func newNetwork(ctx *pulumi.Context, cfg *Config, p *perimeter) (*netResources, 
 			PublicIPAddress:           network.PublicIPAddressTypeArgs{Id: n.publicIP.ID()},
 		}},
 		Tags: p.tags,
-	})
+	}, refused)
 	return n, err
 }
 

@@ -27,8 +27,8 @@ type machine struct {
 }
 
 func newVM(ctx *pulumi.Context, cfg *Config, n *netResources, ring *keyring, last *lastRun) (*machine, error) {
-	refused, err := ctx.RegisterErrorHook("vm-refused", func(args *pulumi.ErrorHookArgs) (bool, error) {
-		return false, refusedSize(cfg, args.Errors[0])
+	refused, err := refusal(ctx, "vm-refused", func(message string) error {
+		return errors.Join(refusedSize(cfg, message), leftBehind(message))
 	})
 	if err != nil {
 		return nil, err
@@ -77,7 +77,7 @@ func newVM(ctx *pulumi.Context, cfg *Config, n *netResources, ring *keyring, las
 		// Azure refuses to change these on a live VM: a VM made anew gets the current ones.
 		pulumi.IgnoreChanges([]string{"osProfile", "storageProfile.imageReference"}),
 		pulumi.DeleteBeforeReplace(true),
-		pulumi.ResourceHooks(&pulumi.ResourceHookBinding{OnError: []*pulumi.ErrorHook{refused}}))
+		refused)
 	if err != nil {
 		return nil, err
 	}
