@@ -234,31 +234,30 @@ var errLocalPort = errors.New("the tunnel's local port is taken")
 func (r *realDoors) listen() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	take := func(l *net.Listener, port uint16, taken error) error {
-		if *l != nil {
-			return nil
+	var err error
+	if r.listener == nil {
+		if r.listener, err = takePort(r.port, errLocalPort); err != nil {
+			return err
 		}
-		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port)))
-		listener, err := net.Listen("tcp4", address)
-		if err != nil {
-			return fmt.Errorf("%w: listen on %s: %w"+
-				"\nhint: another run of this stack may be under way on this machine: wait for it, or see who listens: ss -ltnp", taken, address, err)
+	}
+	if r.direct == nil {
+		if r.direct, err = takePort(bootstrapLocalPort(r.port), errors.New("the bootstrap door's local port is taken")); err != nil {
+			return err
 		}
-		*l = listener
-		return nil
-	}
-	if err := take(&r.listener, r.port, errLocalPort); err != nil {
-		return err
-	}
-	serving := r.direct != nil
-	if err := take(&r.direct, bootstrapLocalPort(r.port), errors.New("the bootstrap door's local port is taken")); err != nil {
-		return err
-	}
-	if !serving {
 		l := r.direct
 		r.work.Go(func() { r.forwardDirect(l) })
 	}
 	return nil
+}
+
+func takePort(port uint16, taken error) (net.Listener, error) {
+	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port)))
+	l, err := net.Listen("tcp4", address)
+	if err != nil {
+		return nil, fmt.Errorf("%w: listen on %s: %w"+
+			"\nhint: another run of this stack may be under way on this machine: wait for it, or see who listens: ss -ltnp", taken, address, err)
+	}
+	return l, nil
 }
 
 // open opens the tunnel, or keeps the one that is open with the same access.
