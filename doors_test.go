@@ -3,9 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
+
+	"openclaw-azure/internal/keys"
 )
 
 func TestLocalPort(t *testing.T) {
@@ -47,4 +50,36 @@ func TestListen(t *testing.T) {
 		t.Errorf("after the first run: %v", err)
 	}
 	second.close()
+}
+
+// A door that has just opened is not tried again; another key's, another door's, or one a while ago is no proof.
+func TestJustOpened(t *testing.T) {
+	stack, err := keys.NewStack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	renewed, err := keys.NewStack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newDoors(localPort("test", "dev"))
+	t.Cleanup(r.close)
+	access := doorAccess{stack: stack, public: netip.MustParseAddr("198.18.100.1"), admin: "azureuser",
+		vpnServer: netip.MustParseAddr("10.100.0.1"), sshPort: 2222}
+	if r.justOpened(r.tunnelDoor(access)) {
+		t.Error("it was never tried")
+	}
+	r.noteOpen(r.tunnelDoor(access))
+	if !r.justOpened(r.tunnelDoor(access)) {
+		t.Error("it has just opened")
+	}
+	other := access
+	other.stack = renewed
+	if r.justOpened(r.tunnelDoor(other)) || r.justOpened(access.bootstrapDoor()) {
+		t.Error("what opened was another door")
+	}
+	r.opened.at = r.opened.at.Add(-openFor)
+	if r.justOpened(r.tunnelDoor(access)) {
+		t.Error("that was a while ago")
+	}
 }
