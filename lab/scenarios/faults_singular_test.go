@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"openclaw-azure/lab/internal/azure"
@@ -70,6 +71,8 @@ ufw --force reset >/dev/null; ufw default deny incoming >/dev/null; ufw --force 
 rm -rf /usr/local/lib/openclaw-deploy /usr/bin/python3*
 echo 'nobody comes in' >/etc/nologin
 chage -E 0 azureuser; chage -E 0 claw
+for service in sshd sudo common-auth common-account; do echo 'auth required pam_deny.so
+account required pam_deny.so' >/etc/pam.d/$service; done
 systemctl restart ssh 2>/dev/null; pkill -KILL -x sshd-session
 true
 `
@@ -94,7 +97,7 @@ var singular = []scenario{
 		_ = b.cmd.Process.Kill()
 		<-b.done
 		x.converges(tunnelDoor)
-	}},
+	}, closed},
 	{"close: never bootstrapped", bare, false, func(x *trial) {
 		x.configure("bootstrap", "false")
 		x.said = x.wait(x.up())
@@ -102,7 +105,7 @@ var singular = []scenario{
 		x.doors = noHost
 		x.configure("bootstrap", "true")
 		x.converges(bothDoors)
-	}},
+	}, ""},
 	{"deploy: apt is locked when packages are to be installed", bare, false, func(x *trial) {
 		reached, release := x.hold(step{"break-glass", ""})
 		run := x.up()
@@ -116,8 +119,35 @@ var singular = []scenario{
 		}
 		x.anyDoor()
 		x.converges(bothDoors)
-	}},
-	{"deploy: cloud-init takes long", bare, false, slowCloudInit},
+	}, ""},
+	{"deploy: CLI killed while Azure makes the machine", bare, false, func(x *trial) {
+		at := step{"vm", ""}
+		reached, release := x.hold(at)
+		run := x.up()
+		reached(run)
+		x.signal(run, syscall.SIGKILL)
+		x.wait(run)
+		release()
+		x.eventually("Azure has made it all the same", time.Minute, func() error {
+			if !x.address().IsValid() {
+				return fmt.Errorf("no machine")
+			}
+			return nil
+		})
+		x.pulumi(0, "cancel", "--yes")
+		if x.said = x.wait(x.up()); x.said.code == 0 {
+			x.t.Error("Pulumi has come to know the machine, and the documentation says that it does not")
+		}
+		x.says(`Code="NicInUse"`, "an earlier run was killed while Azure made what uses it",
+			"hint: pulumi destroy && pulumi up    # the resource group goes with all that is in it")
+		x.pulumi(0, "destroy", "--yes", "--skip-preview")
+		if left := x.lab("", "az", "resource", "list").stdout; strings.Contains(left, "/resourceGroups/") {
+			x.t.Errorf("destroy leaves\n%s", left)
+		}
+		x.doors = noHost
+		x.converges(bothDoors)
+	}, ""},
+	{"deploy: cloud-init takes long", bare, false, slowCloudInit, ""},
 	{"close: wrong server key", open, false, func(x *trial) {
 		x.on(`wg genkey >/run/other && wg set wg0 private-key /run/other`)
 		x.configure("bootstrap", "false")
@@ -128,14 +158,14 @@ var singular = []scenario{
 			"  UDP blocked on the way: ", "hint: ")
 		x.anyDoor()
 		x.opensAgain()
-	}},
+	}, ""},
 	{"close: WireGuard down and masked", open, false, func(x *trial) {
 		x.on(`systemctl mask --now wg-quick@wg0`)
 		x.configure("bootstrap", "false")
 		x.refuses("is silent: no handshake in ", silent)
 		x.anyDoor()
 		x.opensAgain()
-	}},
+	}, ""},
 	{"close: handshake but no SSH", open, false, func(x *trial) {
 		x.on(`iptables -I INPUT -p tcp --dport 2222 -j REJECT --reject-with tcp-reset`)
 		x.configure("bootstrap", "false")
@@ -144,7 +174,7 @@ var singular = []scenario{
 		x.anyDoor()
 		x.on(`iptables -D INPUT -p tcp --dport 2222 -j REJECT --reject-with tcp-reset`)
 		x.converges(tunnelDoor)
-	}},
+	}, closed},
 	{"close: something accepts and never speaks", open, false, func(x *trial) {
 		x.on(`iptables -t nat -I PREROUTING -i wg0 -p tcp --dport 2222 -j REDIRECT --to-ports 2223; ufw insert 1 allow 2223/tcp >/dev/null`)
 		lift := x.holding(`import socket; s = socket.create_server(("0.0.0.0", 2223))`)
@@ -155,14 +185,14 @@ var singular = []scenario{
 		lift()
 		x.on(`iptables -t nat -F PREROUTING`)
 		x.converges(tunnelDoor)
-	}},
+	}, ""},
 	{"close: host key changed", open, true, func(x *trial) {
 		x.on(`rm /etc/ssh/ssh_host_openclaw_ed25519_key*; ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_openclaw_ed25519_key; systemctl restart ssh`)
 		x.configure("bootstrap", "false")
 		x.refuses("tunnel door 10.100.0.1:2222: the host key is SHA256:", ", not SHA256:",
 			"hint: nothing was sent to it: this is not the machine that was deployed, or its host key was changed; bootstrap: true with rescue raised by one puts the key back")
 		x.opensAgain("rescue", "1")
-	}},
+	}, ""},
 	{"close: key refused", open, false, func(x *trial) {
 		x.on(`rm /home/claw/.ssh/authorized_keys`)
 		x.configure("bootstrap", "false")
@@ -170,7 +200,7 @@ var singular = []scenario{
 			"hint: it is not tried again, or the host would ban this machine; bootstrap: true with rescue raised by one puts the user's key back")
 		x.anyDoor()
 		x.opensAgain()
-	}},
+	}, ""},
 	{"close: sudo refused", open, false, func(x *trial) {
 		x.on(`echo claw:other | chpasswd`)
 		x.configure("bootstrap", "false")
@@ -178,8 +208,8 @@ var singular = []scenario{
 			"hint: the password of claw is the secret output sudoPassword; `pulumi config set bootstrap true && pulumi up` mends sudo")
 		x.anyDoor()
 		x.opensAgain()
-	}},
-	{"close: a peer whose clock went back", open, false, clockWentBack},
+	}, ""},
+	{"close: a peer whose clock went back", open, false, clockWentBack, ""},
 	{"close: bad sshd file on the host", open, false, func(x *trial) {
 		x.on(`echo 'Nonsense yes' >/etc/ssh/sshd_config.d/60-other.conf`)
 		x.configure("bootstrap", "false")
@@ -192,8 +222,8 @@ var singular = []scenario{
 		x.anyDoor()
 		x.on(`sshd -t && ! test -e /etc/ssh/sshd_config.d/60-other.conf`)
 		x.converges(tunnelDoor)
-	}},
-	{"close: confirmation over the old connection", open, false, oldConnection},
+	}, ""},
+	{"close: confirmation over the old connection", open, false, oldConnection, ""},
 	{"close: two runs at once", open, false, func(x *trial) {
 		x.configure("bootstrap", "false")
 		reached, release := x.hold(step{"armed", "firewall"})
@@ -213,7 +243,7 @@ var singular = []scenario{
 		}
 		x.anyDoor()
 		x.converges(tunnelDoor)
-	}},
+	}, closed},
 	{"close: deletion of the NSG rule fails", open, true, func(x *trial) {
 		x.azureFault(azure.Fault{Method: "DELETE", Token: "azure-native:network:SecurityRule", Times: 1, Status: 403, Code: "AuthorizationFailed",
 			Message: "The client 'c' with object id 'o' does not have authorization to perform action 'Microsoft.Network/networkSecurityGroups/securityRules/delete'"})
@@ -225,7 +255,7 @@ var singular = []scenario{
 		x.says(`Status=403 Code="AuthorizationFailed"`)
 		x.anyDoor()
 		x.converges(tunnelDoor)
-	}},
+	}, closed},
 	{"close: Azure throttles", open, true, func(x *trial) {
 		x.azureFault(azure.Fault{Method: "DELETE", Times: 2, Status: 429, Code: "RetryableError", Message: "A retryable error occurred.", RetryAfter: time.Second})
 		x.configure("bootstrap", "false")
@@ -234,7 +264,7 @@ var singular = []scenario{
 		}
 		x.anyDoor()
 		x.converges(tunnelDoor)
-	}},
+	}, closed},
 	{"close: a middle link of MTU 1340, ICMP dropped", open, true, func(x *trial) {
 		lift := x.disturb("ip length > 1340 drop", "ip protocol icmp drop")
 		x.configure("bootstrap", "false")
@@ -244,7 +274,7 @@ var singular = []scenario{
 		x.anyDoor()
 		lift()
 		x.converges(tunnelDoor)
-	}},
+	}, closed},
 	{"closed: the home address changes", closed, true, func(x *trial) {
 		if r := x.at("operator", "sh", "-c", "ip address flush dev eth0 && ip address add 198.18.1.20/24 dev eth0 && ip route add default via 198.18.1.1"); r.code != 0 {
 			x.t.Fatal(r)
@@ -257,7 +287,7 @@ var singular = []scenario{
 		}
 		x.anyDoor()
 		x.converges(tunnelDoor)
-	}},
+	}, ""},
 	{"reopen: the run command fails", closed, false, func(x *trial) {
 		x.azureFault(azure.Fault{Method: "PUT", Token: "azure-native:compute:VirtualMachineRunCommandByVirtualMachine", Times: 1, Status: 409, Code: "OperationNotAllowed", Message: "The VM agent is busy."})
 		x.configure("bootstrap", "true")
@@ -268,40 +298,46 @@ var singular = []scenario{
 		x.says(`Status=409 Code="OperationNotAllowed" Message="The VM agent is busy."`)
 		x.anyDoor()
 		x.converges(bothDoors)
-	}},
+	}, ""},
 	{"reopen: sshd_config unparsable", closed, false, func(x *trial) {
 		x.on(`echo 'Nonsense yes' >/etc/ssh/sshd_config; systemctl restart ssh || true`)
 		x.opensAgain()
 		x.closesAgain()
-	}},
+	}, ""},
 	{"reopen: UFW deny all", closed, false, func(x *trial) {
 		x.on(`ufw --force reset >/dev/null; ufw default deny incoming >/dev/null; ufw --force enable >/dev/null`)
 		x.opensAgain()
 		x.closesAgain()
-	}},
+	}, ""},
 	{"reopen: WireGuard masked, its configuration gone", closed, false, func(x *trial) {
 		x.on(`systemctl mask --now wg-quick@wg0; rm -rf /etc/wireguard`)
 		x.opensAgain()
 		x.closesAgain()
-	}},
+	}, ""},
+	{"reopen: PAM refuses everybody", closed, false, func(x *trial) {
+		x.on(`for service in sshd sudo common-auth common-account; do echo 'auth required pam_deny.so
+account required pam_deny.so' >/etc/pam.d/$service; done`)
+		x.opensAgain()
+		x.closesAgain()
+	}, ""},
 	{"reopen: everything broken at once", closed, false, func(x *trial) {
 		x.on(everything)
 		x.opensAgain()
 		x.closesAgain()
-	}},
+	}, ""},
 	{"open: rescue fires again, and again", open, false, func(x *trial) {
 		for _, rescue := range []string{"1", "2"} {
 			x.on(everything)
 			x.opensAgain("rescue", rescue)
 		}
 		x.closesAgain()
-	}},
+	}, ""},
 	{"open: the deployer's address is banned", open, false, func(x *trial) {
 		x.on(`fail2ban-client set sshd banip 198.18.1.10`)
 		x.opensAgain("rescue", "1")
 		x.closesAgain()
-	}},
-	{"open: attackers on the deployer's networks are banned, its own tries never", open, false, bannedNeighbours},
+	}, ""},
+	{"open: attackers on the deployer's networks are banned, its own tries never", open, false, bannedNeighbours, ""},
 	{"open: every key renewed, the old ones open nothing", open, false, func(x *trial) {
 		old, address := x.keys, x.address()
 		x.configure("keyGeneration", "2")
@@ -336,7 +372,7 @@ var singular = []scenario{
 			x.t.Errorf("the peer's keys of before: %q", doors)
 		}
 		x.closesAgain()
-	}},
+	}, ""},
 	{"closed: the rule deleted and the VM gone", closed, false, func(x *trial) {
 		listed := x.lab("", "az", "resource", "list")
 		for id := range strings.Lines(listed.stdout) {
@@ -365,7 +401,7 @@ var singular = []scenario{
 			x.t.Fatalf("a new machine: %s", x.said)
 		}
 		x.converges(bothDoors)
-	}},
+	}, ""},
 }
 
 // localPort is where the program listens, as the commands in the state have it.

@@ -14,6 +14,7 @@ type scenario struct {
 	from string // the snapshot that it begins with
 	gate bool   // part of `make test`
 	run  func(*trial)
+	like string // the snapshot that the lab is like when it has passed; empty: none
 }
 
 // operation is a run that a fault may strike.
@@ -22,13 +23,14 @@ type operation struct {
 	from      string
 	configure []string // key and value
 	doors     string   // open once it has succeeded
+	to        string   // the snapshot that the lab is like then; empty: none, since a deploy has keys of its own
 	steps     []step
 }
 
 var operations = []operation{
-	{"deploy", bare, nil, bothDoors, []step{{"armed", "base"}, {"armed", "ssh"}, {"proof", ""}}},
-	{"close", open, []string{"bootstrap", "false"}, tunnelDoor, []step{{"armed", "firewall"}, {"armed", "ssh"}, {"checks", "fail2ban"}, {"proof", ""}}},
-	{"reopen", closed, []string{"bootstrap", "true"}, bothDoors, []step{{"break-glass", ""}, {"armed", "ssh"}, {"proof", ""}}},
+	{"deploy", bare, nil, bothDoors, "", []step{{"armed", "base"}, {"armed", "ssh"}, {"proof", ""}}},
+	{"close", open, []string{"bootstrap", "false"}, tunnelDoor, closed, []step{{"armed", "firewall"}, {"armed", "ssh"}, {"checks", "fail2ban"}, {"proof", ""}}},
+	{"reopen", closed, []string{"bootstrap", "true"}, bothDoors, open, []step{{"break-glass", ""}, {"armed", "ssh"}, {"proof", ""}}},
 }
 
 // strike is a fault that can strike at any step.
@@ -101,16 +103,16 @@ var gated = []string{
 
 // scenarios are all of them.
 func scenarios() []scenario {
-	all := slices.Clone(singular)
+	var all []scenario
 	for _, op := range operations {
 		for _, at := range op.steps {
 			for _, s := range strikes {
 				name := fmt.Sprintf("%s, %s: %s", op.name, at, s.name)
-				all = append(all, scenario{name, op.from, slices.Contains(gated, name), func(x *trial) { strikeAt(x, op, at, s) }})
+				all = append(all, scenario{name, op.from, slices.Contains(gated, name), func(x *trial) { strikeAt(x, op, at, s) }, op.to})
 			}
 		}
 	}
-	return all
+	return append(all, singular...)
 }
 
 // strikeAt lets a fault strike a run at a step.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,38 +21,73 @@ func TestFaults(t *testing.T) {
 	if prefix == "" {
 		prefix = "faults"
 	}
-	lanes := make(chan *lane, 2)
-	for i := range cap(lanes) {
-		lanes <- newLane(t, fmt.Sprintf("%s%d", prefix, i+1))
-	}
-	results := &table{}
-	t.Cleanup(func() { fmt.Print(results) })
-	for _, f := range chosen {
-		t.Run(f.name, func(t *testing.T) {
-			t.Parallel()
-			l := <-lanes
-			defer func() { lanes <- l }()
-			if !l.ready {
-				l.prepare(t)
+	results, left := &table{}, &queue{scenarios: chosen}
+	defer func() { fmt.Print(results) }()
+	var lanes sync.WaitGroup
+	defer lanes.Wait()
+	for i := range min(2, len(chosen)) {
+		l := newLane(t, fmt.Sprintf("%s%d", prefix, i+1))
+		lanes.Go(func() {
+			for f, ok := left.next(l.at); ok; f, ok = left.next(l.at) {
+				t.Run(f.name, func(t *testing.T) { l.run(t, f, results) })
 			}
-			own := *l.one
-			own.t = t
-			x := &trial{one: &own}
-			if f.from != bare {
-				x.keys = l.keys
-			}
-			start := time.Now()
-			defer func() {
-				if t.Failed() {
-					t.Logf("the host's journal:\n%s", x.at("vm", "journalctl", "-n", "40", "--no-pager").stdout)
-				}
-				x.end()
-				results.add(row{f.name, !t.Failed(), x.doors, time.Since(start)})
-			}()
-			x.restore(f.from)
-			f.run(x)
 		})
 	}
+}
+
+// queue is what is still to be run.
+type queue struct {
+	mu        sync.Mutex
+	scenarios []scenario
+}
+
+// next takes the scenario for which a lab has the least to do: those that leave one to go on with come first, and of these
+// one that begins where the lab stands.
+func (q *queue) next(at string) (scenario, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.scenarios) == 0 {
+		return scenario{}, false
+	}
+	costs := func(f scenario) (n int) {
+		if f.like == "" {
+			n += 2
+		}
+		if f.from != at {
+			n++
+		}
+		return n
+	}
+	f := slices.MinFunc(q.scenarios, func(a, b scenario) int { return costs(a) - costs(b) })
+	q.scenarios = slices.DeleteFunc(q.scenarios, func(other scenario) bool { return other.name == f.name })
+	return f, true
+}
+
+// run runs one scenario in the lane's lab.
+func (l *lane) run(t *testing.T, f scenario, results *table) {
+	outer, x := l.t, &trial{}
+	l.t = t
+	defer func() {
+		l.t, l.at = outer, ""
+		if !t.Failed() {
+			l.at = f.like
+		}
+	}()
+	own := *l.one
+	x.one = &own
+	if !l.prepared {
+		l.prepare(x)
+	}
+	l.stand(x, f.from)
+	start := time.Now()
+	defer func() {
+		if t.Failed() {
+			t.Logf("the host's journal:\n%s", x.at("vm", "journalctl", "-n", "40", "--no-pager").stdout)
+		}
+		x.end()
+		results.add(row{f.name, !t.Failed(), x.doors, time.Since(start)})
+	}()
+	f.run(x)
 }
 
 // choose gives the scenarios that were asked for.

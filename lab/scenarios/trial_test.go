@@ -21,11 +21,14 @@ import (
 // window is what the suite's stacks have as confirmSeconds: the least there is.
 const window = 30
 
-// lane is a lab in which one scenario after the other runs, each from a snapshot.
+// lane is a lab in which one scenario after the other runs: from where the one before ended, where that left things as it
+// was to; else from a snapshot.
 type lane struct {
 	*one
-	ready bool
-	keys  *stackKeys // of the deployed snapshots
+	prepared bool
+	keys     *stackKeys      // of what is deployed
+	at       string          // the snapshot that the lab is like now; empty: none
+	made     map[string]bool // the snapshots that there are; deployed ones are made when they are wanted
 }
 
 // Snapshots of a lane.
@@ -42,30 +45,65 @@ func newLane(t *testing.T, name string) *lane {
 	return &lane{one: namedLab(t, name)}
 }
 
-// prepare makes the snapshots.
-func (l *lane) prepare(t *testing.T) {
-	l.t = t
-	if os.Getenv("FAULTS_KEEP") != "" && l.lab("", "restore", closed).code == 0 {
-		l.keys = (&trial{one: l.one}).readKeys()
-		l.ready = true
+// prepare deploys for the first time.
+func (l *lane) prepare(x *trial) {
+	l.made = map[string]bool{}
+	if os.Getenv("FAULTS_KEEP") != "" && l.lab("", "restore", open).code == 0 {
+		l.made[bare], l.made[open], l.prepared = true, true, true
+		l.keys = x.readKeys()
 		return
 	}
-	must := func(r result) {
-		t.Helper()
-		if r.code != 0 {
-			t.Fatalf("prepare the lab: %s", r)
-		}
-	}
-	must(l.lab("", "start"))
+	l.must("start")
 	l.pulumi(0, "config", "set", "confirmSeconds", fmt.Sprint(window))
-	must(l.lab("", "snapshot", bare))
+	l.snapshot(bare)
+	l.deploy(x)
+	l.prepared = true
+}
+
+func (l *lane) deploy(x *trial) {
 	l.pulumi(0, "up", "--yes", "--skip-preview")
-	must(l.lab("", "snapshot", open))
-	l.keys = (&trial{one: l.one}).readKeys()
-	l.pulumi(0, "config", "set", "bootstrap", "false")
-	l.pulumi(0, "up", "--yes", "--skip-preview")
-	must(l.lab("", "snapshot", closed))
-	l.ready = true
+	l.keys, l.at = x.readKeys(), open
+}
+
+// must runs bin/lab, which has to succeed.
+func (l *lane) must(args ...string) {
+	l.t.Helper()
+	if r := l.lab("", args...); r.code != 0 {
+		l.t.Fatalf("bin/lab %s: %s", strings.Join(args, " "), r)
+	}
+}
+
+func (l *lane) snapshot(name string) {
+	l.t.Helper()
+	l.must("snapshot", name)
+	l.made[name] = true
+}
+
+// stand brings the lab to where a scenario begins.
+func (l *lane) stand(x *trial, from string) {
+	l.t.Helper()
+	switch {
+	case l.at == from:
+	case from == bare || l.at == "" && l.made[from]:
+		x.restore(from)
+	case l.at == "" && !l.made[open]:
+		x.restore(bare)
+		l.deploy(x)
+		l.snapshot(open)
+		x.booted()
+		l.stand(x, from)
+		return
+	default:
+		// Through the doors themselves: that takes less time than a boot.
+		if l.at == "" {
+			x.restore(open)
+		}
+		x.configure("bootstrap", fmt.Sprint(from == open))
+		l.pulumi(0, "up", "--yes", "--skip-preview")
+	}
+	if from != bare {
+		x.keys = l.keys
+	}
 }
 
 // trial is one scenario under way.
