@@ -60,12 +60,16 @@ func (l *lab) configure(pairs ...string) error {
 	return nil
 }
 
-// restore puts a snapshot back; what runs at the machine's boot has ended then, and is not measured.
+// restore puts a snapshot back; what runs at the machine's boot has ended then, and is not measured. Where everything is
+// deployed a preview follows, as it does in front of a person's pulumi up: the host has read its files then.
 func (l *lab) restore(snapshot string) error {
 	if _, err := l.lab("restore", snapshot); err != nil || snapshot == bare {
 		return err
 	}
-	return l.booted()
+	if err := l.booted(); err != nil || snapshot != open && snapshot != closed {
+		return err
+	}
+	return l.pulumi("preview", "--non-interactive")
 }
 
 func (l *lab) booted() error {

@@ -68,8 +68,8 @@ var jobs = []job{
 
 // peers is the configuration of that many.
 func peers(n int) string {
-	var list []string
-	for i := range n {
+	list := []string{`"laptop":{"address":"10.100.0.2"}`}
+	for i := 1; i < n; i++ {
 		list = append(list, fmt.Sprintf(`"p%d":{"address":"10.100.0.%d"}`, i, i+2))
 	}
 	return "{" + strings.Join(list, ",") + "}"
@@ -135,6 +135,8 @@ func bench(ctx context.Context) (err error) {
 		return fmt.Errorf("prepare the snapshots: %w", err)
 	}
 	rows := &table{}
+	// What was measured is printed whatever comes after it.
+	defer func() { fmt.Print(rows) }()
 	for _, j := range chosen {
 		if err := j.measure(l, rows, runs); err != nil {
 			return fmt.Errorf("%s: %w", j.name, err)
@@ -144,7 +146,6 @@ func bench(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Print(rows)
 	fmt.Printf("one tunnel connection (WireGuard, SSH, a command, all closed): %s s\n", spread(connection))
 	fmt.Printf("load at the end %s\n", load())
 	return nil
