@@ -70,6 +70,7 @@ put() {
 	cat >"$1.openclaw-new" && chown "$3" "$1.openclaw-new" && chmod "$2" "$1.openclaw-new" &&
 		mv -f "$1.openclaw-new" "$1" && return 0
 	rm -f "$1.openclaw-new"
+	[ "$(df --output=avail "$(dirname "$1")" 2>/dev/null | tail -n 1 | tr -d ' ')" != 0 ] || fail "cannot write $1: no space left on the disk"
 	fail "cannot write $1"
 }
 

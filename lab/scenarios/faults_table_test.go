@@ -24,13 +24,14 @@ type operation struct {
 	configure []string // key and value
 	doors     string   // open once it has succeeded
 	to        string   // the snapshot that the lab is like then; empty: none, since a deploy has keys of its own
+	last      string   // the layer before the proof that runs
 	steps     []step
 }
 
 var operations = []operation{
-	{"deploy", bare, nil, bothDoors, "", []step{{"armed", "base"}, {"armed", "ssh"}, {"proof", ""}}},
-	{"close", open, []string{"bootstrap", "false"}, tunnelDoor, closed, []step{{"armed", "firewall"}, {"armed", "ssh"}, {"checks", "fail2ban"}, {"proof", ""}}},
-	{"reopen", closed, []string{"bootstrap", "true"}, bothDoors, open, []step{{"break-glass", ""}, {"armed", "ssh"}, {"proof", ""}}},
+	{"deploy", bare, nil, bothDoors, "", "backup", []step{{"armed", "base"}, {"armed", "ssh"}, {"proof", ""}}},
+	{"close", open, []string{"bootstrap", "false"}, tunnelDoor, closed, "fail2ban", []step{{"armed", "firewall"}, {"armed", "ssh"}, {"checks", "fail2ban"}, {"proof", ""}}},
+	{"reopen", closed, []string{"bootstrap", "true"}, bothDoors, open, "backup", []step{{"break-glass", ""}, {"armed", "ssh"}, {"proof", ""}}},
 }
 
 // strike is a fault that can strike at any step.
@@ -118,6 +119,9 @@ func scenarios() []scenario {
 // strikeAt lets a fault strike a run at a step.
 func strikeAt(x *trial, op operation, at step, s strike) {
 	x.configure(op.configure...)
+	if at.phase == "proof" {
+		at.layer = op.last
+	}
 	reached, release := x.hold(at)
 	run := x.up()
 	reached(run)
@@ -133,8 +137,11 @@ func strikeAt(x *trial, op operation, at step, s strike) {
 		mend()
 	}
 	words := s.elsewhere
-	if at.phase == "armed" {
+	switch {
+	case at.phase == "armed":
 		words = s.armed
+	case at.phase == "break-glass" && s.name == "Ctrl-C":
+		words = "context canceled" // of the request to Azure, which Pulumi then counts as failed
 	}
 	switch {
 	case x.said.code != 0:

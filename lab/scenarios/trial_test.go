@@ -273,7 +273,7 @@ def pending():
         return {}
 def renewed():
     try:
-        return os.stat(STATE + "layers/backup.json").st_mtime_ns
+        return os.stat(STATE + "layers/%s.json" % layer).st_mtime_ns
     except OSError:
         return 0
 before, old = renewed(), set()
@@ -311,7 +311,7 @@ print("released", flush=True)
 type step struct{ phase, layer string }
 
 func (s step) String() string {
-	if s.layer == "" {
+	if s.layer == "" || s.phase == "proof" {
 		return s.phase
 	}
 	return s.layer + " " + s.phase
