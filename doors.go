@@ -147,8 +147,9 @@ type realDoors struct {
 	direct   net.Listener // forwards to the host's port 22, likewise
 	directTo netip.AddrPort
 	tunnel   *tunnel.Tunnel
-	way      route // of tunnel and listener
-	opened   opening
+	way      route   // of tunnel and listener
+	opened   opening // the last to a fresh connection
+	openedAt time.Time
 	ctx      context.Context // ends with the run
 	stop     context.CancelFunc
 	work     sync.WaitGroup
@@ -161,33 +162,25 @@ type route struct {
 	endpoint, host             netip.AddrPort
 }
 
-// opening is when a door opened last to a fresh connection, and to which key.
-type opening struct {
-	address, user, key string
-	at                 time.Time
-}
+// opening is a door, and whom it lets in.
+type opening struct{ address, user, key string }
 
 func openingOf(d door.Door) opening {
-	return opening{address: d.Address, user: d.User, key: string(d.Key.PublicKey().Marshal())}
+	return opening{d.Address, d.User, string(d.Key.PublicKey().Marshal())}
 }
 
 // noteOpen notes that a door opens.
 func (r *realDoors) noteOpen(d door.Door) {
-	o := openingOf(d)
-	o.at = time.Now()
 	r.mu.Lock()
-	r.opened = o
-	r.mu.Unlock()
+	defer r.mu.Unlock()
+	r.opened, r.openedAt = openingOf(d), time.Now()
 }
 
 // justOpened tells whether a door opened a moment ago.
 func (r *realDoors) justOpened(d door.Door) bool {
 	r.mu.Lock()
-	last := r.opened
-	r.mu.Unlock()
-	at := last.at
-	last.at = time.Time{}
-	return last == openingOf(d) && time.Since(at) < openFor
+	defer r.mu.Unlock()
+	return r.opened == openingOf(d) && time.Since(r.openedAt) < openFor
 }
 
 func newDoors(port uint16) *realDoors {

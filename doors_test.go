@@ -78,7 +78,7 @@ func TestJustOpened(t *testing.T) {
 	if r.justOpened(r.tunnelDoor(other)) || r.justOpened(access.bootstrapDoor()) {
 		t.Error("what opened was another door")
 	}
-	r.opened.at = r.opened.at.Add(-openFor)
+	r.openedAt = r.openedAt.Add(-openFor)
 	if r.justOpened(r.tunnelDoor(access)) {
 		t.Error("that was a while ago")
 	}

@@ -124,10 +124,8 @@ func Stdin(password string, applier []byte, request any) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("pack a request: %w", err)
 	}
-	for _, part := range [][]byte{[]byte(strconv.Itoa(len(applier)) + "\n"), applier, body} {
-		if _, err := w.Write(part); err != nil {
-			return "", fmt.Errorf("pack a request: %w", err)
-		}
+	if _, err := fmt.Fprintf(w, "%d\n%s%s", len(applier), applier, body); err != nil {
+		return "", fmt.Errorf("pack a request: %w", err)
 	}
 	if err := w.Close(); err != nil {
 		return "", fmt.Errorf("pack a request: %w", err)

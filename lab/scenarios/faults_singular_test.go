@@ -61,6 +61,10 @@ func (x *trial) closesAgain() {
 
 const silent = "WireGuard gives no reason; what there may be, and what can be told of it from here:\n"
 
+// pamRefuses lets nobody in, whatever key or password comes.
+const pamRefuses = `for service in sshd sudo common-auth common-account; do echo 'auth required pam_deny.so
+account required pam_deny.so' >/etc/pam.d/$service; done`
+
 // everything is all that a person, or a bot that owns the server, could do to lock everybody out.
 const everything = `
 systemctl mask --now wg-quick@wg0 2>/dev/null; ip link del wg0 2>/dev/null; rm -rf /etc/wireguard
@@ -71,8 +75,7 @@ ufw --force reset >/dev/null; ufw default deny incoming >/dev/null; ufw --force 
 rm -rf /usr/local/lib/openclaw-deploy /usr/bin/python3*
 echo 'nobody comes in' >/etc/nologin
 chage -E 0 azureuser; chage -E 0 claw
-for service in sshd sudo common-auth common-account; do echo 'auth required pam_deny.so
-account required pam_deny.so' >/etc/pam.d/$service; done
+` + pamRefuses + `
 systemctl restart ssh 2>/dev/null; pkill -KILL -x sshd-session
 true
 `
@@ -315,8 +318,7 @@ var singular = []scenario{
 		x.closesAgain()
 	}, ""},
 	{"reopen: PAM refuses everybody", closed, false, func(x *trial) {
-		x.on(`for service in sshd sudo common-auth common-account; do echo 'auth required pam_deny.so
-account required pam_deny.so' >/etc/pam.d/$service; done`)
+		x.on(pamRefuses)
 		x.opensAgain()
 		x.closesAgain()
 	}, ""},

@@ -11,10 +11,10 @@ import (
 // scenario is one line of the suite's table.
 type scenario struct {
 	name string
-	from string // the snapshot that it begins with
+	from string // where the lab stands when it begins
 	gate bool   // part of `make test`
 	run  func(*trial)
-	like string // the snapshot that the lab is like when it has passed; empty: none
+	like string // where it stands when it has passed; empty: nowhere
 }
 
 // operation is a run that a fault may strike.
@@ -23,7 +23,7 @@ type operation struct {
 	from      string
 	configure []string // key and value
 	doors     string   // open once it has succeeded
-	to        string   // the snapshot that the lab is like then; empty: none, since a deploy has keys of its own
+	to        string   // where the lab stands then; empty: nowhere, since a deploy has keys of its own
 	last      string   // the layer before the proof that runs
 	steps     []step
 }

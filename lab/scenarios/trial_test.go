@@ -26,14 +26,14 @@ const window = 30
 type lane struct {
 	*one
 	prepared bool
-	keys     *stackKeys      // of what is deployed
-	at       string          // the snapshot that the lab is like now; empty: none
-	made     map[string]bool // the snapshots that there are; deployed ones are made when they are wanted
+	keys     *stackKeys // of what is deployed
+	at       string     // where the lab stands now; empty: nowhere that a scenario could begin
+	kept     bool       // whether there is a snapshot of it open: made when it is wanted
 }
 
-// Snapshots of a lane.
+// Where a lab may stand.
 const (
-	bare   = "bare"   // configured, nothing deployed
+	bare   = "bare"   // configured, nothing deployed; a snapshot from the start
 	open   = "open"   // deployed, port 22 open
 	closed = "closed" // port 22 closed
 )
@@ -47,15 +47,13 @@ func newLane(t *testing.T, name string) *lane {
 
 // prepare deploys for the first time.
 func (l *lane) prepare(x *trial) {
-	l.made = map[string]bool{}
 	if os.Getenv("FAULTS_KEEP") != "" && l.lab("", "restore", open).code == 0 {
-		l.made[bare], l.made[open], l.prepared = true, true, true
-		l.keys = x.readKeys()
+		l.keys, l.kept, l.prepared = x.readKeys(), true, true
 		return
 	}
 	l.must("start")
 	l.pulumi(0, "config", "set", "confirmSeconds", fmt.Sprint(window))
-	l.snapshot(bare)
+	l.must("snapshot", bare)
 	l.deploy(x)
 	l.prepared = true
 }
@@ -73,37 +71,37 @@ func (l *lane) must(args ...string) {
 	}
 }
 
-func (l *lane) snapshot(name string) {
-	l.t.Helper()
-	l.must("snapshot", name)
-	l.made[name] = true
-}
-
 // stand brings the lab to where a scenario begins.
 func (l *lane) stand(x *trial, from string) {
 	l.t.Helper()
-	switch {
-	case l.at == from:
-	case from == bare || l.at == "" && l.made[from]:
-		x.restore(from)
-	case l.at == "" && !l.made[open]:
+	if from == bare {
 		x.restore(bare)
-		l.deploy(x)
-		l.snapshot(open)
-		x.booted()
-		l.stand(x, from)
 		return
-	default:
+	}
+	if l.at == "" {
+		l.reset(x)
+	}
+	if l.at != from {
 		// Through the doors themselves: that takes less time than a boot.
-		if l.at == "" {
-			x.restore(open)
-		}
 		x.configure("bootstrap", fmt.Sprint(from == open))
 		l.pulumi(0, "up", "--yes", "--skip-preview")
 	}
-	if from != bare {
-		x.keys = l.keys
+	x.keys = l.keys
+}
+
+// reset opens a lab of which nobody knows any more how it is.
+func (l *lane) reset(x *trial) {
+	l.t.Helper()
+	if !l.kept {
+		x.restore(bare)
+		l.deploy(x)
+		l.must("snapshot", open)
+		x.booted()
+		l.kept = true
+		return
 	}
+	x.restore(open)
+	l.at = open
 }
 
 // trial is one scenario under way.
