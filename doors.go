@@ -321,7 +321,7 @@ var errSudo = errors.New("sudo refused")
 
 // ask sends one request to the applier through a door, over a connection of its own, and returns its answer.
 func ask(ctx context.Context, d door.Door, password string, request any) (stdout []byte, exit int, err error) {
-	stdin, err := packRequest(password, request)
+	stdin, err := applier().Stdin(password, request)
 	if err != nil {
 		return nil, 0, err
 	}

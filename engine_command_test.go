@@ -252,27 +252,35 @@ func (w *world) readRequest(through, command, stdin string) (*request, error) {
 	if !marked || !cut || err != nil || n > len(rest) {
 		return nil, errors.New("openclaw-deploy: no payload came")
 	}
-	unpacked, err := zlib.NewReader(base64.NewDecoder(base64.StdEncoding, strings.NewReader(rest[n:])))
-	if err != nil {
-		return nil, fmt.Errorf("the payload: %w", err)
-	}
-	text, err := io.ReadAll(unpacked)
-	if err != nil {
-		return nil, fmt.Errorf("the payload: %w", err)
-	}
-	length, rest, _ = strings.Cut(string(text), "\n")
-	if n, err = strconv.Atoi(length); err != nil || n > len(rest) {
-		return nil, fmt.Errorf("the payload begins with %q", length)
+	source, body, cut := strings.Cut(rest[n:], "\n")
+	if !cut {
+		return nil, errors.New("the payload was cut")
 	}
 	applier, err := templates.ReadFile("templates" + applierPath)
-	if err != nil || rest[:n] != string(applier) {
-		return nil, errors.New("another applier than the template")
+	if err != nil {
+		return nil, err
+	}
+	if got, err := unpack(source); err != nil || !bytes.Equal(got, applier) {
+		return nil, fmt.Errorf("another applier than the template: %w", err)
+	}
+	text, err := unpack(body)
+	if err != nil {
+		return nil, err
 	}
 	req := &request{}
-	if err := json.Unmarshal([]byte(rest[n:]), req); err != nil {
+	if err := json.Unmarshal(text, req); err != nil {
 		return nil, fmt.Errorf("the request: %w", err)
 	}
 	return req, nil
+}
+
+// unpack reads one part of a payload.
+func unpack(packed string) ([]byte, error) {
+	unpacked, err := zlib.NewReader(base64.NewDecoder(base64.StdEncoding, strings.NewReader(packed)))
+	if err != nil {
+		return nil, fmt.Errorf("the payload: %w", err)
+	}
+	return io.ReadAll(unpacked)
 }
 
 // passwords are hashes and what was found to be theirs: one check takes a tenth of a second.

@@ -183,7 +183,7 @@ func (h *hardening) layer(i int, token string, clean bool) (*remote.Command, err
 		return nil
 	}
 	return h.command(layerNames[i], h.cfg.Bootstrap, token, clean, before, after, func() (string, error) {
-		return packRequest(h.ring.stack.SudoPassword.Plain, h.packed[i].Apply(door))
+		return applier().Stdin(h.ring.stack.SudoPassword.Plain, h.packed[i].Apply(door))
 	})
 }
 
@@ -192,7 +192,7 @@ func (h *hardening) layer(i int, token string, clean bool) (*remote.Command, err
 func (h *hardening) proof(state string, digests map[string]string) (*remote.Command, error) {
 	before := func(*pulumi.ResourceHookArgs) error { return h.outsideIn() }
 	return h.command("proof", false, state, false, before, nil, func() (string, error) {
-		return packRequest(h.ring.stack.SudoPassword.Plain, layer.Prove(digests))
+		return applier().Stdin(h.ring.stack.SudoPassword.Plain, layer.Prove(digests))
 	})
 }
 
@@ -268,14 +268,14 @@ func (h *hardening) command(name string, bootstrap bool, token string, clean boo
 	return c, nil
 }
 
-// packRequest is what a command on the host reads: the password for sudo, the applier and the request.
-func packRequest(password string, request any) (string, error) {
-	applier, err := templates.ReadFile("templates" + applierPath)
+// applier is the program that every request brings along.
+var applier = sync.OnceValue(func() layer.Applier {
+	source, err := templates.ReadFile("templates" + applierPath)
 	if err != nil {
-		return "", err
+		panic(err) // it is compiled in
 	}
-	return layer.Stdin(password, applier, request)
-}
+	return layer.NewApplier(source)
+})
 
 // connection is how the provider reaches the host: by a local port that this program forwards to the bootstrap door, or by
 // the one that it forwards through its tunnel.

@@ -235,7 +235,7 @@ func (r *root) begin(request any, token string, around ...string) *running {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	stdin, err := layer.Stdin("not for a log", applier, request)
+	stdin, err := layer.NewApplier(applier).Stdin("not for a log", request)
 	if err != nil {
 		r.t.Fatal(err)
 	}

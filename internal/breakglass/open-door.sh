@@ -67,11 +67,13 @@ put() {
 	chattr -i "$1" 2>/dev/null
 	mkdir -p "$(dirname "$1")" && chmod go-w "$(dirname "$1")" || return 1
 	[ -d "$1" ] && aside "$1"
-	cat >"$1.openclaw-new" && chown "$3" "$1.openclaw-new" && chmod "$2" "$1.openclaw-new" &&
-		mv -f "$1.openclaw-new" "$1" && return 0
+	problem=$({ cat >"$1.openclaw-new" && chown "$3" "$1.openclaw-new" && chmod "$2" "$1.openclaw-new" &&
+		mv -f "$1.openclaw-new" "$1"; } 2>&1) && return 0
 	rm -f "$1.openclaw-new"
-	[ "$(df --output=avail "$(dirname "$1")" 2>/dev/null | tail -n 1 | tr -d ' ')" != 0 ] || fail "cannot write $1: no space left on the disk"
-	fail "cannot write $1"
+	case $problem in
+	*'No space left on device'*) fail "cannot write $1: no space left on the disk" ;;
+	*) fail "cannot write $1: ${problem##*: }" ;;
+	esac
 }
 
 # --- parameters ------------------------------------------------------------------------------------------------------

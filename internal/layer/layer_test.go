@@ -157,7 +157,7 @@ func TestApplyRequest(t *testing.T) {
 }
 
 func TestStdin(t *testing.T) {
-	got, err := Stdin("pass-word", []byte("print(1)\n"), Observe())
+	got, err := NewApplier([]byte("print(1)\n")).Stdin("pass-word", Observe())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,10 +166,10 @@ func TestStdin(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	// To the byte, whatever the release of Go: another text would be a change of every layer.
-	if want := "eNqy5Cooyswr0TDU5KpWyi9QslLKTypOLSpLVaoFDABwzgiM"; packed != want {
+	if want := "eNoqKMrMK9Ew1OQCDAAQzwK6\neNqqVsovULJSyk8qTi0qS1WqBQwALWYFkA=="; packed != want {
 		t.Errorf("packed %q, want %q", packed, want)
 	}
-	_, err = Stdin("two\nlines", nil, Observe())
+	_, err = NewApplier(nil).Stdin("two\nlines", Observe())
 	if err == nil || err.Error() != "the sudo password holds a line break" {
 		t.Errorf("a password of two lines: %v", err)
 	}
@@ -227,7 +227,7 @@ func runLoader(t *testing.T, command, stdin string) (stdout, stderr string, stat
 func TestLoader(t *testing.T) {
 	request := map[string]string{"op": "observe", "note": "späte Zeile\n#openclaw-deploy 1\n"}
 	for name, before := range map[string]string{"password": "", "more than a password": "a greeting\r\nand another line\n"} {
-		stdin, err := Stdin("canary-password", []byte(fakeApplier), request)
+		stdin, err := NewApplier([]byte(fakeApplier)).Stdin("canary-password", request)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -267,7 +267,7 @@ func TestLoaderReadsALineEndOfAnyKind(t *testing.T) {
 }
 
 func TestLoaderWithADamagedPayload(t *testing.T) {
-	whole, err := Stdin("canary-password", []byte(fakeApplier), Observe())
+	whole, err := NewApplier([]byte(fakeApplier)).Stdin("canary-password", Observe())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -31,13 +32,11 @@ sys.exit(g["main"](i.read(),s,sys.argv[1:]))`
 // its state, twice for each command, and reads and writes it in every run.
 const unpacker = `import base64,sys,zlib
 def main(packed,_,words):
- try:b=zlib.decompress(base64.b64decode(packed))
+ try:s,b=(zlib.decompress(base64.b64decode(p))for p in packed.split(b"\n"))
  except(ValueError,zlib.error):sys.exit("openclaw-deploy: the payload was cut or damaged on the way")
- n,_,b=b.partition(b"\n")
- s=b[:int(n)]
  g={"__name__":"openclaw_apply"}
  exec(compile(s,"apply.py","exec"),g)
- return g["main"](b[int(n):],s,words)
+ return g["main"](b,s,words)
 `
 
 // limit bounds a request on the host, in seconds: packages take minutes on a slow line.
@@ -110,8 +109,14 @@ func Prove(digests map[string]string) any {
 	}{"prove", digests}
 }
 
+// Applier is the program that every request brings along, packed once for all of them.
+type Applier struct{ packed string }
+
+// NewApplier packs the applier's source.
+func NewApplier(source []byte) Applier { return Applier{packed(source)} }
+
 // Stdin is what the remote command reads: the sudo password, then the applier and the request, packed.
-func Stdin(password string, applier []byte, request any) (string, error) {
+func (a Applier) Stdin(password string, request any) (string, error) {
 	if strings.ContainsAny(password, "\r\n") {
 		return "", fmt.Errorf("the sudo password holds a line break")
 	}
@@ -119,19 +124,21 @@ func Stdin(password string, applier []byte, request any) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("pack a request: %w", err)
 	}
-	var packed bytes.Buffer
-	w, err := zlib.NewWriterLevel(&packed, zlib.BestCompression)
+	return password + "\n" + marker + "\n" + strconv.Itoa(len(unpacker)) + "\n" + unpacker + a.packed + "\n" + packed(body), nil
+}
+
+// packed is one line. Into memory nothing fails to be written.
+func packed(b []byte) string {
+	var to bytes.Buffer
+	w, err := zlib.NewWriterLevel(&to, zlib.BestCompression)
 	if err != nil {
-		return "", fmt.Errorf("pack a request: %w", err)
+		panic(err)
 	}
-	if _, err := fmt.Fprintf(w, "%d\n%s%s", len(applier), applier, body); err != nil {
-		return "", fmt.Errorf("pack a request: %w", err)
+	_, err = w.Write(b)
+	if err = errors.Join(err, w.Close()); err != nil {
+		panic(err)
 	}
-	if err := w.Close(); err != nil {
-		return "", fmt.Errorf("pack a request: %w", err)
-	}
-	return password + "\n" + marker + "\n" + strconv.Itoa(len(unpacker)) + "\n" + unpacker +
-		base64.StdEncoding.EncodeToString(packed.Bytes()), nil
+	return base64.StdEncoding.EncodeToString(to.Bytes())
 }
 
 // ParseRefusal reads the answer to Confirm: why the host does not take it. It is final where no other confirmation of
