@@ -11,7 +11,7 @@ const neverConfigured = `bootstrap: value "false": this stack's machine was neve
 hint: pulumi config set bootstrap true && pulumi up`
 
 // closing are the layers that are otherwise while port 22 is closed. The others have nothing to do then.
-var closing = []string{"firewall", "ssh", "fail2ban"}
+var closing = []string{"firewall", "ssh"}
 
 // updated are the layers that run when the door changes and the proof, gone through by one door. Port 22 is dialled as soon
 // as the firewall is to keep it closed; opened again by the break-glass, every layer runs.

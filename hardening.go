@@ -397,6 +397,8 @@ func (h *host) firewall() layer.Layer {
 			{Argv: []string{"sh", "-c", "iptables-restore --test <{stage}/etc/ufw/user.rules"}},
 		},
 		Units: []layer.Unit{{Name: "ufw.service", Enabled: yes, Active: yes}},
+		// `ufw reload` takes everything out before it puts all in again: for a moment every port is open.
+		Quick: &layer.Quick{Path: "/etc/ufw/user.rules", Argv: []string{"sh", "-c", "iptables-restore --noflush --wait 10 </etc/ufw/user.rules"}},
 		Reload: [][]string{
 			// Where UFW's chains are there, a reload never puts back its own jumps into them.
 			{"sh", "-c", "iptables -C INPUT -j ufw-before-input 2>/dev/null || /usr/lib/ufw/ufw-init flush-all"},

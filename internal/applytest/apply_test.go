@@ -441,6 +441,38 @@ func TestKilledBeforeReload(t *testing.T) {
 	r.quiet("simple")
 }
 
+// The quick way is taken where its file is all that changes and the probes are content after it; the reload else.
+func TestQuick(t *testing.T) {
+	t.Parallel()
+	l := func(one, two, works string) layer.Layer {
+		l := simple(one)
+		l.Files[1].Content = []byte(two)
+		l.Quick = &layer.Quick{Path: "/etc/simple/one.conf", Argv: []string{"sh", "-c", "echo quick >>/run/reloads; [ ! -e /run/fails ] && cp /etc/simple/one.conf /run/loaded"}}
+		l.Reload = append(l.Reload, []string{"cp", "/etc/simple/one.conf", "/run/loaded"})
+		l.Probes = []layer.Probe{{Kind: "command", Subject: "what is loaded", Argv: []string{"cat", "/run/loaded"}, Want: works}}
+		return l
+	}
+	r := newRoot(t)
+	step := func(what string, l layer.Layer, reloads string) {
+		t.Helper()
+		r.sh("rm -f /run/reloads")
+		if o := r.apply(l, what); o.answer.Result != "applied" {
+			t.Errorf("%s: %+v", what, o.answer)
+		}
+		if got := r.read("/run/reloads"); got != reloads {
+			t.Errorf("%s: %q, want %q", what, got, reloads)
+		}
+	}
+	step("a first time", l("a\n", "two\n", "a"), "a\n")
+	step("the file alone", l("b\n", "two\n", "b"), "quick\n")
+	step("another file too", l("c\n", "three\n", "c"), "c\n")
+	r.write("/run/fails", "")
+	step("the quick way fails", l("d\n", "three\n", "d"), "quick\nd\n")
+	r.sh("rm /run/fails; echo drifted >/run/loaded")
+	step("nothing but drift", l("d\n", "three\n", "d"), "d\n")
+	step("it does not do", l("e\n", "three\n", "more than this"), "quick\ne\n")
+}
+
 // Armed and killed in the middle of the change itself, before there was anything to confirm.
 func TestKilledWhileChanging(t *testing.T) {
 	t.Parallel()

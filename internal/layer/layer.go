@@ -30,6 +30,7 @@ type Layer struct {
 	Absent      []string    `json:"absent,omitempty"`
 	Checks      []Check     `json:"checks,omitempty"`
 	Units       []Unit      `json:"units,omitempty"`
+	Quick       *Quick      `json:"quick,omitempty"`
 	Reload      [][]string  `json:"reload,omitempty"`
 	Undo        [][]string  `json:"undo,omitempty"`
 	Probes      []Probe     `json:"probes,omitempty"`
@@ -42,6 +43,13 @@ type Layer struct {
 	// Armed layers can cut off the way in: the host takes their change back unless it is confirmed over a new
 	// connection.
 	Armed bool `json:"-"`
+}
+
+// Quick is a way that spares a layer its Reload where the file Path is all that changes, and every probe finds after Argv
+// what it wants.
+type Quick struct {
+	Path string   `json:"path"`
+	Argv []string `json:"argv"`
 }
 
 // Group is a system group.

@@ -30,7 +30,7 @@ type operation struct {
 
 var operations = []operation{
 	{"deploy", bare, nil, bothDoors, "", "backup", []step{{"armed", "base"}, {"armed", "ssh"}, {"proof", ""}}},
-	{"close", open, []string{"bootstrap", "false"}, tunnelDoor, closed, "fail2ban", []step{{"armed", "firewall"}, {"armed", "ssh"}, {"checks", "fail2ban"}, {"proof", ""}}},
+	{"close", open, []string{"bootstrap", "false"}, tunnelDoor, closed, "ssh", []step{{"armed", "firewall"}, {"checks", "ssh"}, {"armed", "ssh"}, {"proof", ""}}},
 	{"reopen", closed, []string{"bootstrap", "true"}, bothDoors, open, "backup", []step{{"break-glass", ""}, {"armed", "ssh"}, {"proof", ""}}},
 }
 
