@@ -170,10 +170,15 @@ func (a *azure) create(_ context.Context, req plugin.CreateRequest) (plugin.Crea
 	if _, taken := a.exists[id]; taken {
 		return plugin.CreateResponse{}, fmt.Errorf("cannot create already existing resource '%s'", id)
 	}
-	if message, fails := a.fails[req.URN.Name()]; fails {
+	message, fails := a.fails[req.URN.Name()]
+	if fails && !strings.HasPrefix(message, "Status=200 ") {
 		return plugin.CreateResponse{}, fmt.Errorf("%s", message)
 	}
 	out["name"] = in[azurePaths[string(req.URN.Type())].path[len(azurePaths[string(req.URN.Type())].path)-1]]
+	if fails { // the operation began, and its resource stays
+		a.exists[id] = out
+		return plugin.CreateResponse{ID: id, Properties: out, Status: resource.StatusPartialFailure}, &plugin.InitError{Reasons: []string{message}}
+	}
 	switch string(req.URN.Type()) {
 	case azureAddress:
 		a.address++
@@ -234,6 +239,13 @@ func (a *azure) delete(_ context.Context, req plugin.DeleteRequest) (plugin.Dele
 	defer a.world.mu.Unlock()
 	a.world.note("delete " + label(req.URN))
 	delete(a.exists, req.ID)
+	if req.URN.Type() == "azure-native:resources:ResourceGroup" { // it takes all that is in it along
+		group := string(req.ID)[strings.LastIndex(string(req.ID), "/")+1:]
+		maps.DeleteFunc(a.exists, func(_ resource.ID, in resource.PropertyMap) bool {
+			return in["resourceGroupName"].StringValue() == group
+		})
+		a.world.guest = nil
+	}
 	if req.URN.Type() == azureVM {
 		a.world.guest = nil
 	}

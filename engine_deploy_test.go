@@ -322,6 +322,36 @@ hint: pulumi config set vmSize Standard_B2as_v2    # or another that ` + "`az vm
 	}
 }
 
+// Of a script that failed Azure names the exit status alone.
+func TestEngineBreakGlassFails(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	failed := func(status int) string {
+		return fmt.Sprintf(`Status=200 Code="VMExtensionProvisioningError" Message="VM has reported a failure when processing run command 'break-glass'. Error message: 'Execution failed: command terminated with exit status=%d'."`, status)
+	}
+	w.azure.fails["break-glass"] = failed(28)
+	if want, said := "no space left on the disk of the machine: port 22 was not opened from inside"+
+		"\nhint: make room on it, through the tunnel or Azure's serial console, then `pulumi up`", w.up().said("error"); !slices.Contains(said, want) {
+		t.Errorf("the run says %q, want %q", said, want)
+	}
+	w.azure.fails["break-glass"] = failed(1)
+	r := w.up()
+	firing := plain(w.resources()["VirtualMachineRunCommandByVirtualMachine break-glass"].Inputs)
+	for _, want := range []string{w.azure.fails["break-glass"], "the script that opens port 22 from inside failed on the machine" +
+		"\nhint: what it said: az vm run-command show --resource-group " + firing["resourceGroupName"].StringValue() + " --vm-name " + firing["vmName"].StringValue() +
+		" --name " + firing["runCommandName"].StringValue() + " --instance-view --query instanceView.error --output tsv" +
+		"\nhint: pulumi up    # runs it again"} {
+		if said := r.said("error"); !slices.ContainsFunc(said, func(text string) bool { return strings.Contains(text, want) }) {
+			t.Errorf("the run says %q, want %q", said, want)
+		}
+	}
+	clear(w.azure.fails)
+	w.mustUp()
+	if again := plain(w.resources()["VirtualMachineRunCommandByVirtualMachine break-glass"].Inputs)["runCommandName"]; again == firing["runCommandName"] {
+		t.Errorf("the name is %v again, under which Azure's agent does not run it", again)
+	}
+}
+
 // A CLI that was killed while Azure made a resource leaves one that Pulumi does not know and that holds what the next one
 // needs.
 func TestEngineLeftBehind(t *testing.T) {

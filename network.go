@@ -23,6 +23,10 @@ type perimeter struct {
 	wireguard *network.SecurityRule
 }
 
+// within makes a resource go with its group, in one step: so does what Pulumi does not know since a run was killed while
+// Azure made it, which would stand in the way of every other order.
+func (p *perimeter) within() pulumi.ResourceOption { return pulumi.DeletedWith(p.group) }
+
 // netResources are what the machine's network consists of. bootstrap is nil unless port 22 is to be open.
 type netResources struct {
 	*perimeter
@@ -58,7 +62,7 @@ func newPerimeter(ctx *pulumi.Context, cfg *Config) (*perimeter, error) {
 		ResourceGroupName: p.group.Name,
 		Location:          pulumi.String(cfg.Location),
 		Tags:              p.tags,
-	})
+	}, p.within())
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +90,7 @@ func (p *perimeter) admit(ctx *pulumi.Context, logical, name string, priority in
 	} else {
 		args.SourceAddressPrefixes = pulumi.ToStringArray(prefixStrings(sources))
 	}
-	return network.NewSecurityRule(ctx, logical, args)
+	return network.NewSecurityRule(ctx, logical, args, p.within())
 }
 
 func newNetwork(ctx *pulumi.Context, cfg *Config, p *perimeter) (*netResources, error) {
@@ -103,7 +107,7 @@ func newNetwork(ctx *pulumi.Context, cfg *Config, p *perimeter) (*netResources, 
 		Location:          pulumi.String(cfg.Location),
 		AddressSpace:      network.AddressSpaceArgs{AddressPrefixes: pulumi.StringArray{pulumi.String(cfg.VNet.String())}},
 		Tags:              p.tags,
-	})
+	}, p.within())
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +116,7 @@ func newNetwork(ctx *pulumi.Context, cfg *Config, p *perimeter) (*netResources, 
 		VirtualNetworkName:   vnet.Name,
 		AddressPrefix:        pulumi.String(cfg.Subnet().String()),
 		NetworkSecurityGroup: network.NetworkSecurityGroupTypeArgs{Id: p.nsg.ID()},
-	})
+	}, p.within())
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +127,7 @@ func newNetwork(ctx *pulumi.Context, cfg *Config, p *perimeter) (*netResources, 
 		PublicIPAddressVersion:   pulumi.String("IPv4"),
 		Sku:                      network.PublicIPAddressSkuArgs{Name: pulumi.String("Standard")},
 		Tags:                     p.tags,
-	})
+	}, p.within())
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +152,7 @@ func newNetwork(ctx *pulumi.Context, cfg *Config, p *perimeter) (*netResources, 
 			PublicIPAddress:           network.PublicIPAddressTypeArgs{Id: n.publicIP.ID()},
 		}},
 		Tags: p.tags,
-	}, refused)
+	}, p.within(), refused)
 	return n, err
 }
 

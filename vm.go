@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/pulumi/pulumi-azure-native-sdk/compute/v2"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi/internals"
 	"gopkg.in/yaml.v3"
@@ -77,6 +79,7 @@ func newVM(ctx *pulumi.Context, cfg *Config, n *netResources, ring *keyring, las
 		// Azure refuses to change these on a live VM: a VM made anew gets the current ones.
 		pulumi.IgnoreChanges([]string{"osProfile", "storageProfile.imageReference"}),
 		pulumi.DeleteBeforeReplace(true),
+		n.within(),
 		refused)
 	if err != nil {
 		return nil, err
@@ -171,6 +174,15 @@ func newBreakGlass(ctx *pulumi.Context, cfg *Config, n *netResources, ring *keyr
 	if err != nil {
 		return nil, err
 	}
+	failed, err := ctx.RegisterErrorHook("break-glass-failed", func(args *pulumi.ErrorHookArgs) (bool, error) {
+		if strings.Contains(args.Errors[0], `Code="VMExtensionProvisioningError"`) {
+			_ = ctx.Log.Error(scriptFailed(args.Errors[0], args.NewInputs), nil) // an error of the hook's own would be lost: the resource was made
+		}
+		return false, nil
+	})
+	if err != nil {
+		return nil, err
+	}
 	return compute.NewVirtualMachineRunCommandByVirtualMachine(ctx, "break-glass", &compute.VirtualMachineRunCommandByVirtualMachineArgs{
 		ResourceGroupName: n.group.Name,
 		Location:          pulumi.String(cfg.Location),
@@ -192,8 +204,25 @@ func newBreakGlass(ctx *pulumi.Context, cfg *Config, n *netResources, ring *keyr
 		TimeoutInSeconds:                pulumi.Int(1800),
 		TreatFailureAsDeploymentFailure: pulumi.Bool(true),
 		Tags:                            n.tags,
-	}, pulumi.DependsOn([]pulumi.Resource{n.bootstrap, n.wireguard}),
-		pulumi.ResourceHooks(&pulumi.ResourceHookBinding{BeforeCreate: []*pulumi.ResourceHook{waits}}))
+	}, n.within(), pulumi.DependsOn([]pulumi.Resource{n.bootstrap, n.wireguard}),
+		pulumi.ResourceHooks(&pulumi.ResourceHookBinding{BeforeCreate: []*pulumi.ResourceHook{waits}, OnError: []*pulumi.ErrorHook{failed}}))
+}
+
+// scriptFailed says what became of the break-glass: Azure's error names an exit status and nothing else.
+func scriptFailed(message string, inputs resource.PropertyMap) string {
+	if strings.Contains(message, fmt.Sprintf("exit status=%d'", syscall.ENOSPC)) {
+		return "no space left on the disk of the machine: port 22 was not opened from inside" +
+			"\nhint: make room on it, through the tunnel or Azure's serial console, then `pulumi up`"
+	}
+	text := func(name resource.PropertyKey) string {
+		if !inputs[name].IsString() {
+			return "…"
+		}
+		return inputs[name].StringValue()
+	}
+	return fmt.Sprintf("the script that opens port 22 from inside failed on the machine"+
+		"\nhint: what it said: az vm run-command show --resource-group %s --vm-name %s --name %s --instance-view --query instanceView.error --output tsv"+
+		"\nhint: pulumi up    # runs it again", text("resourceGroupName"), text("vmName"), text("runCommandName"))
 }
 
 // customData is cloud-init's configuration, in base64: the SSH host key, so that the very first connection is pinned,

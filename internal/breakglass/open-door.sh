@@ -71,7 +71,10 @@ put() {
 		mv -f "$1.openclaw-new" "$1"; } 2>&1) && return 0
 	rm -f "$1.openclaw-new"
 	case $problem in
-	*'No space left on device'*) fail "cannot write $1: no space left on the disk" ;;
+	*'No space left on device'*)
+		say "cannot write $1: no space left on the disk"
+		exit 28 # ENOSPC: what is said has no room on the disk either
+		;;
 	*) fail "cannot write $1: ${problem##*: }" ;;
 	esac
 }

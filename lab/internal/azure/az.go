@@ -85,6 +85,23 @@ var azCommands = map[string]struct {
 			return "", p.Delete(ctx, securityRule.token, securityRule.id(p.subscription(), object{
 				"resourceGroupName": o["resource-group"], "networkSecurityGroupName": o["nsg-name"], "securityRuleName": o["name"]}))
 		}},
+	"vm run-command show": {
+		[]string{"resource-group", "vm-name", "name", "query", "output"}, []string{"instance-view"},
+		func(p *Provider, _ context.Context, o map[string]string) (string, error) {
+			if _, whole := o["instance-view"]; !whole || o["query"] != "instanceView.error" || o["output"] != "tsv" {
+				return "", labCannot("shows of a run command --instance-view --query instanceView.error --output tsv")
+			}
+			group := object{"resourceGroupName": o["resource-group"], "vmName": o["vm-name"], "runCommandName": o["name"]}
+			subscription := p.subscription()
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			id := runCommand.id(subscription, group)
+			if p.record.get(id) == nil {
+				return "", p.absent(p.record.Resources, runCommand, id)
+			}
+			vm := p.record.get(virtualMachine.id(subscription, group))
+			return p.record.Agents[vm.VMID][o["name"]].Error + "\n", nil
+		}},
 	"vm delete": {
 		[]string{"resource-group", "name"}, []string{"yes"},
 		func(p *Provider, ctx context.Context, o map[string]string) (string, error) {

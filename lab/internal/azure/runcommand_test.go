@@ -119,6 +119,16 @@ func TestRunCommandFailure(t *testing.T) {
 	equal(t, "state", c.state["provisioningState"], "Failed")
 	equal(t, "gone", e.read(c), false)
 
+	show := func(query string) (string, error) {
+		return e.p.Az(t.Context(), []string{"vm", "run-command", "show", "--resource-group", s.group.state.text("name"), "--vm-name", s.vm.state.text("name"),
+			"--name", c.state.text("name"), "--instance-view", "--query", query, "--output", "tsv"})
+	}
+	if said, err := show("instanceView.error"); err != nil || said != "canary\n" {
+		t.Errorf("what it said: %q, %v", said, err)
+	}
+	if _, err := show("id"); err == nil {
+		t.Error("another query was answered")
+	}
 	e.fabric.run = nil
 	e.wantError(e.tryUpdate(c, s.commandInputs("false", shown)), want)
 	equal(t, "runs", len(e.fabric.scripts), 2)
