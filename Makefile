@@ -40,7 +40,7 @@ faults:
 	@lab/setup.sh bin/lab prepare
 	@cd lab/scenarios && FAULTS="$${FAULTS:-all}" $(CURDIR)/lab/setup.sh go test -count=1 -timeout 6h -run '^TestFaults$$'
 
-SCENARIOS ?= MainJob|OpenClaw|Drift
+SCENARIOS ?= Faults|MainJob|OpenClaw|Drift
 
 # SCENARIO runs one go test of the lab's scenarios, with every step's own words.
 SCENARIO = cd lab && ./setup.sh $(GOTESTSUM) --format standard-verbose -- -count=1 -timeout 80m ./scenarios -run
