@@ -441,6 +441,20 @@ func TestKilledBeforeReload(t *testing.T) {
 	r.quiet("simple")
 }
 
+// A command that says much is quoted with the beginning of each of its last lines.
+func TestLongWords(t *testing.T) {
+	t.Parallel()
+	r := newRoot(t)
+	l := simple("a\n")
+	l.Reload = [][]string{{"sh", "-c", `echo the cause >&2; for i in 1 2 3; do echo "$i $(head -c 900 /dev/zero | tr '\0' x)" >&2; done; exit 4`}}
+	o := r.apply(l, "t1")
+	o.want(t, 1, "failed", "/etc/simple/one.conf", "/etc/simple/deep/two.conf")
+	x := strings.Repeat("x", 373) // four lines share 1500 characters
+	if want := "exit status 4:\nthe cause\n1 " + x + "\n2 " + x + "\n3 " + x + "\nwhat was before is in force again"; !strings.HasSuffix(o.answer.Error, want) {
+		t.Errorf("error:\n%s\nends not with:\n%s", o.answer.Error, want)
+	}
+}
+
 // The quick way is taken where its file is all that changes and the probes are content after it; the reload else.
 func TestQuick(t *testing.T) {
 	t.Parallel()

@@ -99,7 +99,7 @@ const (
 var gated = []string{
 	"close, ssh armed: program killed", "close, ssh armed: packets dropped", "close, firewall armed: VM rebooted",
 	"reopen, ssh armed: connection dropped", "reopen, ssh armed: disk full",
-	"reopen, proof: connection dropped", "reopen, proof: disk full",
+	"reopen, proof: disk full",
 }
 
 // scenarios are all of them.

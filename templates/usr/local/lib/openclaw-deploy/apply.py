@@ -99,8 +99,11 @@ def clean(text):
 
 
 def tail(text, lines=8, characters=1500):
-    kept = [line.rstrip() for line in text.splitlines() if line.strip()][-lines:]
-    return clean("\n".join(kept))[-characters:]
+    """The last lines, each cut where they are too much: the first of them often says what the others are about."""
+    kept = clean("\n".join([line.rstrip() for line in text.splitlines() if line.strip()][-lines:])).split("\n")
+    if sum(map(len, kept)) > characters:
+        kept = [line[:characters // len(kept)] for line in kept]
+    return "\n".join(kept)
 
 
 def quote(text):
