@@ -422,6 +422,19 @@ func TestEngineTarget(t *testing.T) {
 	equal(t, "the rest", []string{"update proof"}, w.mustUp().changes())
 }
 
+// A first deploy of some of it promises nothing, and the next run makes the rest.
+func TestEngineTargetOfAFirstDeploy(t *testing.T) {
+	t.Parallel()
+	for missing, named := range map[string][]string{"keys": {"**azure-native**"}, "peer-laptop": {"**azure-native**", "**::keys"}} {
+		w := newWorld(t)
+		r := w.up(targets(named...))
+		equal(t, missing+" is not named: errors", []string{fmt.Sprintf("the keys of resource %q were not made"+
+			"\nhint: --target makes what it names and nothing else: pulumi up, without it", missing)}, r.said("error"))
+		equal(t, missing+" is not named: outputs", 0, len(w.outputs()))
+		w.mustUp()
+	}
+}
+
 // --continue-on-error goes on after a layer that failed: nothing is promised that was not proven.
 func TestEngineFirstDeployContinuedOnError(t *testing.T) {
 	t.Parallel()

@@ -162,7 +162,11 @@ func withRefresh(o *engine.UpdateOptions)     { o.Refresh = true }
 
 // target is --target of the resource with that label.
 func (w *world) target(wanted string) option {
-	urns := []string{string(w.resources()[wanted].URN)}
+	return targets(string(w.resources()[wanted].URN))
+}
+
+// targets are --target of URNs, or of patterns of them.
+func targets(urns ...string) option {
 	return func(o *engine.UpdateOptions) { o.Targets = deploy.NewUrnTargets(urns) }
 }
 
