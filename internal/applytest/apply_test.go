@@ -631,6 +631,15 @@ func TestDiskFull(t *testing.T) {
 	}
 	r.has("/etc/simple/one.conf", strings.Repeat("a", 1<<20))
 
+	// A tool that found no room and does not say so.
+	r.sh("rm /var/fill")
+	unsaid := simple("c\n")
+	unsaid.Reload = [][]string{{"sh", "-c", "dd if=/dev/zero of=/var/fill bs=64k; dd if=/dev/zero bs=1 count=4096 >>/var/fill; exit 10"}}
+	if o = r.apply(unsaid, "t2"); !strings.HasSuffix(o.answer.Error, "\nno space left on the disk\nwhat was before is in force again") {
+		t.Errorf("error: %s", o.answer.Error)
+	}
+	r.has("/etc/simple/one.conf", strings.Repeat("a", 1<<20))
+
 	// Full in the middle of an armed change: what was needs no room to come back.
 	r.sh("rm /var/fill")
 	p := r.beginApply(armed(next), "t3", 5)

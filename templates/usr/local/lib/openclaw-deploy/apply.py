@@ -43,6 +43,7 @@ APT_SECONDS = 1800
 TIMER_SLACK = 2  # the timer is for a run that is gone: one that lives decides first
 ROLLBACK_LOCK_SECONDS = 900  # longer than any window: the run inside it puts back by itself
 MOST_CONFIRM_WAIT = 10
+NO_SPACE = "no space left on the disk"
 MAX_CONTENT = 64 << 20  # nothing that a layer manages is larger
 
 EXIT_FAILED = 1
@@ -2665,11 +2666,14 @@ def rollback(body):
 def describe(error, path=None):
     """An error in words: a Failure's own, or what the system said of which path."""
     if isinstance(error, Failure):
-        return str(error)
+        words, room = str(error), os.statvfs("/etc")
+        # A tool that found no room seldom says so.
+        full = room.f_bfree * room.f_frsize < 64 << 10 and NO_SPACE not in words
+        return words + "\n" + NO_SPACE if full else words
     name = path or error.filename
     if isinstance(name, bytes):
         name = name.decode("utf-8", "replace")
-    words = "no space left on the disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else \
+    words = NO_SPACE if error.errno in (errno.ENOSPC, errno.EDQUOT) else \
         (error.strerror or "i/o error").lower()
     return "%s: %s" % (quote(name), words) if name else words
 
