@@ -1,7 +1,7 @@
 # make lab     the program on this machine, with no Azure account (LAB=name: a lab of another name)
 # make lint    every linter over the whole tree
 # make test    make lint and all tests, the lab's scenarios among them
-# make faults  the fault suite, a line for each fault (FAULTS=regexp: some of it; hours for all)
+# make faults  the fault suite, a line for each fault (FAULTS=regexp: some of it; two hours for all)
 # make drift   every tampering with a host that the tests know; make test runs a dozen
 # make overtime  a machine of the release before, taken over and lived with; needs the clone's history
 # make bench   the figures: how long each job takes, and where the time goes (BENCH=regexp, BENCH_RUNS=3)

@@ -2667,9 +2667,9 @@ def describe(error, path=None):
     """An error in words: a Failure's own, or what the system said of which path."""
     if isinstance(error, Failure):
         words, room = str(error), os.statvfs("/etc")
-        # A tool that found no room seldom says so.
-        full = room.f_bfree * room.f_frsize < 64 << 10 and NO_SPACE not in words
-        return words + "\n" + NO_SPACE if full else words
+        # A tool that found no room says so in words of its own, or not at all. Of free blocks ext4 keeps some from everybody.
+        full = room.f_bavail * room.f_frsize < 64 << 10 or "No space left on device" in words
+        return words + "\n" + NO_SPACE if full and NO_SPACE not in words else words
     name = path or error.filename
     if isinstance(name, bytes):
         name = name.decode("utf-8", "replace")
