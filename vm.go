@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/pulumi/pulumi-azure-native-sdk/compute/v2"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
@@ -210,7 +209,7 @@ func newBreakGlass(ctx *pulumi.Context, cfg *Config, n *netResources, ring *keyr
 
 // scriptFailed says what became of the break-glass: Azure's error names an exit status and nothing else.
 func scriptFailed(message string, inputs resource.PropertyMap) string {
-	if strings.Contains(message, fmt.Sprintf("exit status=%d'", syscall.ENOSPC)) {
+	if strings.Contains(message, "exit status=28'") { // the script's own, for ENOSPC
 		return "no space left on the disk of the machine: port 22 was not opened from inside" +
 			"\nhint: make room on it, through the tunnel or Azure's serial console, then `pulumi up`"
 	}

@@ -59,8 +59,7 @@ type agentState struct {
 	// Sequence is the highest that ran.
 	Sequence int
 	Outcome  string
-	Output   string // what it printed, the last of it
-	Error    string // its standard error
+	Error    string // the end of its standard error
 }
 
 // record is all that exists. It is kept in one file, which is replaced as a whole.

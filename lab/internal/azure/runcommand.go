@@ -75,7 +75,7 @@ func (p *Provider) putRunCommand(ctx context.Context, id string, body object) (b
 			if seen {
 				s.before = &agent
 			}
-			p.remember(s, "the script did not end", fabric.Result{})
+			p.remember(s, "the script did not end", nil)
 			r.ProvisioningState = "Updating"
 			if old == nil {
 				r.ProvisioningState = "Creating"
@@ -123,7 +123,7 @@ func scriptFailed(name, outcome string) error {
 }
 
 // remember is what the agent does; an agent whose machine was deleted meanwhile does nothing more.
-func (p *Provider) remember(s script, outcome string, said fabric.Result) {
+func (p *Provider) remember(s script, outcome string, said []byte) {
 	for _, vm := range p.record.ofKind(virtualMachine) {
 		if vm.VMID != s.vmID {
 			continue
@@ -131,7 +131,7 @@ func (p *Provider) remember(s script, outcome string, said fabric.Result) {
 		if p.record.Agents[s.vmID] == nil {
 			p.record.Agents[s.vmID] = map[string]agentState{}
 		}
-		p.record.Agents[s.vmID][s.name] = agentState{Sequence: s.sequence, Outcome: outcome, Output: end(said.Stdout), Error: end(said.Stderr)}
+		p.record.Agents[s.vmID][s.name] = agentState{Sequence: s.sequence, Outcome: outcome, Error: end(said)}
 	}
 }
 
@@ -173,7 +173,7 @@ func (p *Provider) execute(ctx context.Context, id string, s script) (outcome st
 	case result.ExitCode != 0: // -1 where its time was over
 		outcome = fmt.Sprintf("command terminated with exit status=%d", result.ExitCode)
 	}
-	p.remember(s, outcome, result)
+	p.remember(s, outcome, result.Stderr)
 	if saveErr := p.record.save(); err == nil && saveErr != nil {
 		err = saveErr
 	}
