@@ -33,6 +33,7 @@ type azure struct {
 }
 
 const (
+	azureContainer  = "azure-native:resources:ResourceGroup"
 	azureRule       = "azure-native:network:SecurityRule"
 	azureGroup      = "azure-native:network:NetworkSecurityGroup"
 	azureVM         = "azure-native:compute:VirtualMachine"
@@ -47,7 +48,7 @@ var azurePaths = map[string]struct {
 	random   bool
 	replaces []resource.PropertyKey
 }{
-	"azure-native:resources:ResourceGroup":  {[]resource.PropertyKey{"resourceGroupName"}, true, []resource.PropertyKey{"location"}},
+	azureContainer:                          {[]resource.PropertyKey{"resourceGroupName"}, true, []resource.PropertyKey{"location"}},
 	azureGroup:                              {[]resource.PropertyKey{"resourceGroupName", "networkSecurityGroupName"}, true, nil},
 	azureRule:                               {[]resource.PropertyKey{"resourceGroupName", "networkSecurityGroupName", "securityRuleName"}, false, nil},
 	"azure-native:network:VirtualNetwork":   {[]resource.PropertyKey{"resourceGroupName", "virtualNetworkName"}, true, []resource.PropertyKey{"location"}},
@@ -239,14 +240,14 @@ func (a *azure) delete(_ context.Context, req plugin.DeleteRequest) (plugin.Dele
 	defer a.world.mu.Unlock()
 	a.world.note("delete " + label(req.URN))
 	delete(a.exists, req.ID)
-	if req.URN.Type() == "azure-native:resources:ResourceGroup" { // it takes all that is in it along
+	switch req.URN.Type() {
+	case azureContainer: // it takes all that is in it along
 		group := string(req.ID)[strings.LastIndex(string(req.ID), "/")+1:]
 		maps.DeleteFunc(a.exists, func(_ resource.ID, in resource.PropertyMap) bool {
 			return in["resourceGroupName"].StringValue() == group
 		})
 		a.world.guest = nil
-	}
-	if req.URN.Type() == azureVM {
+	case azureVM:
 		a.world.guest = nil
 	}
 	return plugin.DeleteResponse{Status: resource.StatusOK}, nil

@@ -43,9 +43,10 @@ say() {
 	printf 'open-door: %s\n' "$*"
 }
 
+status=1 # of a failure
 fail() {
 	printf 'open-door: %s\n' "$*" >&2
-	exit 1
+	exit "$status"
 }
 
 have() {
@@ -71,12 +72,9 @@ put() {
 		mv -f "$1.openclaw-new" "$1"; } 2>&1) && return 0
 	rm -f "$1.openclaw-new"
 	case $problem in
-	*'No space left on device'*)
-		say "cannot write $1: no space left on the disk"
-		exit 28 # ENOSPC: what is said has no room on the disk either
-		;;
-	*) fail "cannot write $1: ${problem##*: }" ;;
+	*'No space left on device'*) status=28 ;; # ENOSPC: what is said has no room on the disk either
 	esac
+	fail "cannot write $1: ${problem##*: }"
 }
 
 # --- parameters ------------------------------------------------------------------------------------------------------

@@ -2044,6 +2044,7 @@ class Plan:
         self._folders(declared)
         self._files(declared)
         self._removals(declared)
+        # What `running` finds.
         self.units, self.retired, self.states, self.probes, self.repairs = [], [], {}, [], []
         self.host = None
 
@@ -2104,16 +2105,14 @@ class Plan:
         results = gather({unit_query(names)} if names else set(), probes)
         self.states = unit_states(names, results[unit_query(names)]) if names else {}
         self.units = [unit for unit in units if unit_faults(unit, self.states[unit["name"]])]
-        self.probes, self.repairs = [], []
         layers = {name: record["parsed"] for name, record in all_records() if record is not None}
         layers[self.request.layer] = declared
         self.host = Host(layers, self.accounts)
-        for fault, how in probe_faults(declared, results, self.host):
-            if fault["got"] == "not available":  # what the kernel does not have cannot be mended by trying again
-                continue
-            self.probes.append(fault)
-            if how:
-                self.repairs.append(how)
+        # What the kernel does not have cannot be mended by trying again.
+        found = [(fault, how) for fault, how in probe_faults(declared, results, self.host)
+                 if fault["got"] != "not available"]
+        self.probes = [fault for fault, _ in found]
+        self.repairs = [how for _, how in found if how]
 
     def changed(self):
         return ([spec["path"] for spec in self.folders] + [spec["path"] for spec in self.files] + self.removals
