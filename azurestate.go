@@ -94,23 +94,4 @@ func (l *lastRun) missing(cfg *Config) error {
 		"\nhint: %s    # makes it anew, with everything on it%s", l.Machine, up, then)
 }
 
-// refusal is the option of a resource by which an error of Azure's comes with what to do, where advice has something to
-// say.
-func refusal(ctx *pulumi.Context, name string, advice func(message string) error) (pulumi.ResourceOption, error) {
-	hook, err := ctx.RegisterErrorHook(name, func(args *pulumi.ErrorHookArgs) (bool, error) {
-		return false, advice(args.Errors[0])
-	})
-	return pulumi.ResourceHooks(&pulumi.ResourceHookBinding{OnError: []*pulumi.ErrorHook{hook}}), err
-}
-
-// leftBehind adds what to do to an error of Azure's that a resource is in use by one that Pulumi does not know; nil where it
-// is about something else.
-func leftBehind(message string) error {
-	if !strings.Contains(message, `Code="NicInUse"`) && !strings.Contains(message, `Code="PublicIPAddressInUse"`) {
-		return nil
-	}
-	return fmt.Errorf("%s\nan earlier run was killed while Azure made what uses it, which Pulumi therefore does not know; there is nothing on it yet"+
-		"\nhint: pulumi destroy && pulumi up    # the resource group goes with all that is in it", message)
-}
-
 func notInAzure(err error) bool { return err != nil && strings.Contains(err.Error(), "Status=404") }

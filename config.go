@@ -14,6 +14,8 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 	"gopkg.in/yaml.v3"
+
+	"openclaw-azure/internal/outputs"
 )
 
 // Config is the stack's configuration, every value in its own type. Nothing
@@ -173,7 +175,6 @@ const (
 	longestUser  = 32        // useradd
 	longestPeer  = 32        // keeps every file and resource name made of it short
 	longestEnv   = 128 << 10 // MAX_ARG_STRLEN: execve refuses a longer NAME=value
-	gatewayPort  = 18789     // OpenClaw's own
 	mostNumbered = 1_000_000 // keyGeneration, rescue: counted up by hand
 	nearEnough   = 2         // edits that still make a typing error of a known key
 )
@@ -241,10 +242,10 @@ var reservedEnvPrefixes = []string{"LD_", "SYSTEMD_", "NPM_CONFIG_"}
 
 // Ports that something on the machine already holds.
 var takenPorts = map[uint16]string{
-	22:          "the bootstrap door",
-	53:          "the machine's resolver",
-	68:          "the machine's DHCP client",
-	gatewayPort: "OpenClaw's gateway",
+	22:                  "the bootstrap door",
+	53:                  "the machine's resolver",
+	68:                  "the machine's DHCP client",
+	outputs.GatewayPort: "OpenClaw's gateway",
 }
 
 // Every kind of fault. The text follows the value in the message.
@@ -388,13 +389,13 @@ func plainVariables(root, project, stack string) ([]string, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading the stack's configuration file: %w", err)
+		return nil, fmt.Errorf("read the stack's configuration file: %w", err)
 	}
 	var file struct {
 		Config map[string]yaml.Node `yaml:"config"`
 	}
 	if err := yaml.Unmarshal(text, &file); err != nil {
-		return nil, fmt.Errorf("reading the stack's configuration file %q: %w", path, err)
+		return nil, fmt.Errorf("read the stack's configuration file %q: %w\nhint: its YAML cannot be read; pulumi config shows where", path, err)
 	}
 	var variables map[string]yaml.Node
 	node := file.Config[project+":"+keyOpenClawEnv]
@@ -447,7 +448,7 @@ func parseConfig(raw rawConfig) (*Config, error) {
 	c.OpenClawEnv = r.openclawEnv()
 	c.Sandbox = r.sandbox()
 	c.OpenClawConfig = r.openclawConfig()
-	c.Node = r.node(c.ARM64())
+	c.Node = r.node()
 	c.NPMRegistry = r.npmRegistry()
 	c.KeyGeneration = r.number(keyKeyGeneration, 1, mostNumbered)
 	c.Rescue = r.number(keyRescue, 0, mostNumbered)
@@ -473,11 +474,9 @@ func (c *Config) ServerAddress() netip.Addr { return firstUsable(c.VPN) }
 // DeployerAddress is the address of the program's own peer, the last usable one.
 func (c *Config) DeployerAddress() netip.Addr { return lastUsable(c.VPN) }
 
-// ARM64 tells whether the size is one of Azure's arm64 sizes: those have a "p"
+// armSize tells whether the size is one of Azure's arm64 sizes: those have a "p"
 // among the lower-case letters behind the number of cores. The program refuses
 // them for now.
-func (c *Config) ARM64() bool { return armSize(c.VMSize) }
-
 func armSize(size string) bool {
 	m := vmSizeName.FindStringSubmatch(size)
 	return m != nil && strings.Contains(m[2], "p")

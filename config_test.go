@@ -340,8 +340,8 @@ func TestConfigKnowsARM64Sizes(t *testing.T) {
 		if !vmSizeName.MatchString(size) {
 			t.Errorf("%s is not taken for a size", size)
 		}
-		if got := (&Config{VMSize: size}).ARM64(); got != want {
-			t.Errorf("ARM64 of %s is %v, want %v", size, got, want)
+		if got := armSize(size); got != want {
+			t.Errorf("armSize of %s is %v, want %v", size, got, want)
 		}
 	}
 }
@@ -396,7 +396,7 @@ openclawEnv.B: stands in plain text in the stack's configuration: expected a sec
 	if err := os.Mkdir(filepath.Join(root, "Pulumi.dev.yaml"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := LoadConfig(run); err == nil || !strings.HasPrefix(err.Error(), "reading the stack's configuration file: ") {
+	if _, err := LoadConfig(run); err == nil || !strings.HasPrefix(err.Error(), "read the stack's configuration file: ") {
 		t.Errorf("a folder in its place: got %v", err)
 	}
 	if err := os.Remove(filepath.Join(root, "Pulumi.dev.yaml")); err != nil {

@@ -74,7 +74,10 @@ func (r *reader) assignment(key, base, value string, known []string) {
 	case edits(root, name) > nearEnough:
 		// Nobody knows what this was meant to be: it may be an API key.
 		r.faultKey(base+"=…", errAssignmentKey, want+fmt.Sprintf(", and %q, the nearest that it knows", name),
-			"take its line out of the stack's file, Pulumi.STACK.yaml")
+			outOfFile)
+		return
+	case dotted && !publicMember(rest[strings.LastIndexByte(rest, '.')+1:]), r.secret(name):
+		r.faultKey(base+"=…", errAssignmentKey, want, outOfFile)
 		return
 	case dotted:
 		r.faultKey(key, errAssignmentKey, want,
@@ -84,8 +87,6 @@ func (r *reader) assignment(key, base, value string, known []string) {
 	value = cmp.Or(value, "VALUE")
 	now := fmt.Sprintf("%s is still %q", name, r.value(name))
 	switch {
-	case r.secret(name):
-		now = name + " is what it was"
 	case r.value(name) == "":
 		now = name + " is still not set"
 	case name == keyBootstrap && r.value(name) == "true":
@@ -105,6 +106,12 @@ func (r *reader) assignment(key, base, value string, known []string) {
 	}
 	r.faultKey(key, errAssignmentKey, now, hint)
 }
+
+// outOfFile is how a key goes that no command line should repeat.
+const outOfFile = "take its line out of the stack's file, Pulumi.STACK.yaml"
+
+// publicMember tells whether what stands behind a member's name is no secret, also where it was written into the key.
+func publicMember(name string) bool { return name == "address" || name == "publicKey" }
 
 // setCommand is the command that sets a key, VALUE standing for what the user
 // has to fill in.

@@ -337,6 +337,10 @@ func (r *reader) peer(key string, entry member, free string) Peer {
 				continue
 			}
 			seen[near] = true // what is missing is said here
+			if !publicMember(name) {
+				r.faultKey(key+"."+name+"=…", errAssignmentKey, "expected a space between key and value", outOfFile)
+				continue
+			}
 			r.faultKey(fieldKey, errAssignmentKey, "expected a space between key and value",
 				remove+"\npulumi config set --path "+key+"."+near+" "+shellQuote(cmp.Or(value, "VALUE")))
 			continue
@@ -523,22 +527,20 @@ func lockedVersions() []string {
 	return versions
 }
 
-// Node's release, by Azure's architecture. SHASUMS256.txt of the release has the sums.
+// Node's release. Its SHASUMS256.txt has the sum.
 const nodeVersion = "24.16.0"
 
-var nodeReleases = map[bool]Download{
-	false: {"https://nodejs.org/dist/v24.16.0/node-v24.16.0-linux-x64.tar.xz", "d804845d34eddc21dc1092b519d643ef40b1f58ec5dec5c22b1f4bd8fabde6c9"},
-	true:  {"https://nodejs.org/dist/v24.16.0/node-v24.16.0-linux-arm64.tar.xz", "524659219d6a207a7400f2bde15d19ba060ffbe0d32a8643319ad67e3bb64c78"},
-}
+var nodeRelease = Download{"https://nodejs.org/dist/v" + nodeVersion + "/node-v" + nodeVersion + "-linux-x64.tar.xz",
+	"d804845d34eddc21dc1092b519d643ef40b1f58ec5dec5c22b1f4bd8fabde6c9"}
 
-func (r *reader) node(arm64 bool) Download {
+func (r *reader) node() Download {
 	d := Download{r.mirror(keyNodeURL), r.value(keyNodeSHA256)}
 	if d.SHA256 != "" && !sha256Digits.MatchString(d.SHA256) {
 		r.fault(keyNodeSHA256, d.SHA256, errNotSHA256, "expected 64 digits, 0 to 9 and a to f", "sha256sum FILE    # prints it")
 	}
 	switch {
 	case d == Download{}:
-		return nodeReleases[arm64]
+		return nodeRelease
 	case r.value(keyNodeURL) == "":
 		r.faultKey(keyNodeSHA256, errAlone, "expected nodeUrl beside it", "pulumi config rm nodeSha256\nor: pulumi config set nodeUrl URL")
 	case d.SHA256 == "":
@@ -666,94 +668,7 @@ func reserved(name string) bool {
 }
 
 func (r *reader) exposedHint(key string) string {
-	return "take its line out of the stack's file, Pulumi.STACK.yaml\n" +
+	return outOfFile + "\n" +
 		"pulumi config set --secret --path " + key + "    # asks for the value\n" +
 		"the old value was readable: renew it where it came from"
-}
-
-// member is one entry of a JSON object.
-type member struct {
-	name  string
-	value json.RawMessage
-}
-
-// members reads a JSON object in its own order, and keeps names that stand in
-// it twice, of which a map would drop one.
-func members(object string) ([]member, error) {
-	dec := json.NewDecoder(strings.NewReader(object))
-	if token, err := dec.Token(); err != nil || token != json.Delim('{') {
-		return nil, errNotObject
-	}
-	var out []member
-	for dec.More() {
-		token, err := dec.Token()
-		if err != nil {
-			return nil, err
-		}
-		var m member
-		m.name = token.(string) // the decoder takes nothing else as a name
-		if err := dec.Decode(&m.value); err != nil {
-			return nil, err
-		}
-		out = append(out, m)
-	}
-	if _, err := dec.Token(); err != nil {
-		return nil, err
-	}
-	if dec.More() {
-		return nil, errNotObject
-	}
-	return out, nil
-}
-
-// scalar is the text of a string, a number or a boolean: with --path the CLI
-// makes the latter two of what looks like them.
-func scalar(raw json.RawMessage) (string, bool) {
-	switch {
-	case len(raw) == 0 || raw[0] == '{' || raw[0] == '[' || string(raw) == "null":
-		return "", false
-	case raw[0] == '"':
-		var s string
-		err := json.Unmarshal(raw, &s)
-		return s, err == nil
-	}
-	return string(raw), true
-}
-
-// text is a JSON value as a message shows it.
-func text(raw json.RawMessage) string {
-	if s, ok := scalar(raw); ok {
-		return s
-	}
-	return string(raw)
-}
-
-func prefixes(texts ...string) []netip.Prefix {
-	out := make([]netip.Prefix, len(texts))
-	for i, t := range texts {
-		out[i] = netip.MustParsePrefix(t)
-	}
-	return out
-}
-
-// within tells whether a prefix lies inside one of the ranges.
-func within(prefix netip.Prefix, ranges []netip.Prefix) bool {
-	return slices.ContainsFunc(ranges, func(r netip.Prefix) bool {
-		return r.Bits() <= prefix.Bits() && r.Contains(prefix.Addr())
-	})
-}
-
-func comparePrefixes(a, b netip.Prefix) int {
-	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
-}
-
-func firstUsable(prefix netip.Prefix) netip.Addr { return prefix.Masked().Addr().Next() }
-
-// lastUsable is the address before the broadcast address of an IPv4 prefix.
-func lastUsable(prefix netip.Prefix) netip.Addr {
-	a := prefix.Masked().Addr().As4()
-	for bit := prefix.Bits(); bit < 32; bit++ {
-		a[bit/8] |= 0x80 >> (bit % 8)
-	}
-	return netip.AddrFrom4(a).Prev()
 }

@@ -10,16 +10,15 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
 	"openclaw-azure/internal/door"
 	"openclaw-azure/internal/keys"
 	"openclaw-azure/internal/layer"
+	"openclaw-azure/internal/outputs"
 	"openclaw-azure/internal/tunnel"
 )
 
@@ -28,8 +27,6 @@ const (
 	lookTimeout = 6 * time.Second
 	// answerTimeout bounds the answer of a host that let us in.
 	answerTimeout = time.Minute
-	// tunnelTimeout bounds the first reply: WireGuard's first retry comes after 5 s.
-	tunnelTimeout = 15 * time.Second
 	// readyTimeout bounds the wait for a door that is to open: a VM boots, sshd restarts.
 	readyTimeout = 5 * time.Minute
 	// confirmPause lies between the first two tries to confirm a change. Each is longer than the one before, up to
@@ -68,74 +65,6 @@ type doors interface {
 	// confirm keeps an armed change, in the background, until the function that it returns is called.
 	confirm(a doorAccess, bootstrap bool, p layer.Packed, seconds int, say func(string)) func()
 	close()
-}
-
-// run is one run of the program.
-type run struct {
-	info  pulumi.RunInfo
-	doors doors
-	peer  string // whose keys a preview looks with; empty: the deployer's own
-
-	refused error // the host did not take the key for the bootstrap door, in the look
-}
-
-// look tries the door in force, before anything is declared, and reads what is effective on the host. Only `pulumi up`
-// with `bootstrap: false` stops at a silent door: nothing has changed then. Nil means that the host did not answer or
-// that there is none.
-func (r *run) look(ctx *pulumi.Context, cfg *Config, last *lastRun) (*layer.Observation, error) {
-	if !ctx.DryRun() || (!cfg.Bootstrap && last != nil && last.named == nil) {
-		if err := r.doors.listen(); err != nil {
-			if ctx.DryRun() {
-				warn(ctx, fmt.Sprintf("the host is not looked at: %v", err))
-				return nil, nil
-			}
-			return nil, err
-		}
-	}
-	if last == nil {
-		return nil, nil // never deployed: refuse has seen to it that port 22 is to be open
-	}
-	if cfg.DriftCheck == driftOff && (cfg.Bootstrap || ctx.DryRun()) {
-		last.lookForMachine(ctx)
-		return nil, nil
-	}
-	access := last.access()
-	seen, err := r.doors.observe(access, cfg.Bootstrap && last.Bootstrap && access.named == nil)
-	if err == nil {
-		if cfg.DriftCheck == driftOff {
-			return nil, nil // the door was to be tried, no more
-		}
-		return seen, nil
-	}
-	last.lookForMachine(ctx)
-	if cfg.Bootstrap {
-		if cfg.DriftCheck == driftRequired {
-			return nil, fmt.Errorf("nothing was changed, since the host does not answer: %w"+
-				"\nhint: pulumi config set driftCheck on, which makes this a warning", err)
-		}
-		if errors.Is(err, door.ErrKeyRefused) && last.Bootstrap {
-			r.refused = err
-		}
-		warn(ctx, fmt.Sprintf("the host does not answer: the plan is made without looking at it: %v", err))
-		return nil, nil
-	}
-	if last.gone {
-		return nil, last.missing(cfg)
-	}
-	if ctx.DryRun() && wireguardSources(cfg) != last.WireGuardSources {
-		warn(ctx, fmt.Sprintf("the tunnel does not answer yet: `pulumi up` admits the new wireguardCidrs first and tries again: %v", err))
-		return nil, nil
-	}
-	err = accountFor(err, cfg, last, localPort(ctx.Project(), ctx.Stack()))
-	if ctx.DryRun() && cfg.DriftCheck != driftRequired {
-		warn(ctx, fmt.Sprintf("the host does not answer: the plan is made without looking at it, and `pulumi up` changes nothing before the tunnel door opens from this machine: %v", err))
-		return nil, nil
-	}
-	nothing := "nothing was changed"
-	if wireguardSources(cfg) != last.WireGuardSources {
-		nothing = "nothing but the sources of the WireGuard rule was changed"
-	}
-	return nil, fmt.Errorf("port 22 stays as it is and %s, since the tunnel door does not open from this machine: %w", nothing, err)
 }
 
 // realDoors reaches a real host, by the tunnel that it opens in this process.
@@ -281,7 +210,7 @@ func (r *realDoors) open(a doorAccess) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(r.ctx, tunnelTimeout)
+	ctx, cancel := context.WithTimeout(r.ctx, tunnel.AliveLimit)
 	defer cancel()
 	if err := t.WaitAlive(ctx); err != nil {
 		t.Close()
@@ -291,19 +220,19 @@ func (r *realDoors) open(a doorAccess) error {
 	defer r.mu.Unlock()
 	r.tunnel, r.way = t, way
 	if r.listener != nil {
-		go t.Forward(r.listener, way.host)
+		t.Forward(r.listener, way.host)
 	}
 	return nil
 }
 
 func (a doorAccess) bootstrapDoor() door.Door {
-	return door.Door{Name: "bootstrap", Address: net.JoinHostPort(a.public.String(), strconv.Itoa(bootstrapPort)),
+	return door.Door{Name: door.Bootstrap, Address: net.JoinHostPort(a.public.String(), strconv.Itoa(bootstrapPort)),
 		User: a.admin, Key: a.stack.Bootstrap.Signer, HostKey: a.stack.HostKey.PublicKey}
 }
 
 func (r *realDoors) tunnelDoor(a doorAccess) door.Door {
-	return door.Door{Name: "tunnel", Address: netip.AddrPortFrom(a.vpnServer, a.sshPort).String(), Dial: r.dialTunnel,
-		User: "claw", Key: a.stack.Operator.Signer, HostKey: a.stack.HostKey.PublicKey}
+	return door.Door{Name: door.Tunnel, Address: netip.AddrPortFrom(a.vpnServer, a.sshPort).String(), Dial: r.dialTunnel,
+		User: outputs.Operator, Key: a.stack.Operator.Signer, HostKey: a.stack.HostKey.PublicKey}
 }
 
 func (r *realDoors) dialTunnel(ctx context.Context, network, address string) (net.Conn, error) {
@@ -325,16 +254,16 @@ func ask(ctx context.Context, d door.Door, password string, request any) (stdout
 	if err != nil {
 		return nil, 0, err
 	}
-	stdout, stderr, exit, err := d.Run(ctx, layer.Command(d.Name == "tunnel"), []byte(stdin))
+	stdout, stderr, exit, err := d.Run(ctx, layer.Command(d.Name == door.Tunnel), []byte(stdin))
 	if err != nil {
 		return nil, exit, err
 	}
 	if exit == 1 && bytes.Contains(stderr, []byte("sudo:")) {
 		return nil, exit, fmt.Errorf("become root as %q through the %s door: %w: %s"+
-			"\nhint: the password of claw is the secret output sudoPassword; `pulumi config set bootstrap true && pulumi up` mends sudo", d.User, d.Name, errSudo, lastLine(stderr))
+			"\nhint: the password of claw is the secret output sudoPassword; `pulumi config set bootstrap true && pulumi up` mends sudo", d.User, d.Name, errSudo, layer.LastLine(string(stderr)))
 	}
 	if exit != 0 && exit != exitNothingPending && exit != exitRefused {
-		return stdout, exit, fmt.Errorf("ask the host through the %s door: exit status %d: %s", d.Name, exit, lastLine(stderr))
+		return stdout, exit, fmt.Errorf("ask the host through the %s door: exit status %d: %s", d.Name, exit, layer.LastLine(string(stderr)))
 	}
 	return stdout, exit, nil
 }
@@ -344,11 +273,6 @@ const (
 	exitNothingPending = 75
 	exitRefused        = 77
 )
-
-func lastLine(b []byte) string {
-	text := strings.TrimSpace(string(b))
-	return text[strings.LastIndexByte(text, '\n')+1:]
-}
 
 // reach gives the bootstrap door, or opens the tunnel and gives its door.
 func (r *realDoors) reach(a doorAccess, bootstrap bool) (door.Door, error) {
@@ -407,6 +331,7 @@ func (r *realDoors) confirm(a doorAccess, bootstrap bool, p layer.Packed, second
 	r.work.Add(1)
 	go func() {
 		defer r.work.Done()
+		defer cancel() // the watch ends with it: what is confirmed is not lost any more
 		d, port := a.bootstrapDoor(), uint16(bootstrapPort)
 		if !bootstrap {
 			d, port = r.tunnelDoor(a), a.sshPort

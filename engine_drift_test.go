@@ -125,7 +125,7 @@ func TestEngineNamedPeerRefused(t *testing.T) {
 	w.set("peers", `{"phone":{"address":"10.100.0.3"},"tablet":{"address":"10.100.0.4","publicKey":"AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="}}`)
 	w.mustUp()
 	for peer, want := range map[string]string{
-		"laptop": "error: CLAW_PEER: there is no peer \"laptop\" in this stack\nhint: there is phone, tablet; name one with --peer or CLAW_PEER",
+		"laptop": "error: CLAW_PEER: there is no peer \"laptop\" in this stack\nhint: there is phone; name one with --peer or CLAW_PEER",
 		"tablet": "error: CLAW_PEER: peer \"tablet\" brought its own WireGuard key: the private one is on its device and not in the stack" +
 			"\nhint: use WireGuard on that device (see the README), or another peer with --peer: there is phone",
 	} {

@@ -75,8 +75,7 @@ func generate(ctx *pulumi.Context, cfg *Config, name, kind string) (*local.Comma
 func generated(ctx *pulumi.Context, c *local.Command, name string) (string, error) {
 	text, err := awaitString(ctx, c.Stdout)
 	if err == nil && text == "" && !ctx.DryRun() {
-		return "", fmt.Errorf("the keys of resource %q were not made"+
-			"\nhint: --target makes what it names and nothing else: pulumi up, without it", name)
+		return "", errNotMade(fmt.Sprintf("the keys of resource %q were", name))
 	}
 	return text, err
 }

@@ -52,7 +52,7 @@ func readLastRun(ctx *pulumi.Context, peer string) (*lastRun, error) {
 			"\nhint: unset %s: what changes the host goes through the deployer's own peer, which alone fail2ban never bans", outputs.PeerVariable, peer, outputs.PeerVariable)
 	}
 	ref, err := pulumi.NewStackReference(ctx, "last-run", &pulumi.StackReferenceArgs{
-		Name: pulumi.Sprintf("%s/%s/%s", ctx.Organization(), ctx.Project(), ctx.Stack()),
+		Name: pulumi.String(ownStack(ctx)),
 	})
 	if err != nil {
 		return nil, err
@@ -97,6 +97,11 @@ func readLastRun(ctx *pulumi.Context, peer string) (*lastRun, error) {
 	}
 	last.named = &way.Tunnel
 	return last, nil
+}
+
+// ownStack is this stack's name for a reference to it.
+func ownStack(ctx *pulumi.Context) string {
+	return fmt.Sprintf("%s/%s/%s", ctx.Organization(), ctx.Project(), ctx.Stack())
 }
 
 // access is what opened the doors when the last run ended.

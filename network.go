@@ -21,11 +21,22 @@ type perimeter struct {
 	group     *resources.ResourceGroup
 	nsg       *network.NetworkSecurityGroup
 	wireguard *network.SecurityRule
+	known     map[string]bool // of Azure's resources, by their names here: those in the state, where this run may make one
 }
 
 // within makes a resource go with its group, in one step: so does what Pulumi does not know since a run was killed while
 // Azure made it, which would stand in the way of every other order.
 func (p *perimeter) within() pulumi.ResourceOption { return pulumi.DeletedWith(p.group) }
+
+// named is within, of a resource with a name of ours, by which adopt finds it; one that a release of before gave another
+// name keeps that. adopted may be nil.
+func (p *perimeter) named(input string, adopted pulumi.ResourceOption) pulumi.ResourceOption {
+	options := []pulumi.ResourceOption{p.within(), pulumi.IgnoreChanges([]string{input})}
+	if adopted != nil {
+		options = append(options, adopted)
+	}
+	return pulumi.Composite(options...)
+}
 
 // netResources are what the machine's network consists of. bootstrap is nil unless port 22 is to be open.
 type netResources struct {
@@ -51,6 +62,11 @@ func newPerimeter(ctx *pulumi.Context, cfg *Config) (*perimeter, error) {
 		"stack":   pulumi.String(ctx.Stack()),
 	}}
 	var err error
+	if cfg.Bootstrap {
+		if p.known, err = inState(ctx); err != nil {
+			return nil, err
+		}
+	}
 	p.group, err = resources.NewResourceGroup(ctx, "openclaw", &resources.ResourceGroupArgs{
 		Location: pulumi.String(cfg.Location),
 		Tags:     p.tags,
@@ -90,7 +106,17 @@ func (p *perimeter) admit(ctx *pulumi.Context, logical, name string, priority in
 	} else {
 		args.SourceAddressPrefixes = pulumi.ToStringArray(prefixStrings(sources))
 	}
-	return network.NewSecurityRule(ctx, logical, args, p.within())
+	adopted, err := p.adopt(ctx, logical, "perimeter", p.nsg.Name, func(group, nsg string) (found, error) {
+		rule, err := network.LookupSecurityRule(ctx, &network.LookupSecurityRuleArgs{ResourceGroupName: group, NetworkSecurityGroupName: nsg, SecurityRuleName: name})
+		if err != nil {
+			return found{}, err
+		}
+		return found{deref(rule.Id), rule.ProvisioningState}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return network.NewSecurityRule(ctx, logical, args, p.named("securityRuleName", adopted))
 }
 
 func newNetwork(ctx *pulumi.Context, cfg *Config, p *perimeter) (*netResources, error) {
@@ -111,12 +137,23 @@ func newNetwork(ctx *pulumi.Context, cfg *Config, p *perimeter) (*netResources, 
 	if err != nil {
 		return nil, err
 	}
+	adopted, err := p.adopt(ctx, "subnet", "vnet", vnet.Name, func(group, vnet string) (found, error) {
+		subnet, err := network.LookupSubnet(ctx, &network.LookupSubnetArgs{ResourceGroupName: group, VirtualNetworkName: vnet, SubnetName: "subnet"})
+		if err != nil {
+			return found{}, err
+		}
+		return found{deref(subnet.Id), subnet.ProvisioningState}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
 	subnet, err := network.NewSubnet(ctx, "subnet", &network.SubnetArgs{
 		ResourceGroupName:    p.group.Name,
 		VirtualNetworkName:   vnet.Name,
+		SubnetName:           pulumi.String("subnet"),
 		AddressPrefix:        pulumi.String(cfg.Subnet().String()),
 		NetworkSecurityGroup: network.NetworkSecurityGroupTypeArgs{Id: p.nsg.ID()},
-	}, p.within())
+	}, p.named("subnetName", adopted))
 	if err != nil {
 		return nil, err
 	}
@@ -131,18 +168,20 @@ func newNetwork(ctx *pulumi.Context, cfg *Config, p *perimeter) (*netResources, 
 	if err != nil {
 		return nil, err
 	}
-	n.address = n.publicIP.IpAddress.ApplyT(func(a *string) string {
-		if a == nil {
-			return ""
+	n.address = n.publicIP.IpAddress.ApplyT(deref).(pulumi.StringOutput)
+	adopted, err = p.adopt(ctx, "nic", "openclaw", p.group.Name, func(group, _ string) (found, error) {
+		nic, err := network.LookupNetworkInterface(ctx, &network.LookupNetworkInterfaceArgs{ResourceGroupName: group, NetworkInterfaceName: "nic"})
+		if err != nil {
+			return found{}, err
 		}
-		return *a
-	}).(pulumi.StringOutput)
-	refused, err := refusal(ctx, "nic-refused", leftBehind)
+		return found{deref(nic.Id), nic.ProvisioningState}, nil
+	})
 	if err != nil {
 		return nil, err
 	}
 	n.nic, err = network.NewNetworkInterface(ctx, "nic", &network.NetworkInterfaceArgs{
 		ResourceGroupName:    p.group.Name,
+		NetworkInterfaceName: pulumi.String("nic"),
 		Location:             pulumi.String(cfg.Location),
 		NetworkSecurityGroup: network.NetworkSecurityGroupTypeArgs{Id: p.nsg.ID()},
 		IpConfigurations: network.NetworkInterfaceIPConfigurationArray{network.NetworkInterfaceIPConfigurationArgs{
@@ -152,16 +191,8 @@ func newNetwork(ctx *pulumi.Context, cfg *Config, p *perimeter) (*netResources, 
 			PublicIPAddress:           network.PublicIPAddressTypeArgs{Id: n.publicIP.ID()},
 		}},
 		Tags: p.tags,
-	}, p.within(), refused)
+	}, p.named("networkInterfaceName", adopted))
 	return n, err
-}
-
-func prefixStrings(prefixes []netip.Prefix) []string {
-	var s []string
-	for _, p := range prefixes {
-		s = append(s, p.String())
-	}
-	return s
 }
 
 // wireguardSources is the stack's output of that name: whom the WireGuard rule admits.

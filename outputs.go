@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,26 +16,26 @@ import (
 	"openclaw-azure/internal/outputs"
 )
 
-// errNotProven keeps the outputs of the last run: with --continue-on-error this point is reached without a proof.
-var errNotProven = errors.New("the proof did not succeed: the outputs stay as they were")
+// errNotProven keeps the outputs of the last run: with --continue-on-error, or --target, this point is reached without a
+// proof.
+var errNotProven = errors.New("there is no proof that all is in place: the outputs stay as they were" +
+	"\nhint: an error above says why; where there is none, --target left it out: pulumi up, without it")
 
 // export declares the stack's outputs. They follow the proof: what they say has been seen.
 func export(ctx *pulumi.Context, cfg *Config, ring *keyring, n *netResources, vm *machine, last *lastRun, proof *proof) {
+	proven := pulumi.All(n.address, vm.VmId, n.group.Name, vm.Name, proof.Stdout).ApplyT(func(a []any) (seen, error) {
+		s := seen{address: a[0].(string), vmID: a[1].(string), group: a[2].(string), machine: a[3].(string)}
+		err := errNotProven
+		if a[4].(string) != "" {
+			s.proof, err = layer.ParseProof(a[4].(string))
+		}
+		if err != nil {
+			report(ctx, err) // Pulumi itself says nothing of an output that failed
+		}
+		return s, err
+	})
 	after := func(f func(seen) string) pulumi.StringOutput {
-		return pulumi.Unsecret(pulumi.All(n.address, vm.VmId, n.group.Name, vm.Name, proof.Stdout).ApplyT(func(a []any) (string, error) {
-			if ring.stack == nil {
-				return "", nil // not reached: the proof is not known where the keys are not
-			}
-			s := seen{address: a[0].(string), vmID: a[1].(string), group: a[2].(string), machine: a[3].(string)}
-			if a[4].(string) == "" {
-				return "", errNotProven
-			}
-			var err error
-			if s.proof, err = layer.ParseProof(a[4].(string)); err != nil {
-				return "", err
-			}
-			return f(s), nil
-		})).(pulumi.StringOutput)
+		return pulumi.Unsecret(proven.ApplyT(func(s any) string { return f(s.(seen)) })).(pulumi.StringOutput)
 	}
 	ctx.Export("publicIp", n.address)
 	ctx.Export("wireguardSources", pulumi.String(wireguardSources(cfg)))
@@ -154,15 +155,16 @@ func readme(stack string, cfg *Config, s seen) string {
 	fmt.Fprintf(&b, "With nothing installed but Go and Pulumi, in the repository's folder: `go run ./cmd/claw --stack %s ssh`\n\n", stack)
 	fmt.Fprintf(&b, "With WireGuard and SSH:\n```\n")
 	fmt.Fprintf(&b, "umask 077\n")
-	if len(cfg.Peers) > 0 {
-		fmt.Fprintf(&b, "pulumi stack output --stack %s --show-secrets --json peers | jq -r '.%q' > openclaw.conf\n", stack, cfg.Peers[0].Name)
+	// One that brought its own key has its configuration on its device.
+	if i := slices.IndexFunc(cfg.Peers, func(p Peer) bool { return p.PublicKey == nil }); i >= 0 {
+		fmt.Fprintf(&b, "pulumi stack output --stack %s --show-secrets --json peers | jq -r '.%q' > openclaw.conf\n", stack, cfg.Peers[i].Name)
 		fmt.Fprintf(&b, "sudo wg-quick up ./openclaw.conf\n")
 	}
 	fmt.Fprintf(&b, "pulumi stack output --stack %s --show-secrets operatorKey > claw_ed25519\n", stack)
 	fmt.Fprintf(&b, "pulumi stack output --stack %s knownHosts > known_hosts\n", stack)
 	fmt.Fprintf(&b, "ssh -i claw_ed25519 -o IdentitiesOnly=yes -o UserKnownHostsFile=known_hosts -p %d claw@%s\n```\n", cfg.SSHPort, cfg.ServerAddress())
 	fmt.Fprintf(&b, "\nThe password for sudo: `pulumi stack output --stack %s --show-secrets sudoPassword`\n", stack)
-	fmt.Fprintf(&b, "\nOpenClaw %s runs as openclaw.service; its gateway listens on the machine's own 127.0.0.1:%d.\n", cfg.OpenClawVersion, gatewayPort)
+	fmt.Fprintf(&b, "\nOpenClaw %s runs as openclaw.service; its gateway listens on the machine's own 127.0.0.1:%d.\n", cfg.OpenClawVersion, outputs.GatewayPort)
 	fmt.Fprintf(&b, "Backups stand on the machine, in /backups/openclaw: `pulumi destroy` takes them along. Bring the newest home first: "+
 		"`go run ./cmd/claw --stack %s ssh -- cat /backups/openclaw/latest > openclaw-backup.tar`\n", stack)
 	b.WriteString(proofTable(cfg, s.proof))

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -40,8 +41,15 @@ func expectClosed(ctx context.Context, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, closedPatience)
 	defer cancel()
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
-	if err != nil {
+	var timeout net.Error
+	switch {
+	case err == nil:
+	case errors.As(err, &timeout) && timeout.Timeout(),
+		errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return nil
+	default: // something of this machine's own
+		return fmt.Errorf("port 22 is to be closed, and this machine cannot try it: %w"+
+			"\nhint: look at this machine's own firewall and limits, then pulumi up", err)
 	}
 	defer conn.Close()
 	deadline, _ := ctx.Deadline()

@@ -2,9 +2,9 @@ package main
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
-	"github.com/pulumi/pulumi/sdk/v3/go/pulumi/internals"
 )
 
 // errReported wraps what Pulumi has put on the console already.
@@ -21,36 +21,12 @@ func report(ctx *pulumi.Context, err error) {
 	_ = ctx.Log.Error(err.Error(), nil) // nothing is left to tell, where even the log fails
 }
 
+// errNotMade is for a resource that this run needs and that is not there.
+func errNotMade(what string) error {
+	return fmt.Errorf("%s not made\nhint: an error above says why; where there is none, --target left it out: pulumi up, without it", what)
+}
+
 // warn puts a warning on the console.
 func warn(ctx *pulumi.Context, text string) {
 	_ = ctx.Log.Warn(text, nil)
-}
-
-// await waits until an output is there or known to be unknown. An error means that the resource failed, which stands
-// on the console.
-func await(ctx *pulumi.Context, o pulumi.Output) error {
-	if _, err := internals.UnsafeAwaitOutput(ctx.Context(), o); err != nil {
-		return errReported{err}
-	}
-	return nil
-}
-
-// awaitString waits for a text. It is empty where the text is not known, as in a preview, or not there.
-func awaitString(ctx *pulumi.Context, o pulumi.Output) (string, error) {
-	result, err := internals.UnsafeAwaitOutput(ctx.Context(), o)
-	if err != nil {
-		return "", errReported{err}
-	}
-	if !result.Known {
-		return "", nil
-	}
-	switch v := result.Value.(type) {
-	case string:
-		return v, nil
-	case *string:
-		if v != nil {
-			return *v, nil
-		}
-	}
-	return "", nil
 }

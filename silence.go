@@ -21,6 +21,7 @@ type silence struct {
 	lastChange time.Time      // this machine's clock, or that of another one of the user's, when the last run changed something
 	generation int            // of the keys
 	localPort  uint16
+	peer       string // who looks; empty: the deployer
 }
 
 func (s silence) Unwrap() error { return s.err }
@@ -31,7 +32,7 @@ func (s silence) Error() string {
 	switch {
 	case !s.from.IsValid():
 		sources = "this machine has no way out to it"
-	case admits(s.sources, s.from):
+	case within(netip.PrefixFrom(s.from, s.from.BitLen()), s.sources):
 		sources = fmt.Sprintf("they admit %s, from which this machine sends", s.from)
 	case s.from.IsPrivate():
 		sources = fmt.Sprintf("this machine sends from %s, a private address: what the outside sees of it is the router's, which cannot be seen from here; compare it with the sources", s.from)
@@ -47,27 +48,22 @@ func (s silence) Error() string {
 	default:
 		wound = fmt.Sprintf("it is not behind the last run that changed something, of %s", s.lastChange.UTC().Format(clock))
 	}
+	session := fmt.Sprintf("the deployer's key: none of this stack's on this machine, whose local port %d was free; elsewhere it cannot be seen", s.localPort)
+	if s.peer != "" {
+		session = fmt.Sprintf("the key of peer %q: it cannot be seen from here", s.peer)
+	}
 	lines := []string{
 		s.err.Fact(),
 		"WireGuard gives no reason; what there may be, and what can be told of it from here:",
 		fmt.Sprintf("  the WireGuard rule's sources, %s: %s", strings.Join(prefixStrings(s.sources), ","), sources),
 		fmt.Sprintf("  this machine's clock, %s: %s", s.now.UTC().Format(clock), wound),
 		fmt.Sprintf("  the keys, of generation %d: those that the last run proved; a host restored from a backup may have others", s.generation),
-		fmt.Sprintf("  another session with the deployer's key: none of this stack's on this machine, whose local port %d was free; elsewhere it cannot be seen", s.localPort),
+		"  another session with " + session,
 		"  UDP blocked on the way: datagrams leave this machine; try from another network",
 		"  the host: it may be off or restarting, or its WireGuard may be stopped",
 		"hint: if nothing of this helps, pulumi config set bootstrap true && pulumi up opens port 22 through Azure's own agent",
 	}
 	return strings.Join(lines, "\n")
-}
-
-func admits(sources []netip.Prefix, a netip.Addr) bool {
-	for _, s := range sources {
-		if s.Contains(a) {
-			return true
-		}
-	}
-	return false
 }
 
 // wayOut is the address from which this machine sends to another; no packet is sent to find out.
@@ -81,11 +77,11 @@ func wayOut(to netip.AddrPort) netip.Addr {
 }
 
 // accountFor adds to a WireGuard's silence what can be told of its causes. Other errors have one cause and say it.
-func accountFor(err error, cfg *Config, last *lastRun, localPort uint16) error {
+func accountFor(err error, cfg *Config, last *lastRun, peer string, localPort uint16) error {
 	var silent *tunnel.SilentError
 	if !errors.As(err, &silent) || !silent.Handshake.IsZero() || silent.SendError != nil {
 		return err
 	}
 	return silence{err: silent, sources: cfg.WireGuardSources, from: wayOut(silent.Endpoint), now: time.Now(),
-		lastChange: last.Changed, generation: last.KeyGeneration, localPort: localPort}
+		lastChange: last.Changed, generation: last.KeyGeneration, localPort: localPort, peer: peer}
 }

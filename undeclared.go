@@ -1,11 +1,6 @@
 package main
 
-import (
-	"golang.org/x/crypto/ssh"
-
-	"openclaw-azure/internal/keys"
-	"openclaw-azure/internal/layer"
-)
+import "openclaw-azure/internal/layer"
 
 // What grants access and nobody declared is drift, and goes. What packages bring is known by dpkg, what the image brings
 // was noted on the host before the layer was first applied there.
@@ -16,13 +11,9 @@ var privileged = []string{"root", "sudo", "wheel", "admin", "adm", "disk", "shad
 const socketAddresses = "/run/systemd/generator/ssh.socket.d/addresses.conf"
 
 // undeclaredAccess watches sudo, keys, accounts, what runs as root by itself, and what units are made of.
-func (h *host) undeclaredAccess(stack *keys.Stack, units []string) ([]layer.Probe, error) {
-	bootstrap, _, _, _, err := ssh.ParseAuthorizedKey([]byte(stack.Bootstrap.Public))
-	if err != nil {
-		return nil, err
-	}
+func (h *host) undeclaredAccess(units []string) []layer.Probe {
 	// cloud-init gives the admin's key to root as well, behind a command that only says whom to log in as.
-	ours := []string{ssh.FingerprintSHA256(bootstrap)}
+	ours := []string{h.BootstrapKey}
 	return []layer.Probe{
 		{Kind: "files",
 			Paths: []string{
@@ -49,7 +40,7 @@ func (h *host) undeclaredAccess(stack *keys.Stack, units []string) ([]layer.Prob
 			Units: units},
 		{Kind: "keys", Allowed: map[string][]string{h.AdminUsername: ours, "root": ours}},
 		{Kind: "accounts", Admins: []string{h.AdminUsername}, Privileged: privileged},
-	}, nil
+	}
 }
 
 // undeclaredSSH watches what sshd reads, beside the layer's own drop-in.

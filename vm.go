@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -28,14 +27,25 @@ type machine struct {
 }
 
 func newVM(ctx *pulumi.Context, cfg *Config, n *netResources, ring *keyring, last *lastRun) (*machine, error) {
-	refused, err := refusal(ctx, "vm-refused", func(message string) error {
-		return errors.Join(refusedSize(cfg, message), leftBehind(message))
+	refused, err := ctx.RegisterErrorHook("vm-refused", func(args *pulumi.ErrorHookArgs) (bool, error) {
+		return false, refusedSize(cfg, args.Errors[0])
+	})
+	if err != nil {
+		return nil, err
+	}
+	adopted, err := n.adopt(ctx, "vm", "openclaw", n.group.Name, func(group, _ string) (found, error) {
+		vm, err := compute.LookupVirtualMachine(ctx, &compute.LookupVirtualMachineArgs{ResourceGroupName: group, VmName: "vm"})
+		if err != nil {
+			return found{}, err
+		}
+		return found{vm.Id, vm.ProvisioningState}, nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	vm, err := compute.NewVirtualMachine(ctx, "vm", &compute.VirtualMachineArgs{
 		ResourceGroupName: n.group.Name,
+		VmName:            pulumi.String("vm"),
 		Location:          pulumi.String(cfg.Location),
 		HardwareProfile:   compute.HardwareProfileArgs{VmSize: pulumi.String(cfg.VMSize)},
 		NetworkProfile: compute.NetworkProfileArgs{NetworkInterfaces: compute.NetworkInterfaceReferenceArray{
@@ -78,8 +88,8 @@ func newVM(ctx *pulumi.Context, cfg *Config, n *netResources, ring *keyring, las
 		// Azure refuses to change these on a live VM: a VM made anew gets the current ones.
 		pulumi.IgnoreChanges([]string{"osProfile", "storageProfile.imageReference"}),
 		pulumi.DeleteBeforeReplace(true),
-		n.within(),
-		refused)
+		n.named("vmName", adopted),
+		pulumi.ResourceHooks(&pulumi.ResourceHookBinding{OnError: []*pulumi.ErrorHook{refused}}))
 	if err != nil {
 		return nil, err
 	}
@@ -88,9 +98,9 @@ func newVM(ctx *pulumi.Context, cfg *Config, n *netResources, ring *keyring, las
 		return nil, err
 	}
 	if m.id == "" && !ctx.DryRun() {
-		return nil, errReported{errors.New("the virtual machine was not made")}
+		return nil, errNotMade("the virtual machine was")
 	}
-	if m.id == "" && last != nil && ctx.DryRun() {
+	if m.id == "" && last != nil && ctx.DryRun() && adopted == nil {
 		// The preview of an update knows no output; the ID tells it from a machine made anew, which has none yet.
 		id, err := internals.UnsafeAwaitOutput(ctx.Context(), vm.ID())
 		if err != nil {

@@ -18,10 +18,6 @@ import (
 	"openclaw-azure/internal/tunnel"
 )
 
-// gatewayPort is where OpenClaw listens, on the machine's own loopback. The
-// host's sshd forwards to it and to nothing else.
-const gatewayPort = 18789
-
 // forward brings the gateway to a port of this computer until it is told to
 // end. A connection that was lost is opened again.
 func forward(ctx context.Context, r request) error {
@@ -121,9 +117,10 @@ func (f *forwarder) tryGateway() error {
 func (f *forwarder) dial() (net.Conn, error) {
 	client := f.client.Load()
 	if client == nil {
-		return nil, errors.New("there is no connection to the machine now")
+		return nil, fmt.Errorf("the connection to the machine was lost and is being opened again" +
+			"\nhint: reload in a moment; where it does not come back, claw says why")
 	}
-	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(gatewayPort))
+	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(outputs.GatewayPort))
 	c, err := client.Dial("tcp", address)
 	var refused *ssh.OpenChannelError
 	switch {

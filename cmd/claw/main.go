@@ -13,7 +13,6 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
-	"time"
 
 	"openclaw-azure/internal/outputs"
 	"openclaw-azure/internal/tunnel"
@@ -36,9 +35,6 @@ const (
 	statusUsage  = 2
 	statusFailed = 255 // as ssh's
 )
-
-// aliveLimit bounds the wait for WireGuard: its first retry comes after 5 s.
-const aliveLimit = 15 * time.Second
 
 func main() {
 	os.Exit(run(os.Args[1:]))
@@ -155,7 +151,7 @@ func parse(args []string) (request, error) {
 	case "ssh":
 		own.BoolVar(&r.terminal, "t", false, "")
 	case "forward":
-		own.UintVar(&r.port, "port", gatewayPort, "")
+		own.UintVar(&r.port, "port", outputs.GatewayPort, "")
 	default:
 		return r, fmt.Errorf("no command %q", r.command)
 	}
@@ -194,7 +190,7 @@ func withTunnel(ctx context.Context, r request, do func(outputs.Way, *outputs.St
 		return err
 	}
 	defer t.Close()
-	waiting, cancel := context.WithTimeout(ctx, aliveLimit)
+	waiting, cancel := context.WithTimeout(ctx, tunnel.AliveLimit)
 	defer cancel()
 	if err := t.WaitAlive(waiting); err != nil {
 		return fmt.Errorf("open the tunnel as peer %q: %w", way.Peer, err)

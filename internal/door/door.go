@@ -27,9 +27,15 @@ const (
 	outputLimit = 32 << 20
 )
 
+// The doors' names.
+const (
+	Bootstrap = "bootstrap"
+	Tunnel    = "tunnel"
+)
+
 // Door is one way in. Copies are independent; a Door holds no connection.
 type Door struct {
-	Name    string // "bootstrap" or "tunnel", for messages
+	Name    string // Bootstrap or Tunnel: what messages call it, and which hints they give
 	Address string // host:port, dialled and shown in messages
 	// Dial opens the TCP connection; nil is net.Dialer's.
 	Dial    func(ctx context.Context, network, address string) (net.Conn, error)
@@ -49,7 +55,7 @@ type Client struct {
 	conn net.Conn
 }
 
-// Connect opens the door once, without any retry: fail2ban counts them. The
+// Connect opens the door once, without any retry: sshd counts them. The
 // context covers connecting only.
 func (d Door) Connect(ctx context.Context) (*Client, error) {
 	if d.Key == nil || d.HostKey == nil {

@@ -498,7 +498,7 @@ func TestKeyRefused(t *testing.T) {
 		s.logins.Store(0)
 		_, _, _, err := d.Run(t.Context(), "echo", nil)
 		wantError(t, err, ErrKeyRefused, fmt.Sprintf("tunnel door %s: the host refuses the key %s for user %q\nhint: %s", d.Address,
-			ssh.FingerprintSHA256(d.Key.PublicKey()), d.User, "it is not tried again, or the host would ban this machine; bootstrap: true with rescue raised by one puts the user's key back"))
+			ssh.FingerprintSHA256(d.Key.PublicKey()), d.User, "it is not tried again, or sshd would shut this machine out; bootstrap: true with rescue raised by one puts the user's key back"))
 		if n := s.logins.Load(); n != 1 {
 			t.Errorf("%d logins tried", n)
 		}
@@ -511,7 +511,7 @@ func TestKeyRefused(t *testing.T) {
 	d.Key = newKey(t)
 	_, _, _, err := d.Run(t.Context(), "echo", nil)
 	wantError(t, err, ErrKeyRefused, "tunnel door "+d.Address+`: the host ends the login of user "claw": disconnect, reason 2: too many authentication failures
-hint: it is not tried again, or the host would ban this machine; bootstrap: true with rescue raised by one puts the user's key back`)
+hint: it is not tried again, or sshd would shut this machine out; bootstrap: true with rescue raised by one puts the user's key back`)
 }
 
 // The bootstrap key is of RSA.

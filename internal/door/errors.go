@@ -57,14 +57,14 @@ func (e *Error) Unwrap() []error {
 // hints are by kind, then by the door's name; "" is for any other.
 var hints = map[error]map[string]string{
 	ErrUnreachable: {
-		"bootstrap": "see that allowedSshCidr admits this machine's address on the internet and that the machine runs; pulumi up with rescue raised by one opens the door from inside",
-		"tunnel":    "see that sshd runs on the host and that its firewall admits the VPN to this port; bootstrap: true opens the other door",
-		"":          "see that the machine runs, and that no firewall stands between",
+		Bootstrap: "see that allowedSshCidr admits this machine's address on the internet and that the machine runs; pulumi up with rescue raised by one opens the door from inside",
+		Tunnel:    "see that sshd runs on the host and that its firewall admits the VPN to this port; bootstrap: true opens the other door",
+		"":        "see that the machine runs, and that no firewall stands between",
 	},
 	ErrNoSSH: {
-		"bootstrap": "the machine may still be starting; else look at its console for sshd, and for a ban of this machine's address",
-		"tunnel":    "sshd on the host may be restarting; else bootstrap: true opens the other door",
-		"":          "sshd may be restarting; else look at its log on the host",
+		Bootstrap: "the machine may still be starting; else look at its console for sshd, and for a ban of this machine's address",
+		Tunnel:    "sshd on the host may be restarting; else bootstrap: true opens the other door",
+		"":        "sshd may be restarting; else look at its log on the host",
 	},
 	ErrHostKeyDiffers: {
 		"": "nothing was sent to it: this is not the machine that was deployed, or its host key was changed; bootstrap: true with rescue raised by one puts the key back",
@@ -73,7 +73,7 @@ var hints = map[error]map[string]string{
 		"": "the host's sshd_config was changed; bootstrap: true with rescue raised by one puts the door back",
 	},
 	ErrKeyRefused: {
-		"": "it is not tried again, or the host would ban this machine; bootstrap: true with rescue raised by one puts the user's key back",
+		"": "it is not tried again, or sshd would shut this machine out; bootstrap: true with rescue raised by one puts the user's key back",
 	},
 	ErrLoginClosed: {
 		"": "the machine may still be starting; else look for /etc/nologin and an expired account, or raise rescue by one under bootstrap: true",

@@ -13,7 +13,8 @@ const (
 	// sshd keeps count of connections that do not log in (PerSourcePenalties: 1 s
 	// each): slower than it counts.
 	askAgainSlowly = 2 * time.Second
-	// One less than fail2ban's maxretry.
+	// Logins after the first that a host may refuse to everybody, as one that boots does: each counts against this
+	// machine in sshd.
 	closedLogins = 2
 	// How often a wait says that it still waits.
 	sayAgain = 15 * time.Second

@@ -145,7 +145,7 @@ func packed(b []byte) string {
 // this change will be taken either.
 func ParseRefusal(stdout []byte) (reason string, final bool) {
 	var answer struct{ Refused, Reason string }
-	if json.Unmarshal(stdout, &answer) != nil {
+	if json.Unmarshal([]byte(LastLine(string(stdout))), &answer) != nil {
 		return "", false
 	}
 	return answer.Reason, answer.Refused == "restarted" || answer.Refused == "too-late"
@@ -183,15 +183,15 @@ type Proof struct {
 // ParseProof reads the standard output of a Prove that succeeded. An older applier's has neither time nor figures.
 func ParseProof(stdout string) (*Proof, error) {
 	var p Proof
-	if err := json.Unmarshal([]byte(lastLine(stdout)), &p); err != nil {
+	if err := json.Unmarshal([]byte(LastLine(stdout)), &p); err != nil {
 		return nil, fmt.Errorf("read the host's proof: %w", err)
 	}
 	return &p, nil
 }
 
-// lastLine is where the applier's answer stands.
-func lastLine(stdout string) string {
-	text := strings.TrimSpace(stdout)
+// LastLine is where the applier's answer stands, in its standard output, and what failed, in its standard error.
+func LastLine(output string) string {
+	text := strings.TrimSpace(output)
 	return text[strings.LastIndexByte(text, '\n')+1:]
 }
 
@@ -210,7 +210,7 @@ func (d Drift) String() string {
 // ParseObservation reads the last line of the applier's standard output.
 func ParseObservation(stdout []byte) (*Observation, error) {
 	var o Observation
-	if err := json.Unmarshal([]byte(lastLine(string(stdout))), &o); err != nil {
+	if err := json.Unmarshal([]byte(LastLine(string(stdout))), &o); err != nil {
 		return nil, fmt.Errorf("read the host's observation: %w", err)
 	}
 	return &o, nil

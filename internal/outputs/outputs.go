@@ -37,6 +37,9 @@ const (
 // Operator is the user who logs in through the tunnel.
 const Operator = "claw"
 
+// GatewayPort is where OpenClaw listens, on the machine's own loopback. The host's sshd forwards to it and to nothing else.
+const GatewayPort = 18789
+
 // A WireGuard key is one session's at a time: whatever runs beside the program
 // or a person has a peer of its own.
 const (
@@ -162,7 +165,7 @@ func (s *Stack) Way(peer string) (Way, error) {
 		return Way{}, fmt.Errorf("there is no peer %q in this stack"+
 			"\nhint: %s; name one with --peer or %s", peer, s.others(peer), PeerVariable)
 	}
-	w := Way{Peer: peer, Door: door.Door{Name: "tunnel", Address: s.host.String(), User: Operator, Key: s.operator, HostKey: s.hostKey}}
+	w := Way{Peer: peer, Door: door.Door{Name: door.Tunnel, Address: s.host.String(), User: Operator, Key: s.operator, HostKey: s.hostKey}}
 	var err error
 	if w.Tunnel, err = parseConfiguration(text); errors.Is(err, errNoPrivateKey) {
 		return Way{}, fmt.Errorf("peer %q brought its own WireGuard key: the private one is on its device and not in the stack"+
@@ -174,8 +177,12 @@ func (s *Stack) Way(peer string) (Way, error) {
 	return w, nil
 }
 
+// others are the peers whose private keys are in the stack.
 func (s *Stack) others(than string) string {
-	names := slices.DeleteFunc(slices.Sorted(maps.Keys(s.peers)), func(name string) bool { return name == than })
+	names := slices.DeleteFunc(slices.Sorted(maps.Keys(s.peers)), func(name string) bool {
+		_, err := parseConfiguration(s.peers[name])
+		return name == than || err != nil
+	})
 	if len(names) == 0 {
 		return "the stack has no other peer"
 	}

@@ -223,6 +223,9 @@ func (t *Tunnel) note(format string, args ...any) {
 	}
 }
 
+// AliveLimit is long enough for WaitAlive where there is somebody who answers: WireGuard's first retry comes after 5 s.
+const AliveLimit = 15 * time.Second
+
 // WaitAlive returns when the server answers a ping, at once where it has just
 // done so. When the context's deadline passes first the error is a
 // *SilentError.

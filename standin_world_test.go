@@ -258,12 +258,27 @@ func (w *world) configMap() config.Map {
 
 // backend answers the program's reference to its own stack from the state.
 func (w *world) backend() deploy.BackendClient {
-	return &deploytest.BackendClient{GetStackOutputsF: func(_ context.Context, name string, _ func(error) error) (property.Map, error) {
+	own := func(name string) error {
 		if want := "organization/" + w.project + "/" + w.stack; name != want {
-			return property.Map{}, fmt.Errorf("stack %q, want %q", name, want)
+			return fmt.Errorf("stack %q, want %q", name, want)
 		}
-		return resource.FromResourcePropertyMap(w.outputs()), nil
-	}}
+		return nil
+	}
+	return &deploytest.BackendClient{
+		GetStackOutputsF: func(_ context.Context, name string, _ func(error) error) (property.Map, error) {
+			return resource.FromResourcePropertyMap(w.outputs()), own(name)
+		},
+		GetStackResourceOutputsF: func(_ context.Context, name string) (property.Map, error) {
+			of := map[string]property.Value{}
+			if w.state != nil {
+				for _, r := range w.state.Resources {
+					of[string(r.URN)] = property.New(map[string]property.Value{
+						"type": property.New(string(r.Type)), "outputs": property.New(resource.FromResourcePropertyMap(r.Outputs))})
+				}
+			}
+			return property.NewMap(of), own(name)
+		},
+	}
 }
 
 // outputs are the stack's.

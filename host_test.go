@@ -18,6 +18,7 @@ import (
 	"openclaw-azure/internal/keys"
 	"openclaw-azure/internal/layer"
 	"openclaw-azure/internal/lockfile"
+	"openclaw-azure/internal/outputs"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -160,7 +161,7 @@ func TestAnotherNodeOrLockIsAnotherRelease(t *testing.T) {
 	if other := id(map[string]string{"openclaw:nodeUrl": "http://mirror.example/node", "openclaw:nodeSha256": strings.Repeat("0", 64)}); other == own {
 		t.Errorf("another Node is release %s, too", own)
 	}
-	if same := id(map[string]string{"openclaw:nodeUrl": "http://mirror.example/node", "openclaw:nodeSha256": nodeReleases[false].SHA256}); same != own {
+	if same := id(map[string]string{"openclaw:nodeUrl": "http://mirror.example/node", "openclaw:nodeSha256": nodeRelease.SHA256}); same != own {
 		t.Errorf("the official Node from a mirror is release %s, not %s", same, own)
 	}
 }
@@ -193,7 +194,7 @@ func TestOpenClawConfigIsAdded(t *testing.T) {
 	if got.Agents.Defaults.Model.Primary != "a/b" || got.Agents.Defaults.TimeoutSeconds != "30" {
 		t.Errorf("what was added is not in:\n%s", content)
 	}
-	if got.Gateway.Mode != "local" || got.Gateway.Bind != "loopback" || got.Gateway.Port != gatewayPort || got.Gateway.Auth.Mode != "token" || len(got.Secrets.Providers) != 1 {
+	if got.Gateway.Mode != "local" || got.Gateway.Bind != "loopback" || got.Gateway.Port != outputs.GatewayPort || got.Gateway.Auth.Mode != "token" || len(got.Secrets.Providers) != 1 {
 		t.Errorf("the program's own keys are not in force:\n%s", content)
 	}
 	if _, err := addConfig([]byte("{}"), map[string]any{"gateway": 1}); err == nil {

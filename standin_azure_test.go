@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -30,6 +31,8 @@ type azure struct {
 	machine int                                  // how many were made
 	address int                                  // how many were given out
 	fails   map[string]string                    // logical name: the error that its creation ends with
+	killed  string                               // logical name of what the CLI is killed over: Azure makes it all the same
+	making  int                                  // how many lookups of a machine find Azure still at it
 }
 
 const (
@@ -38,6 +41,8 @@ const (
 	azureGroup      = "azure-native:network:NetworkSecurityGroup"
 	azureVM         = "azure-native:compute:VirtualMachine"
 	azureAddress    = "azure-native:network:PublicIPAddress"
+	azureSubnet     = "azure-native:network:Subnet"
+	azureInterface  = "azure-native:network:NetworkInterface"
 	azureRunCommand = "azure-native:compute:VirtualMachineRunCommandByVirtualMachine"
 )
 
@@ -48,15 +53,15 @@ var azurePaths = map[string]struct {
 	random   bool
 	replaces []resource.PropertyKey
 }{
-	azureContainer:                          {[]resource.PropertyKey{"resourceGroupName"}, true, []resource.PropertyKey{"location"}},
-	azureGroup:                              {[]resource.PropertyKey{"resourceGroupName", "networkSecurityGroupName"}, true, nil},
-	azureRule:                               {[]resource.PropertyKey{"resourceGroupName", "networkSecurityGroupName", "securityRuleName"}, false, nil},
-	"azure-native:network:VirtualNetwork":   {[]resource.PropertyKey{"resourceGroupName", "virtualNetworkName"}, true, []resource.PropertyKey{"location"}},
-	"azure-native:network:Subnet":           {[]resource.PropertyKey{"resourceGroupName", "virtualNetworkName", "subnetName"}, false, nil},
-	azureAddress:                            {[]resource.PropertyKey{"resourceGroupName", "publicIpAddressName"}, true, []resource.PropertyKey{"location", "sku"}},
-	"azure-native:network:NetworkInterface": {[]resource.PropertyKey{"resourceGroupName", "networkInterfaceName"}, true, nil},
-	azureVM:                                 {[]resource.PropertyKey{"resourceGroupName", "vmName"}, true, nil},
-	azureRunCommand:                         {[]resource.PropertyKey{"resourceGroupName", "vmName", "runCommandName"}, false, nil},
+	azureContainer:                        {[]resource.PropertyKey{"resourceGroupName"}, true, []resource.PropertyKey{"location"}},
+	azureGroup:                            {[]resource.PropertyKey{"resourceGroupName", "networkSecurityGroupName"}, true, nil},
+	azureRule:                             {[]resource.PropertyKey{"resourceGroupName", "networkSecurityGroupName", "securityRuleName"}, false, nil},
+	"azure-native:network:VirtualNetwork": {[]resource.PropertyKey{"resourceGroupName", "virtualNetworkName"}, true, []resource.PropertyKey{"location"}},
+	azureSubnet:                           {[]resource.PropertyKey{"resourceGroupName", "virtualNetworkName", "subnetName"}, false, nil},
+	azureAddress:                          {[]resource.PropertyKey{"resourceGroupName", "publicIpAddressName"}, true, []resource.PropertyKey{"location", "sku"}},
+	azureInterface:                        {[]resource.PropertyKey{"resourceGroupName", "networkInterfaceName"}, true, nil},
+	azureVM:                               {[]resource.PropertyKey{"resourceGroupName", "vmName"}, true, nil},
+	azureRunCommand:                       {[]resource.PropertyKey{"resourceGroupName", "vmName", "runCommandName"}, false, nil},
 }
 
 // createBeforeDelete is the input by which the provider says that a random name lets the new resource come first.
@@ -200,6 +205,9 @@ func (a *azure) create(_ context.Context, req plugin.CreateRequest) (plugin.Crea
 		a.world.note("fire " + in["runCommandName"].StringValue())
 	}
 	a.exists[id] = out
+	if a.killed == req.URN.Name() {
+		return plugin.CreateResponse{}, errors.New("killed")
+	}
 	return plugin.CreateResponse{ID: id, Properties: out, Status: resource.StatusOK}, nil
 }
 
@@ -260,14 +268,34 @@ func (a *azure) read(_ context.Context, req plugin.ReadRequest) (plugin.ReadResp
 	if !ok {
 		return plugin.ReadResponse{Status: resource.StatusOK}, nil
 	}
-	return plugin.ReadResponse{ReadResult: plugin.ReadResult{ID: req.ID, Inputs: req.Inputs, Outputs: out}, Status: resource.StatusOK}, nil
+	in := req.Inputs
+	if in == nil { // of an import: what Azure tells of them, which is never customData, and with what it adds
+		in = plain(out)
+		maps.DeleteFunc(in, func(key resource.PropertyKey, _ resource.PropertyValue) bool {
+			return slices.Contains([]resource.PropertyKey{"name", "vmId", "ipAddress"}, key)
+		})
+		if profile := in["osProfile"]; profile.IsObject() {
+			delete(profile.ObjectValue(), "customData")
+		}
+		in["resourceGuid"] = resource.NewProperty("00000000-0000-4000-8000-000000000000")
+	}
+	return plugin.ReadResponse{ReadResult: plugin.ReadResult{ID: req.ID, Inputs: in, Outputs: out}, Status: resource.StatusOK}, nil
 }
 
-// invoke answers the two lookups of the program.
+// azureLookups are the functions that the program reads Azure with.
+var azureLookups = map[string]string{
+	"azure-native:network:getNetworkSecurityGroup": azureGroup,
+	"azure-native:network:getSecurityRule":         azureRule,
+	"azure-native:network:getSubnet":               azureSubnet,
+	"azure-native:network:getNetworkInterface":     azureInterface,
+	"azure-native:compute:getVirtualMachine":       azureVM,
+}
+
+// invoke answers the lookups of the program.
 func (a *azure) invoke(_ context.Context, req plugin.InvokeRequest) (plugin.InvokeResponse, error) {
 	a.world.mu.Lock()
 	defer a.world.mu.Unlock()
-	kind := map[string]string{"azure-native:network:getNetworkSecurityGroup": azureGroup, "azure-native:compute:getVirtualMachine": azureVM}[string(req.Tok)]
+	kind := azureLookups[string(req.Tok)]
 	if kind == "" {
 		return plugin.InvokeResponse{}, fmt.Errorf("the function %s, which the program has no use for", req.Tok)
 	}
@@ -277,6 +305,11 @@ func (a *azure) invoke(_ context.Context, req plugin.InvokeRequest) (plugin.Invo
 		return plugin.InvokeResponse{}, fmt.Errorf(`request failed %s: Status=404 Code="ResourceNotFound" Message="not found"`, id)
 	}
 	out = plain(out)
+	out["id"], out["provisioningState"] = resource.NewProperty(string(id)), resource.NewProperty("Succeeded")
+	if kind == azureVM && a.making > 0 {
+		a.making--
+		out["provisioningState"] = resource.NewProperty("Creating")
+	}
 	if kind == azureGroup {
 		out["securityRules"] = resource.NewProperty(a.rulesOf(out["name"].StringValue()))
 	}
