@@ -600,7 +600,10 @@ func bannedNeighbours(x *trial) {
 	bans(laptop, "-p", "2222", "claw@10.100.0.1")
 	refused := func(user, from, door string) {
 		for range 4 {
-			x.refuses(door + ": the host refuses the key SHA256:")
+			if x.said = x.wait(x.up()); x.said.code == 0 {
+				x.t.Errorf("a refused key: %s", x.said)
+			}
+			x.says(door + ": the host refuses the key SHA256:")
 		}
 		if n := x.on(`journalctl -b -t sshd-session -t sshd | grep -c 'Failed publickey for ` + user + ` from ` + from + `'`); n != "4" {
 			x.t.Errorf("four runs tried %s keys of %s", n, user)
