@@ -91,7 +91,7 @@ func (l *lastRun) missing(cfg *Config) error {
 		up, then = "pulumi config set bootstrap true && "+up, "; then close port 22 again"
 	}
 	return fmt.Errorf("the virtual machine %q is gone: it was deleted behind Pulumi's back"+
-		"\nhint: %s    # makes it anew, with everything on it%s", l.Machine, up, then)
+		"\nhint: %s    # makes it anew, as declared; OpenClaw's state and backups were on its disk%s", l.Machine, up, then)
 }
 
 func notInAzure(err error) bool { return err != nil && strings.Contains(err.Error(), "Status=404") }

@@ -161,7 +161,6 @@ func TestEngineFirstDeployInputs(t *testing.T) {
 			map[string]any{"name": "BOOTSTRAP_PORT", "value": "22"},
 			map[string]any{"name": "SSH_PORT", "value": "2222"},
 			map[string]any{"name": "WIREGUARD_PORT", "value": "51820"},
-			map[string]any{"name": "VPN_CIDR", "value": "10.100.0.0/24"},
 		},
 		"protectedParameters": []any{map[string]any{"name": "HOST_KEY", "value": w.made(1).HostKey.Private}},
 	}, command)
@@ -525,7 +524,7 @@ func TestEngineMachineRefusedForAnotherReason(t *testing.T) {
 	}
 }
 
-// A machine deleted behind Pulumi's back comes back with everything on it; while closed that is refused in preview.
+// A machine deleted behind Pulumi's back comes back as declared; while closed that is refused in preview.
 func TestEngineMachineDeletedBehindPulumi(t *testing.T) {
 	t.Parallel()
 	w := closed(t)
@@ -534,7 +533,7 @@ func TestEngineMachineDeletedBehindPulumi(t *testing.T) {
 	before := len(w.azure.exists)
 	for name, r := range map[string]*result{"preview": w.preview(), "preview --refresh": w.preview(withRefresh), "up": w.up(), "up --refresh": w.up(withRefresh)} {
 		equal(t, name+", closed", []string{"the virtual machine \"" + machine + "\" is gone: it was deleted behind Pulumi's back" +
-			"\nhint: pulumi config set bootstrap true && pulumi up --refresh    # makes it anew, with everything on it; then close port 22 again"}, r.said("error"))
+			"\nhint: pulumi config set bootstrap true && pulumi up --refresh    # makes it anew, as declared; OpenClaw's state and backups were on its disk; then close port 22 again"}, r.said("error"))
 		equal(t, name+", closed: what happened", []string{"look through tunnel"}, r.happened)
 	}
 	equal(t, "left in Azure", before, len(w.azure.exists))
@@ -545,7 +544,7 @@ func TestEngineMachineDeletedBehindPulumi(t *testing.T) {
 	machine = open.inputs(labelVM)["vmName"].(string)
 	r := open.up() // without --refresh Pulumi believes that it is there
 	equal(t, "up, open", []string{"the virtual machine \"" + machine + "\" is gone: it was deleted behind Pulumi's back" +
-		"\nhint: pulumi up --refresh    # makes it anew, with everything on it"}, r.said("error"))
+		"\nhint: pulumi up --refresh    # makes it anew, as declared; OpenClaw's state and backups were on its disk"}, r.said("error"))
 	r = w.mustUp(withRefresh)
 	r.inOrder(append([]string{"create " + labelVM, "create " + labelBreakGlass},
 		append(each("update ", layerNames, " through bootstrap"), "update proof through tunnel")...)...)

@@ -261,12 +261,26 @@ func TestEngineNeverDeployedIsNotClosed(t *testing.T) {
 	equal(t, "in Azure", 0, len(w.azure.exists))
 }
 
-// What carries the tunnel does not change while it is the only way in, and another region would make a machine that
-// nobody could configure: each alone is refused with its own line, and all are named at once.
+// Another region would make a machine anew with nothing on it.
+func TestEngineRefusesAnotherLocation(t *testing.T) {
+	t.Parallel()
+	for _, w := range []*world{closed(t), deployed(t)} {
+		w.config["azure-native:location"] = "northeurope"
+		for _, r := range []*result{w.preview(), w.up()} {
+			equal(t, "errors", []string{`azure-native:location: value "northeurope", the machine stands in "westeurope": Azure moves none, and one made anew there would take nothing along` +
+				"\nhint: bring the backups home from /backups/openclaw, then" +
+				"\nhint: pulumi destroy && pulumi config set bootstrap true && pulumi up"}, r.said("error"))
+			equal(t, "what happened", []string{}, r.happened)
+			equal(t, "changes", []string{}, r.changes())
+		}
+	}
+}
+
+// What carries the tunnel does not change while it is the only way in: each alone is refused with its own line, and all are
+// named at once.
 func TestEngineRefusedWhileClosed(t *testing.T) {
 	t.Parallel()
 	changes := []struct{ key, value, line string }{
-		{"azure-native:location", "northeurope", `azure-native:location: value "northeurope", in force "westeurope"`},
 		{"openclaw:keyGeneration", "2", `keyGeneration: value "2", in force "1"`},
 		{"openclaw:sshPort", "2022", `sshPort: value "2022", in force "2222"`},
 		{"openclaw:wireguardPort", "51821", `wireguardPort: value "51821", in force "51820"`},

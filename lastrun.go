@@ -112,6 +112,11 @@ func (l *lastRun) access() doorAccess {
 
 // refuse says what cannot be asked for now, all at once: nothing has changed then.
 func refuse(cfg *Config, last *lastRun) error {
+	if last != nil && cfg.Location != last.Location {
+		return fmt.Errorf("%s: value %q, the machine stands in %q: Azure moves none, and one made anew there would take nothing along"+
+			"\nhint: bring the backups home from /backups/openclaw, then"+
+			"\nhint: pulumi destroy && pulumi config set bootstrap true && pulumi up", keyLocation, cfg.Location, last.Location)
+	}
 	if cfg.Bootstrap {
 		return nil
 	}
@@ -125,7 +130,6 @@ func refuse(cfg *Config, last *lastRun) error {
 			faults = append(faults, fmt.Sprintf("  %s: value %q, in force %q", key, fmt.Sprint(now), fmt.Sprint(then)))
 		}
 	}
-	while(keyLocation, cfg.Location, last.Location)
 	while(keyKeyGeneration, cfg.KeyGeneration, last.KeyGeneration)
 	while(keySSHPort, cfg.SSHPort, last.SSHPort)
 	while(keyWireGuardPort, cfg.WireGuardPort, last.WireGuardPort)

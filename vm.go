@@ -205,7 +205,6 @@ func newBreakGlass(ctx *pulumi.Context, cfg *Config, n *netResources, ring *keyr
 			parameter("BOOTSTRAP_PORT", pulumi.Sprintf("%d", bootstrapPort)),
 			parameter("SSH_PORT", pulumi.Sprintf("%d", cfg.SSHPort)),
 			parameter("WIREGUARD_PORT", pulumi.Sprintf("%d", cfg.WireGuardPort)),
-			parameter("VPN_CIDR", pulumi.String(cfg.VPN.String())),
 		},
 		ProtectedParameters: compute.RunCommandInputParameterArray{
 			parameter("HOST_KEY", ring.secret(func() string { return ring.stack.HostKey.Private })),

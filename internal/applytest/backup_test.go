@@ -375,6 +375,7 @@ X`)
 	})
 	check("killed", `the run of `+stamp+` did not end\n`)
 	r.write("/run/extra", "")
+	r.write("/backups/openclaw/.openclaw-20000101T000000.000000Z.tar.part", "of one that was killed later")
 
 	// Kept for so many days, the newest for ever.
 	r.sh(`cd /backups/openclaw; touch -d '15 days ago' openclaw-20000101T000000.000000Z.tar; touch -d '13 days ago' openclaw-20000102T000000.000000Z.tar; touch -d '15 days ago' mine.tar`)

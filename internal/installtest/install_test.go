@@ -424,6 +424,9 @@ func TestSwitch(t *testing.T) {
 		p.write("/calls", "")
 		step.change()
 		p.mustRun("switch")
+		if left, _ := filepath.Glob(p.root + "/opt/openclaw/releases/*"); len(left) != 2 {
+			t.Errorf("kept after a change of something else: %v", left)
+		}
 		if got := strings.Count(p.read("/calls"), "restart"); got != step.restarts {
 			t.Errorf("restarts: %d, want %d:\n%s", got, step.restarts, p.read("/calls"))
 		}

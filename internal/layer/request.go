@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
 
 	// The standard library's may pack otherwise in another release of Go, which would show as a change.
 	"github.com/klauspost/compress/zlib"
@@ -148,7 +149,7 @@ func ParseRefusal(stdout []byte) (reason string, final bool) {
 	if json.Unmarshal([]byte(LastLine(string(stdout))), &answer) != nil {
 		return "", false
 	}
-	return answer.Reason, answer.Refused == "restarted" || answer.Refused == "too-late"
+	return shown(answer.Reason), answer.Refused == "restarted" || answer.Refused == "too-late"
 }
 
 // Observation is the applier's answer to Observe.
@@ -204,7 +205,17 @@ type Drift struct {
 
 func (d Drift) String() string {
 	one := strings.NewReplacer("\n", "; ")
-	return fmt.Sprintf("%s: expected %s, found %s", d.Subject, one.Replace(fmt.Sprint(d.Want)), one.Replace(fmt.Sprint(d.Got)))
+	return shown(fmt.Sprintf("%s: expected %s, found %s", one.Replace(d.Subject), one.Replace(fmt.Sprint(d.Want)), one.Replace(fmt.Sprint(d.Got))))
+}
+
+// shown is text of the host's for a terminal, which obeys some characters: the host may be somebody else's by now.
+func shown(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			return '?'
+		}
+		return r
+	}, text)
 }
 
 // ParseObservation reads the last line of the applier's standard output.
@@ -212,6 +223,9 @@ func ParseObservation(stdout []byte) (*Observation, error) {
 	var o Observation
 	if err := json.Unmarshal([]byte(LastLine(string(stdout))), &o); err != nil {
 		return nil, fmt.Errorf("read the host's observation: %w", err)
+	}
+	if o.LastRollback != nil {
+		o.LastRollback.Reason = shown(o.LastRollback.Reason)
 	}
 	return &o, nil
 }

@@ -391,7 +391,7 @@ var singular = []scenario{
 			x.t.Errorf("the run reports success")
 		}
 		x.says("the virtual machine ", "is gone: it was deleted behind Pulumi's back",
-			"hint: pulumi config set bootstrap true && pulumi up --refresh    # makes it anew, with everything on it; then close port 22 again")
+			"hint: pulumi config set bootstrap true && pulumi up --refresh    # makes it anew, as declared; OpenClaw's state and backups were on its disk; then close port 22 again")
 		x.doors = noHost
 		x.keys = nil
 		x.configure("bootstrap", "true")

@@ -80,6 +80,7 @@ class Refused(Exception):
 
 
 SECRETS = set()
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # a terminal obeys some of them
 KEY_LINE = re.compile(r"(?i)((?:private|preshared)-?key\W{1,3})\S+")
 LONG_TOKEN = re.compile(r"[A-Za-z0-9+/=]{16,}|[A-Za-z0-9_-]{20,}")
 
@@ -96,7 +97,7 @@ def hide(text):
 def clean(text):
     for secret in sorted(SECRETS, key=len, reverse=True):
         text = text.replace(secret, "[secret]")
-    return KEY_LINE.sub(r"\1[secret]", text)
+    return CONTROL.sub("?", KEY_LINE.sub(r"\1[secret]", text))
 
 
 def tail(text, lines=8, characters=1500):
@@ -1926,7 +1927,7 @@ def timer_files(seconds):
 # Managed by the openclaw deployment. Puts back a change that nobody confirmed.
 [Unit]
 Description=Put back an unconfirmed change of the openclaw deployment
-# It tries until it has worked: giving up would leave the host without a door.
+# A full disk passes: giving up on it would leave the host without a door.
 StartLimitIntervalSec=0
 
 [Service]

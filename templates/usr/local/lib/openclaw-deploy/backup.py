@@ -12,7 +12,7 @@ openclaw-restore --undo          take the last restore back
 A backup is a plain tar of four files: state.tar.gz, which OpenClaw made of its state; openclaw.env; SHA256SUMS of the
 two; and SEAL, by which this machine knows its own: an HMAC of SHA256SUMS with a key of the stack that root alone reads.
 
-Root never opens what the agent wrote. OpenClaw's own archive is made, looked through and unpacked by the service's
+Root never parses what the agent wrote. OpenClaw's own archive is made, looked through and unpacked by the service's
 user in a sandbox (inspect, unpack); root takes files over as bytes, up to a size, and a folder by renaming it.
 """
 
@@ -59,7 +59,7 @@ MOST_BYTES = (8 << 30) - 1  # of a file in the archive: what its header holds
 MOST_TEXT = 1 << 20  # of the other three
 MOST_UNPACKED = 16 << 30
 MOST_ENTRIES = 500_000
-MOST_SHOWN = 160  # of a fault, where the applier shows 300 characters of a line, the last ones
+MOST_SHOWN = 160  # characters of a fault: the applier cuts longer lines
 SPARE = 256 << 20  # of the disk, which stays free
 RENAME_EXCHANGE, AT_FDCWD = 2, -100
 
@@ -100,6 +100,9 @@ def make(keep_days):
     now = datetime.datetime.now(datetime.timezone.utc)
     name = f"openclaw-{now:%Y%m%dT%H%M%S.%fZ}.tar"
     path, part = os.path.join(TARGET, name), os.path.join(TARGET, f".{name}.part")
+    for left in os.listdir(TARGET):  # by a run that was killed
+        if left.startswith(".openclaw-") and left.endswith(".part"):
+            os.unlink(os.path.join(TARGET, left))
     try:
         pack(part)
         with open(part, "rb") as file:
@@ -507,18 +510,18 @@ def switch(environment):
     os.mkdir(UNDO, 0o700)
     write(os.path.join(UNDO, ENV), old_environment)
     write(PENDING, json.dumps({"inode": os.lstat(fresh).st_ino}).encode())
-    stop_service()
-    exchange(fresh, STATE)
-    os.rename(fresh, os.path.join(UNDO, "state"))
-    write_environment(environment)
     try:
+        stop_service()
+        exchange(fresh, STATE)
+        os.rename(fresh, os.path.join(UNDO, "state"))
+        write_environment(environment)
         start_service()
-    except Failure as fault:
+    except (Failure, OSError, subprocess.CalledProcessError) as fault:
         try:
             recover()
         except Failure as again:
-            raise Failure(f"{fault}\nthe old state is back, and does not start either: {again}") from None
-        raise Failure(f"the gateway does not get ready with the restored state: the old one is back: {fault}") from None
+            raise Failure(f"{words(fault)}\nthe old state is back, and does not start either: {again}") from None
+        raise Failure(f"the gateway does not get ready with the restored state: the old one is back: {words(fault)}") from None
     os.unlink(PENDING)
     return UNDO
 
@@ -617,7 +620,7 @@ def run_unit(unit, failed):
     lines = subprocess.run(["journalctl", "--no-pager", "--quiet", "--output=cat", "--lines=40", "--unit=" + unit,
                             "_SYSTEMD_INVOCATION_ID=" + shown], stdout=subprocess.PIPE, text=True, errors="replace",
                            check=False).stdout.splitlines()
-    said = [line for line in lines if line.strip()]
+    said = [re.sub("[^ -~]", "?", line) for line in lines if line.strip()]  # a terminal obeys some characters
     raise Failure(f"{failed}: {said[-1] if said else 'see journalctl -u ' + unit}")
 
 
