@@ -36,6 +36,7 @@ STAGES
 -A ufw-before-input -p udp -m udp --sport 67 --dport 68 -j ACCEPT
 -A ufw-before-input -j ufw-not-local
 -A ufw-before-input -j ufw-user-input
+-A ufw-before-output -o lo -p tcp -m owner --uid-owner {uid:openclaw} -m multiport --dports SSHPORTS -j REJECT --reject-with icmp-port-unreachable
 -A ufw-before-output -o lo -j ACCEPT
 -A ufw-before-output -d 168.63.129.16/32 -p udp -m owner --uid-owner {uid:openclaw} -m udp --dport 53 -j ACCEPT
 -A ufw-before-output -d 168.63.129.16/32 -p tcp -m owner --uid-owner {uid:openclaw} -m tcp --dport 53 -j ACCEPT
@@ -87,7 +88,7 @@ func (h *host) loaded() []layer.Probe {
 		admitted = append(admitted, a.loaded())
 	}
 	chains, stages := ufwChains()
-	rules := strings.NewReplacer("STAGES", strings.Join(stages, "\n"), "DENIED", strings.Join(denied, "\n"), "ADMITTED", strings.Join(admitted, "\n")).Replace(loadedRules)
+	rules := strings.NewReplacer("SSHPORTS", fmt.Sprintf("%d,%d", h.BootstrapPort, h.SSHPort), "STAGES", strings.Join(stages, "\n"), "DENIED", strings.Join(denied, "\n"), "ADMITTED", strings.Join(admitted, "\n")).Replace(loadedRules)
 	want := strings.Split(rules, "\n")
 	for _, chain := range chains {
 		want = append(want, "-N ufw-"+chain)
