@@ -27,10 +27,10 @@ func (r *run) harden(ctx *pulumi.Context, cfg *Config, last *lastRun, seen *laye
 	if err != nil {
 		return nil, err
 	}
-	h := &hardening{run: r, ctx: ctx, cfg: cfg, ring: ring, n: n, vm: vm, after: append(n.rules(), vm)}
+	h := &hardening{run: r, ctx: ctx, cfg: cfg, ring: ring, n: n, vm: vm, ground: append(n.rules(), vm)}
 	h.lookAtPort22 = sync.OnceValue(func() func() error { return h.doors.closed(h.access) })
 	if vm.breakGlass != nil {
-		h.after = append(h.after, vm.breakGlass)
+		h.ground = append(h.ground, vm.breakGlass)
 	}
 	// A host that did not answer keeps the commands that it had: only declared changes run. Not so a machine made
 	// anew, not when somebody fired the break-glass, and not through another door, where every command is another.
@@ -47,6 +47,12 @@ func (r *run) harden(ctx *pulumi.Context, cfg *Config, last *lastRun, seen *laye
 		if h.packed, err = newHost(cfg, vm.image, ring.stack, ring.peers).layers(ring.stack); err != nil {
 			return nil, err
 		}
+	}
+	if seen != nil && seen.Pending != nil {
+		warn(ctx, fmt.Sprintf("a change of layer %q from an earlier run waits on the host for a confirmation that did not come: this run takes it back and tries again", seen.Pending.Layer))
+	}
+	if seen != nil && seen.LastRollback != nil {
+		warn(ctx, fmt.Sprintf("the host took back its last change, of layer %q: %s; it is tried again", seen.LastRollback.Layer, seen.LastRollback.Reason))
 	}
 	var drifted []func()
 	digests := map[string]string{}
@@ -96,12 +102,6 @@ func (r *run) harden(ctx *pulumi.Context, cfg *Config, last *lastRun, seen *laye
 	if proven.Command, err = h.proof(proven.name, digests); err != nil {
 		return nil, err
 	}
-	if seen != nil && seen.Pending != nil {
-		warn(ctx, fmt.Sprintf("a change of layer %q from an earlier run waits on the host for a confirmation that did not come: this run takes it back and tries again", seen.Pending.Layer))
-	}
-	if seen != nil && seen.LastRollback != nil {
-		warn(ctx, fmt.Sprintf("the host took back its last change, of layer %q: %s; it is tried again", seen.LastRollback.Layer, seen.LastRollback.Reason))
-	}
 	// Only now: in `up` a message about a resource waits until that resource is done.
 	for _, say := range drifted {
 		say()
@@ -127,7 +127,8 @@ type hardening struct {
 	access doorAccess
 	packed []layer.Packed    // nil while the keys are not known
 	silent bool              // nothing is known of the host but that it is the one of the last run
-	after  []pulumi.Resource // what the next command waits for
+	ground []pulumi.Resource // what every command depends on
+	begun  []*remote.Command // that may not have ended
 
 	lookAtPort22 func() (closed func() error) // begins once
 
@@ -135,21 +136,28 @@ type hardening struct {
 	running string // the command that has begun and not ended well
 }
 
-// begin notes that a command begins, and names the one before it that has not ended well.
-func (h *hardening) begin(name string) string {
+// runs notes the command that begins; none, when it has ended well.
+func (h *hardening) runs(name string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.running != "" {
-		return h.running
-	}
 	h.running = name
-	return ""
 }
 
-func (h *hardening) end() {
+// settled waits until the commands declared before one have ended, and fails unless they did well. A preview knows no ID,
+// and waits for nothing.
+func (h *hardening) settled(name string) error {
+	for _, c := range h.begun {
+		if err := await(h.ctx, c.ID()); err != nil {
+			return err
+		}
+	}
+	h.begun = nil
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.running = ""
+	if h.running != "" { // under --continue-on-error one that failed has an ID all the same
+		return fmt.Errorf("%q waits for %q, which was not put in place", name, h.running)
+	}
+	return nil
 }
 
 // say tells what a command waits for.
@@ -198,8 +206,16 @@ func (h *hardening) proof(state string, digests map[string]string) (*remote.Comm
 	})
 }
 
-// command declares one command on the host, after those declared before it.
+// command declares one command on the host, once those declared before it have ended well.
+//
+// Not by dependencies: what depends on another is registered after it, and each clean layer that waited for the one before it
+// would take its time from the run; while with --target the engine wants what depends in the state in that order.
 func (h *hardening) command(name string, bootstrap bool, token string, clean bool, before, after pulumi.ResourceHookFunction, stdin func() (string, error)) (*remote.Command, error) {
+	if !clean {
+		if err := h.settled(name); err != nil {
+			return nil, err
+		}
+	}
 	var create pulumi.StringInput = pulumi.All(h.vm.VmId).ApplyT(func(a []any) string {
 		return layer.Command(!bootstrap, token, fmt.Sprint(a[0]), fmt.Sprint(h.cfg.Rescue))
 	}).(pulumi.StringOutput)
@@ -222,43 +238,37 @@ func (h *hardening) command(name string, bootstrap bool, token string, clean boo
 	if fault != nil {
 		return nil, fault
 	}
-	// Under --continue-on-error the engine may start a command although the one before it has just failed: a layer must
-	// not go onto a host that lacks what it builds on.
-	first := func(args *pulumi.ResourceHookArgs) error {
-		if failed := h.begin(name); failed != "" {
-			return fmt.Errorf("%q waits for %q, which was not put in place", name, failed)
-		}
-		return before(args)
-	}
-	last := func(args *pulumi.ResourceHookArgs) error {
-		h.end()
-		if after == nil {
-			return nil
-		}
-		return after(args)
-	}
 	hooks := &pulumi.ResourceHookBinding{}
 	hook := func(when string, f pulumi.ResourceHookFunction) ([]*pulumi.ResourceHook, error) {
 		hook, err := h.ctx.RegisterResourceHook(when+"-"+name, f, nil)
 		return []*pulumi.ResourceHook{hook}, err
 	}
 	var err error
-	if hooks.BeforeCreate, err = hook("before", first); err != nil {
+	if hooks.BeforeCreate, err = hook("before", func(args *pulumi.ResourceHookArgs) error {
+		h.runs(name)
+		return before(args)
+	}); err != nil {
 		return nil, err
 	}
-	if hooks.AfterCreate, err = hook("after", last); err != nil {
+	if hooks.AfterCreate, err = hook("after", func(args *pulumi.ResourceHookArgs) error {
+		h.runs("")
+		if after == nil {
+			return nil
+		}
+		return after(args)
+	}); err != nil {
 		return nil, err
 	}
 	hooks.BeforeUpdate, hooks.AfterUpdate = hooks.BeforeCreate, hooks.AfterCreate
 	options := []pulumi.ResourceOption{
-		pulumi.DependsOn(h.after),
+		pulumi.DependsOn(h.ground),
 		pulumi.AdditionalSecretOutputs([]string{"stdout", "stderr"}),
 		pulumi.ResourceHooks(hooks),
 	}
 	switch {
 	case clean:
-		// It is on the host as declared: neither another door nor a newer applier is a reason to run it.
-		options = append(options, pulumi.IgnoreChanges([]string{"create", "connection", "stdin"}))
+		// It is on the host as declared: neither another door nor a newer applier is a reason to run it, nor anything else.
+		options = append(options, pulumi.IgnoreChanges([]string{"create", "connection", "stdin", "logging", "addPreviousOutputInEnv"}))
 	case h.silent:
 		options = append(options, pulumi.IgnoreChanges([]string{"create"}))
 	}
@@ -266,7 +276,9 @@ func (h *hardening) command(name string, bootstrap bool, token string, clean boo
 	if err != nil {
 		return nil, err
 	}
-	h.after = append(h.after, c)
+	if !clean {
+		h.begun = append(h.begun, c)
+	}
 	return c, nil
 }
 
