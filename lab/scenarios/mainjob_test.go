@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -324,28 +325,53 @@ func noSecrets(l *one) {
 	standNowhere(l, secrets)
 }
 
-// standNowhere looks for secrets wherever somebody who is not meant to could read them.
+// standNowhere looks for secrets wherever somebody who is not meant to could read them. Each search has to find a twin first,
+// which is nobody's secret.
 func standNowhere(l *one, secrets map[string]string) {
 	l.t.Helper()
 	for what, secret := range secrets {
 		if len(secret) < 16 {
 			l.t.Fatalf("%s: too short to look for", what)
 		}
-		for where, script := range map[string]string{
-			"the journal":                `journalctl --no-pager -o cat | grep -c -F -f - && exit 9; exit 0`,
-			"a command line":             `cat >/tmp/canary; for p in /proc/[0-9]*/cmdline; do case $p in /proc/$$/*) ;; *) tr '\0' ' ' <$p 2>/dev/null; esac; done | grep -c -F -f /tmp/canary && { rm /tmp/canary; exit 9; }; rm /tmp/canary; exit 0`,
-			"another user's environment": `cat >/tmp/canary; chmod 600 /tmp/canary; for p in /proc/[0-9]*; do case $p in /proc/$$) continue;; esac; [ "$(stat -c %U $p 2>/dev/null)" = openclaw ] || tr '\0' '\n' <$p/environ 2>/dev/null; done | grep -c -F -f /tmp/canary && { rm /tmp/canary; exit 9; }; rm /tmp/canary; exit 0`,
-			"a file that anybody reads":  `cat >/tmp/canary; chmod 600 /tmp/canary; find /etc /var /home /opt /usr/local /backups /root -xdev -type f -perm -o=r -size -2M 2>/dev/null | xargs -r grep -l -F -f /tmp/canary && { rm /tmp/canary; exit 9; }; rm /tmp/canary; exit 0`,
-		} {
-			r := l.command(secret+"\n", time.Minute, l.root+"/bin/lab", "exec", "vm", "--", "sh", "-c", script)
-			if r.code != 0 {
+	}
+	twin := "twin-of-a-secret-" + rand.Text()
+	for place, where := range map[string]string{
+		"journal": "the journal", "arguments": "a command line", "environment": "another user's environment", "files": "a file that anybody reads",
+	} {
+		look := func(text string, plant ...string) result {
+			return l.command(text+"\n", 2*time.Minute, l.root+"/bin/lab",
+				append([]string{"exec", "vm", "--", "sh", "-c", program(l.t, "secrets.sh"), "sh", place}, plant...)...)
+		}
+		if r := look(twin, "plant"); r.code != 9 {
+			l.t.Errorf("what was put into %s is not found there: %s", where, r)
+			continue
+		}
+		for what, secret := range secrets {
+			switch r := look(secret); r.code {
+			case 0:
+			case 9:
 				l.t.Errorf("%s stands in %s: %s", what, where, r)
+			default:
+				l.t.Errorf("look for the %s in %s: %s", what, where, r)
 			}
 		}
-		// All that the lab keeps, the providers' logs and Pulumi's state among it, but for the host's own disk.
-		r := l.command(secret+"\n", 2*time.Minute, "grep", "-rlF", "--exclude-dir=machines", "--exclude=program", "-f", "-", ".lab/"+l.name)
-		if r.code == 0 {
-			l.t.Errorf("%s stands in what the lab keeps: %s", what, r.stdout)
+	}
+	// All that the lab keeps, the providers' logs and Pulumi's state among it, but for the host's own disk.
+	kept := filepath.Join(l.root, ".lab", l.name)
+	keeps := func(text string) result {
+		patterns := l.secretFile(l.t.TempDir(), "patterns", text+"\n")
+		return l.command("", 2*time.Minute, "grep", "-rlF", "--exclude-dir=machines", "--exclude=program", "-f", patterns, kept)
+	}
+	planted := l.secretFile(kept, "twin", twin)
+	if r := keeps(twin); r.code != 0 {
+		l.t.Errorf("what was put into what the lab keeps is not found there: %s", r)
+	}
+	if err := os.Remove(planted); err != nil {
+		l.t.Fatal(err)
+	}
+	for what, secret := range secrets {
+		if r := keeps(secret); r.code != 1 { // 2 where grep could not read all of it
+			l.t.Errorf("%s stands in what the lab keeps, or it cannot be searched: %s", what, r)
 		}
 	}
 	for _, args := range [][]string{{"stack", "output"}, {"stack", "output", "--json"}, {"preview", "--diff", "--non-interactive"}, {"stack", "export"},
