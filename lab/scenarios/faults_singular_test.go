@@ -76,7 +76,7 @@ rm -rf /usr/local/lib/openclaw-deploy /usr/bin/python3*
 echo 'nobody comes in' >/etc/nologin
 chage -E 0 azureuser; chage -E 0 claw
 ` + pamRefuses + `
-systemctl restart ssh 2>/dev/null; pkill -KILL -x sshd-session
+systemctl restart ssh 2>/dev/null; ` + killSessions + `
 true
 `
 
@@ -113,7 +113,7 @@ var singular = []scenario{
 		reached, release := x.hold(step{"break-glass", ""})
 		run := x.up()
 		reached(run)
-		lift := x.holding(`import fcntl; f = open("/var/lib/dpkg/lock-frontend", "w"); fcntl.lockf(f, fcntl.LOCK_EX)`)
+		lift := x.holding(lockApt)
 		release()
 		x.until(run, step{"apt", ""}, func() bool { return x.at("vm", "pgrep", "-f", "apt-get.*install").code == 0 })
 		lift()
@@ -457,7 +457,7 @@ func oldConnection(x *trial) {
 	reached, release := x.hold(step{"armed", "wireguard"})
 	run := x.up()
 	reached(run)
-	strikes[0].hit(x, run, step{}) // nobody else is to confirm it
+	x.killProgram() // nobody else is to confirm it
 	release()
 	x.said = x.wait(run)
 	x.eventually("the change waits for its confirmation", time.Minute, func() error {

@@ -37,57 +37,73 @@ var operations = []operation{
 // strike is a fault that can strike at any step.
 type strike struct {
 	name string
-	// hit breaks something while the run is held; mend, where not nil, is called once the run has ended.
+	// hit breaks something while the run is held, and sees to it that it broke; mend, where not nil, is called once the run has
+	// ended.
 	hit func(x *trial, run *background, at step) (mend func())
-	// armed and else are what a run says that fails by it, in a layer's armed change and elsewhere.
+	// armed and elsewhere are what a run says that fails by it, in a layer's armed change and at other steps.
 	armed, elsewhere string
 }
 
 var strikes = []strike{
-	{"program killed", func(x *trial, run *background, at step) func() {
-		if err := syscall.Kill(x.program(), syscall.SIGKILL); err != nil {
-			x.t.Fatal(err)
-		}
+	{"program killed", func(x *trial, _ *background, _ step) func() {
+		x.killProgram()
 		return nil
 	}, programKilled, programKilled},
-	{"CLI killed", func(x *trial, run *background, at step) func() {
+	{"CLI killed", func(x *trial, run *background, _ step) func() {
 		x.signal(run, syscall.SIGKILL)
 		return func() { x.pulumi(0, "cancel", "--yes") }
 	}, "", ""},
-	{"Ctrl-C", func(x *trial, run *background, at step) func() {
+	{"Ctrl-C", func(x *trial, run *background, _ step) func() {
 		x.signal(run, syscall.SIGINT)
 		return nil
 	}, "error: update canceled", "error: update canceled"},
-	{"VM rebooted", func(x *trial, run *background, at step) func() {
-		if !x.address().IsValid() {
-			return nil
+	{"VM rebooted", func(x *trial, _ *background, _ step) func() {
+		before := x.boot()
+		if before == "" {
+			x.t.Fatal("the host is not up, and cannot be rebooted")
 		}
 		x.at("vm", "systemctl", "reboot", "--force", "--force")
+		x.eventually("the host goes down", 20*time.Second, func() error {
+			if x.boot() == before {
+				return fmt.Errorf("it is still in its boot %s", before)
+			}
+			return nil
+		})
 		return nil
 	}, commandLost, ""},
-	{"connection dropped", func(x *trial, run *background, at step) func() {
-		if x.address().IsValid() {
-			x.at("vm", "pkill", "-KILL", "-x", "sshd-session")
+	{"connection dropped", func(x *trial, _ *background, at step) func() {
+		// The break-glass comes through the agent: there need be no connection then.
+		if r := x.at("vm", "sh", "-c", killSessions); r.code != 0 && at.phase != "break-glass" {
+			x.t.Fatalf("no connection was there to be dropped: %s", r)
 		}
 		return nil
 	}, commandLost, ""},
-	{"packets dropped", func(x *trial, run *background, at step) func() {
+	{"packets dropped", func(x *trial, _ *background, _ step) func() {
 		return x.disturb("iifname operator drop", "oifname operator drop")
 	}, " door was lost before its change was confirmed: ", ""},
-	{"disk full", func(x *trial, run *background, at step) func() {
-		if !x.address().IsValid() {
-			return nil
-		}
-		x.on(`fallocate -l $(($(stat -f -c '%f * %S' /) - 4194304)) /var/filled; cat /dev/zero >/var/filled-too 2>/dev/null; ! touch /var/one && ! echo x >/var/one 2>/dev/null || true`)
+	{"disk full", func(x *trial, _ *background, _ step) func() {
+		x.on(fillDisk)
 		return func() { x.on(`rm -f /var/filled /var/filled-too /var/one`) }
 	}, "no space left on the disk", "no space left on the disk"},
-	{"apt locked", func(x *trial, run *background, at step) func() {
-		if !x.address().IsValid() {
-			return nil
-		}
-		return x.holding(`import fcntl; f = open("/var/lib/dpkg/lock-frontend", "w"); fcntl.lockf(f, fcntl.LOCK_EX)`)
+	{"apt locked", func(x *trial, _ *background, _ step) func() {
+		return x.holding(lockApt)
 	}, "", ""},
 }
+
+const (
+	// killSessions ends what serves SSH connections, and fails where there is none. Before OpenSSH 9.8, as on Ubuntu 24.04, each is an
+	// sshd as the listener is, and only its title tells which.
+	killSessions = `pkill -KILL -x sshd-session || pkill -KILL -f '^sshd: [^/]'`
+	// fillDisk fails where a block can still be written at its end: somebody may have freed one meanwhile.
+	fillDisk = `fallocate -l $(($(stat -f -c '%f * %S' /var) - 4194304)) /var/filled
+for try in 1 2 3 4 5; do
+	cat /dev/zero >>/var/filled-too 2>/dev/null
+	head -c 4096 /dev/zero >/var/one 2>/dev/null || exit 0
+done
+exit 1`
+	// lockApt is Python: it holds what apt waits for.
+	lockApt = `import fcntl; f = open("/var/lib/dpkg/lock-frontend", "w"); fcntl.lockf(f, fcntl.LOCK_EX)`
+)
 
 // What Pulumi itself says of a program that was killed, and of a connection that ended under a command.
 const (

@@ -510,6 +510,16 @@ func (x *trial) address() netip.Addr {
 	return netip.MustParseAddr(found[1])
 }
 
+// boot tells the host's boots apart; it is empty while the host is not up.
+func (x *trial) boot() string {
+	x.t.Helper()
+	found := regexp.MustCompile(`(?m)^vm .*, up, boot ([0-9]+)$`).FindStringSubmatch(x.lab("", "status").stdout)
+	if found == nil {
+		return ""
+	}
+	return found[1]
+}
+
 const (
 	bothDoors  = "bootstrap tunnel"
 	tunnelDoor = "tunnel"
@@ -599,6 +609,14 @@ func (x *trial) program() int {
 		return fmt.Errorf("no process of it")
 	})
 	return pid
+}
+
+// killProgram ends the Pulumi program under way.
+func (x *trial) killProgram() {
+	x.t.Helper()
+	if err := syscall.Kill(x.program(), syscall.SIGKILL); err != nil {
+		x.t.Fatal(err)
+	}
 }
 
 // outside runs a command on the router between the operator and the host.
