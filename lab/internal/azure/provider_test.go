@@ -710,7 +710,6 @@ func TestRestart(t *testing.T) {
 	again := newMemory()
 	again.machines = e.fabric.machines
 	second := openEngine(t, again, e.file)
-	second.p.subscription()
 	if second.read(s.vm) {
 		t.Fatal("the machine is gone with the server")
 	}

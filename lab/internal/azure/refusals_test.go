@@ -19,8 +19,6 @@ func TestRefusedCreates(t *testing.T) {
 	s := e.machine()
 	in := s.in()
 	e.create(securityRule, "first", s.ruleInputs(nil))
-	nsg2 := e.create(networkSecurityGroup, "nsg2", in(nil))
-	_ = nsg2
 	names := strings.NewReplacer(
 		s.group.state.text("name"), "GROUP", s.nsg.state.text("name"), "NSG", s.network.state.text("name"), "VNET",
 		s.nic.state.text("name"), "NIC", s.vm.state.text("name"), "VM", s.address.state.text("name"), "ADDRESS",
@@ -358,7 +356,7 @@ func TestFaults(t *testing.T) {
 	}
 	e.p.Inject(Fault{Method: "PUT", Times: 1, Delay: 50 * time.Millisecond})
 	start = time.Now()
-	e.create(virtualMachine, "vm", s.in()(s.vmInputs()))
+	vm = e.create(virtualMachine, "vm", s.in()(s.vmInputs()))
 	if time.Since(start) < 50*time.Millisecond {
 		t.Error("an operation that takes its time took none")
 	}
@@ -384,8 +382,10 @@ func TestFaults(t *testing.T) {
 		t.Error("the request was not held")
 	default:
 	}
+	equal(t, "machines while the request is held", len(e.fabric.machines), 1)
 	e.p.ClearFaults()
 	<-deleted
+	equal(t, "machines after it", len(e.fabric.machines), 0)
 }
 
 // An engine that gives up leaves Azure to go on, and knows what it left; another engine is not disturbed.
