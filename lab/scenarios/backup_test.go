@@ -90,7 +90,7 @@ func bringHome(l *one) (content string) {
 // comeBack sends it to a rebuilt machine, whose keys are others, and restores it there.
 func comeBack(l *one, content string) {
 	l.t.Helper()
-	path := filepath.Join(l.t.TempDir(), "backup.tar")
+	path := filepath.Join(l.tempDir(), "backup.tar")
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		l.t.Fatal(err)
 	}

@@ -35,7 +35,7 @@ func (l *one) openBrowser() *browser {
 	b := &browser{l: l, orders: to, answers: bufio.NewReaderSize(from, 1<<20)}
 	b.command = exec.Command(l.root+"/bin/lab", "exec", "operator", "--", "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
 		"--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-		"--user-data-dir="+l.t.TempDir(), "--window-size=1280,860", "--remote-debugging-pipe")
+		"--user-data-dir="+l.tempDir(), "--window-size=1280,860", "--remote-debugging-pipe")
 	b.command.Env = append(os.Environ(), "LAB="+l.name)
 	b.command.ExtraFiles = []*os.File{orders, answers} // its descriptors 3 and 4
 	if err := b.command.Start(); err != nil {

@@ -441,7 +441,7 @@ func (x *trial) localPort() string {
 // oldConnection confirms an armed change over a connection that was there before it: that shows nothing of the door,
 // and does not count.
 func oldConnection(x *trial) {
-	dir := x.t.TempDir()
+	dir := x.tempDir()
 	key := x.secretFile(dir, "id_rsa", x.keys.Bootstrap.Private)
 	known := x.secretFile(dir, "known_hosts", x.address().String()+" "+x.keys.HostKey.Public+"\n")
 	options := []string{"-i", key, "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "UserKnownHostsFile=" + known, "-S", dir + "/mux", "azureuser@" + x.address().String()}
@@ -494,7 +494,7 @@ sys.exit(g["main"](json.dumps({"op": "confirm", "layer": m["layer"], "digest": m
 // after a flat battery. WireGuard refuses a handshake that is older than the last. The program of the first run is
 // built with wireguard-go's time stamps a day ahead.
 func clockWentBack(x *trial) {
-	dir := x.t.TempDir()
+	dir := x.tempDir()
 	const module = "golang.zx2c4.com/wireguard"
 	out, err := exec.Command("go", "-C", x.root, "list", "-m", "-f", "{{.Dir}}", module).Output()
 	if err != nil {

@@ -49,7 +49,36 @@ func namedLab(t *testing.T, name string) *one {
 	if _, err := os.Stat(filepath.Join(root, "bin", "lab")); err != nil {
 		t.Fatalf("bin/lab is not built: %v\nhint: make test builds it", err)
 	}
-	return &one{t: t, root: root, name: name}
+	l := &one{t: t, root: root, name: name}
+	// What an interrupted run left of a lab that stays.
+	if err := os.RemoveAll(l.scratch()); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// scratch is the folder of all temporary ones: the lab's own, so that it goes with the lab where no cleanup of a test runs.
+func (l *one) scratch() string { return filepath.Join(l.root, ".lab", l.name, scratchName) }
+
+const scratchName = "scratch"
+
+// tempDir makes a folder that is there until the end of the test, for files that may hold secrets.
+func (l *one) tempDir() string {
+	l.t.Helper()
+	if err := os.MkdirAll(l.scratch(), 0o700); err != nil {
+		l.t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp(l.scratch(), "")
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	t := l.t
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }
 
 // labs are those that are there now. After a signal nobody gets it any more.

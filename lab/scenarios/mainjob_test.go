@@ -108,7 +108,7 @@ func attackerSilent(l *one, address string) {
 // handshake brings a peer up by a real wg-quick at a place, runs a command through it, and takes it down; it says
 // whether WireGuard answered.
 func handshake(l *one, place, script string) bool {
-	dir := l.t.TempDir()
+	dir := l.tempDir()
 	config := l.secretFile(dir, "claw0.conf", l.peer("laptop"))
 	key := l.secretFile(dir, "claw_ed25519", l.output("operatorKey")+"\n")
 	known := l.secretFile(dir, "known_hosts", l.output("knownHosts")+"\n")
@@ -278,7 +278,7 @@ func reboot(l *one) {
 
 // wrongKeysBan: three refused keys ban the peer that they came from, and nobody else.
 func wrongKeysBan(l *one) {
-	dir := l.t.TempDir()
+	dir := l.tempDir()
 	wrong := dir + "/wrong"
 	if r := l.command("", time.Minute, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", wrong); r.code != 0 {
 		l.t.Fatal(r)
@@ -356,11 +356,11 @@ func standNowhere(l *one, secrets map[string]string) {
 			}
 		}
 	}
-	// All that the lab keeps, the providers' logs and Pulumi's state among it, but for the host's own disk.
+	// All that the lab keeps, the providers' logs and Pulumi's state among it, but for the host's own disk and the tests' files.
 	kept := filepath.Join(l.root, ".lab", l.name)
 	keeps := func(text string) result {
-		patterns := l.secretFile(l.t.TempDir(), "patterns", text+"\n")
-		return l.command("", 2*time.Minute, "grep", "-rlF", "--exclude-dir=machines", "--exclude=program", "-f", patterns, kept)
+		patterns := l.secretFile(l.tempDir(), "patterns", text+"\n")
+		return l.command("", 2*time.Minute, "grep", "-rlF", "--exclude-dir=machines", "--exclude-dir="+scratchName, "--exclude=program", "-f", patterns, kept)
 	}
 	planted := l.secretFile(kept, "twin", twin)
 	if r := keeps(twin); r.code != 0 {

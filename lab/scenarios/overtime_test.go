@@ -32,7 +32,7 @@ func TestOverTime(t *testing.T) {
 func (l *one) stackFile(dir string) string { return filepath.Join(dir, "Pulumi."+l.name+".yaml") }
 
 func deployPrevious(l *one) {
-	old := l.t.TempDir()
+	old := l.tempDir()
 	if r := l.command("", time.Minute, "sh", "-c", `git archive "$1" | tar -x -C "$2"`, "sh", previous, old); r.code != 0 {
 		l.t.Fatalf("check out the release before: %s\nhint: it takes a clone with its history: git fetch --unshallow", r)
 	}
@@ -86,7 +86,7 @@ func upgrade(l *one) {
 // it behind: the peer's WireGuard goes down, the session on the host does not notice. It returns the client's id.
 func (l *one) session(peer, key string, seconds int) {
 	l.t.Helper()
-	dir := l.t.TempDir()
+	dir := l.tempDir()
 	config := l.secretFile(dir, "claw0.conf", l.peer(peer))
 	known := l.secretFile(dir, "known_hosts", l.output("knownHosts")+"\n")
 	if up := l.at("operator", "wg-quick", "up", config); up.code != 0 {
@@ -116,7 +116,7 @@ func (l *one) sleeps(seconds int) bool {
 }
 
 func revoke(l *one) {
-	dir := l.t.TempDir()
+	dir := l.tempDir()
 	if r := l.command("", time.Minute, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", dir+"/admin"); r.code != 0 {
 		l.t.Fatal(r)
 	}

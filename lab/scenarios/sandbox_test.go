@@ -44,7 +44,7 @@ func neighbours(l *one, f func()) {
 	defer inside(`nft delete rule inet lab input handle $(nft -a list chain inet lab input | sed -n 's/.*"neighbours" # handle //p')`)
 	defer l.background("", "ip", "netns", "exec", l.name+"-internet", "python3", "-c", program(l.t, "neighbours.py"), platform, metadata, machine)()
 
-	config := l.secretFile(l.t.TempDir(), "claw0.conf", l.peer("laptop"))
+	config := l.secretFile(l.tempDir(), "claw0.conf", l.peer("laptop"))
 	if up := l.at("operator", "wg-quick", "up", config); up.code != 0 {
 		l.t.Fatalf("wg-quick up: %s", up)
 	}

@@ -556,10 +556,7 @@ func (x *trial) openDoors() string {
 
 func (x *trial) doorsWith(keys *stackKeys, address netip.Addr) string {
 	x.t.Helper()
-	dir, err := os.MkdirTemp(x.t.TempDir(), "doors")
-	if err != nil {
-		x.t.Fatal(err)
-	}
+	dir := x.tempDir()
 	hostKey := strings.Join(strings.Fields(keys.HostKey.Public)[:2], " ")
 	for name, content := range map[string]string{
 		"id_rsa": keys.Bootstrap.Private, "claw_ed25519": keys.Operator.Private, "password": keys.SudoPassword.Plain + "\n",

@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -27,13 +28,9 @@ import (
 )
 
 // disk is the image that labs use; it is built where no lab has done so yet.
-func disk(t *testing.T, sources archive.Machine) string {
+func disk(t *testing.T, sources archive.Machine, cache string) string {
 	t.Helper()
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	i, err := image.New(sources, filepath.Join(cache, "openclaw-lab"))
+	i, err := image.New(sources, cache)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,6 +61,22 @@ var outbound = fabric.Rule{
 	DestinationPrefixes: []string{"Internet", "VirtualNetwork"}, DestinationPorts: []string{"*"},
 }
 
+// alone waits until no other process on this machine has the lock. The kernel gives it back with the process.
+func alone(t *testing.T, path string) {
+	t.Helper()
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { file.Close() })
+	for err = syscall.EINTR; errors.Is(err, syscall.EINTR); {
+		err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX)
+	}
+	if err != nil {
+		t.Fatalf("lock %s: %v", path, err)
+	}
+}
+
 // TestMachine follows one machine from its creation to its end.
 func TestMachine(t *testing.T) {
 	ctx := t.Context()
@@ -71,18 +84,30 @@ func TestMachine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	image := disk(t, sources)
-	networks := place.Networks{Lab: fmt.Sprintf("t%d", os.Getpid())}
-	var h *Host
-	takeAway := sync.OnceValue(func() error {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache = filepath.Join(cache, "openclaw-lab")
+	image := disk(t, sources, cache)
+	// Of one name, by which a run finds what one before left that was killed.
+	networks := place.Networks{Lab: "hosttest"}
+	folder := filepath.Join(cache, networks.Lab)
+	alone(t, folder+".lock")
+	var machines atomic.Pointer[Host]
+	takeAway := func() error {
 		var errs []error
-		if h != nil {
+		if h := machines.Load(); h != nil {
 			errs = append(errs, h.Close(context.Background()))
 		}
-		return errors.Join(append(errs, networks.Remove(context.Background()), RemoveGroups(networks))...)
-	})
+		return errors.Join(append(errs, networks.Remove(context.Background()), RemoveGroups(networks), os.RemoveAll(folder))...)
+	}
+	if err := takeAway(); err != nil {
+		t.Fatal(err)
+	}
+	end := sync.OnceValue(takeAway)
 	t.Cleanup(func() {
-		if err := takeAway(); err != nil {
+		if err := end(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -91,7 +116,7 @@ func TestMachine(t *testing.T) {
 	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		<-interrupted
-		if err := takeAway(); err != nil {
+		if err := end(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 		}
 		os.Exit(130)
@@ -99,7 +124,7 @@ func TestMachine(t *testing.T) {
 	if err := networks.Create(ctx); err != nil {
 		t.Fatal(err)
 	}
-	proxy, err := archive.NewProxy(sources, t.TempDir(), log.New(t.Output(), "", 0))
+	proxy, err := archive.NewProxy(sources, filepath.Join(folder, "packages"), log.New(t.Output(), "", 0))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,9 +135,11 @@ func TestMachine(t *testing.T) {
 	server := &http.Server{Handler: proxy}
 	go server.Serve(listener)
 	t.Cleanup(func() { server.Close() })
-	if h, err = Open(t.TempDir(), image, networks, t.Logf); err != nil {
+	h, err := Open(filepath.Join(folder, "machines"), image, networks, t.Logf)
+	if err != nil {
 		t.Fatal(err)
 	}
+	machines.Store(h)
 	public, err := h.AllocatePublicAddress(ctx)
 	if err != nil {
 		t.Fatal(err)
