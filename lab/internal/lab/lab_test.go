@@ -27,6 +27,48 @@ func TestSnapshotNames(t *testing.T) {
 	}
 }
 
+// TestSnapshotThatFails leaves the one before as it was, and nothing half done.
+func TestSnapshotThatFails(t *testing.T) {
+	l := scratch(t)
+	folder, err := l.snapshot("closed")
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(l.path("azure.json"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	holds := func(path, want string) {
+		t.Helper()
+		if text, err := os.ReadFile(path); err != nil || string(text) != want {
+			t.Errorf("%s holds %q, %v, want %q", path, text, err, want)
+		}
+	}
+	record("before")
+	if err := l.keep(t.Context(), folder); err != nil {
+		t.Fatal(err)
+	}
+	record("after")
+	interrupted, interrupt := context.WithCancel(t.Context())
+	interrupt()
+	if err := l.keep(interrupted, folder); err == nil {
+		t.Error("an interrupted copy is taken for a snapshot")
+	}
+	holds(filepath.Join(folder, "azure.json"), "before")
+	if entries, err := os.ReadDir(filepath.Dir(folder)); err != nil || len(entries) != 1 {
+		t.Errorf("beside the snapshot: %v, %v", entries, err)
+	}
+	if err := l.putBack(interrupted, folder); err == nil {
+		t.Error("an interrupted copy is taken for a restored lab")
+	}
+	if err := l.putBack(t.Context(), folder); err != nil {
+		t.Fatal(err)
+	}
+	holds(l.path("azure.json"), "before")
+}
+
 func scratch(t *testing.T) Lab {
 	t.Helper()
 	l := Lab{Name: "unit", Root: t.TempDir(), Cache: t.TempDir()}

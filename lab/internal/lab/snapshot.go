@@ -37,30 +37,52 @@ func (l Lab) Snapshot(ctx context.Context, report *progress.Reporter, name strin
 	if err != nil {
 		return err
 	}
-	return l.whileStopped(ctx, report, func() error {
-		part := folder + ".part"
-		if err := os.RemoveAll(part); err != nil {
-			return err
-		}
-		if err := os.MkdirAll(part, 0o700); err != nil {
-			return err
-		}
-		for _, name := range kept {
-			if err := copyTree(ctx, l.path(name), filepath.Join(part, name)); err != nil {
-				return err
-			}
-		}
-		if err := copyTree(ctx, l.stackFile(), filepath.Join(part, stackCopy)); err != nil {
-			return err
-		}
-		if err := os.RemoveAll(folder); err != nil {
-			return err
-		}
-		return os.Rename(part, folder)
-	})
+	runs, err := l.runs()
+	if err != nil {
+		return err
+	}
+	if !runs {
+		return control.ErrNotRunning
+	}
+	unlock, err := l.cutOff(ctx, report)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	err = l.keep(ctx, folder)
+	// The lab is as it was whatever became of the copy: it starts again, after a Ctrl-C too.
+	return errors.Join(err, l.startDaemon(context.WithoutCancel(ctx), report))
 }
 
-// Restore makes the lab what it was when the snapshot was made; what it became since then is lost.
+// keep copies the lab, which is cut off, into folder. What was there stays where that fails.
+func (l Lab) keep(ctx context.Context, folder string) error {
+	if err := l.disksFree(ctx); err != nil {
+		return err
+	}
+	part := folder + ".part"
+	if err := os.RemoveAll(part); err != nil {
+		return err
+	}
+	defer os.RemoveAll(part) // where it did not become the snapshot
+	if err := os.MkdirAll(part, 0o700); err != nil {
+		return err
+	}
+	for _, name := range kept {
+		if err := copyTree(ctx, l.path(name), filepath.Join(part, name)); err != nil {
+			return err
+		}
+	}
+	if err := copyTree(ctx, l.stackFile(), filepath.Join(part, stackCopy)); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(folder); err != nil {
+		return err
+	}
+	return os.Rename(part, folder)
+}
+
+// Restore makes the lab what it was when the snapshot was made; what it became since then is lost. It need not run: a
+// restore that failed is repeated.
 func (l Lab) Restore(ctx context.Context, report *progress.Reporter, name string) error {
 	folder, err := l.snapshot(name)
 	if err != nil {
@@ -69,46 +91,58 @@ func (l Lab) Restore(ctx context.Context, report *progress.Reporter, name string
 	if _, err := os.Stat(folder); err != nil {
 		return fmt.Errorf("lab %q has no snapshot %q\nbin/lab snapshot %s makes one", l.Name, name, name)
 	}
-	return l.whileStopped(ctx, report, func() error {
-		for _, name := range kept {
-			if err := os.RemoveAll(l.path(name)); err != nil {
-				return err
-			}
-			if err := copyTree(ctx, filepath.Join(folder, name), l.path(name)); err != nil {
-				return err
-			}
-		}
-		if err := os.Remove(l.stackFile()); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-		return copyTree(ctx, filepath.Join(folder, stackCopy), l.stackFile())
-	})
-}
-
-// whileStopped cuts the lab off, calls f, and starts the lab again.
-func (l Lab) whileStopped(ctx context.Context, report *progress.Reporter, f func() error) error {
-	pid, root, err := control.Holder(l.Name)
-	if err != nil {
+	if _, err := l.runs(); err != nil {
 		return err
 	}
-	if pid == 0 || root != l.Root {
-		return control.ErrNotRunning
-	}
-	unlock, err := l.lock(ctx, report)
+	unlock, err := l.cutOff(ctx, report)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if err := l.endDaemon(ctx); err != nil {
-		return err
+	if err := l.putBack(ctx, folder); err != nil {
+		return fmt.Errorf("%w\nlab %q is neither what it was nor what the snapshot holds, and does not run: bin/lab restore %s", err, l.Name, name)
 	}
+	return l.startDaemon(ctx, report)
+}
+
+// putBack replaces the lab, which is cut off, by what folder holds.
+func (l Lab) putBack(ctx context.Context, folder string) error {
 	if err := l.disksFree(ctx); err != nil {
 		return err
 	}
-	if err := f(); err != nil {
+	for _, name := range kept {
+		if err := os.RemoveAll(l.path(name)); err != nil {
+			return err
+		}
+		if err := copyTree(ctx, filepath.Join(folder, name), l.path(name)); err != nil {
+			return err
+		}
+	}
+	if err := os.Remove(l.stackFile()); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	return l.startDaemon(ctx, report)
+	return copyTree(ctx, filepath.Join(folder, stackCopy), l.stackFile())
+}
+
+// runs says whether the lab runs. One of its name that belongs to another folder is not to be touched.
+func (l Lab) runs() (bool, error) {
+	pid, root, err := control.Holder(l.Name)
+	if pid != 0 && root != l.Root {
+		return false, fmt.Errorf("a lab named %q runs on this machine already, for %q", l.Name, root)
+	}
+	return pid != 0, err
+}
+
+// cutOff ends the lab's daemon where there is one, as a power cut would, and keeps other commands out.
+func (l Lab) cutOff(ctx context.Context, report *progress.Reporter) (unlock func(), err error) {
+	if unlock, err = l.lock(ctx, report); err != nil {
+		return nil, err
+	}
+	if err := l.endDaemon(ctx); err != nil {
+		unlock()
+		return nil, err
+	}
+	return unlock, nil
 }
 
 // disksFree waits until the kernel has let go of the machines' disks: what they wrote is in their files then.
