@@ -154,11 +154,31 @@ func (n Networks) Remove(ctx context.Context) error {
 		}
 	}
 	// `ip netns` mounts its folder onto itself and leaves that behind.
-	if rest, err := os.ReadDir(netnsDir); err == nil && len(rest) == 0 {
-		_ = syscall.Unmount(netnsDir, syscall.MNT_DETACH)
-		_ = os.Remove(netnsDir)
-	}
+	errs = append(errs, alone(func() error {
+		if rest, err := os.ReadDir(netnsDir); err == nil && len(rest) == 0 {
+			_ = syscall.Unmount(netnsDir, syscall.MNT_DETACH)
+			_ = os.Remove(netnsDir)
+		}
+		return nil
+	}))
 	return errors.Join(errs...)
+}
+
+// alone runs f while no other lab on this machine makes a namespace, or takes away the folder in which it would stand.
+func alone(f func() error) error {
+	const path = "/run/openclaw-lab-netns.lock"
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	for err = syscall.EINTR; errors.Is(err, syscall.EINTR); {
+		err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX)
+	}
+	if err != nil {
+		return fmt.Errorf("lock %s: %w", path, err)
+	}
+	return f()
 }
 
 // Left names the namespaces of the lab that exist.
@@ -226,7 +246,7 @@ func (n Networks) exists(place string) bool {
 }
 
 func (n Networks) add(ctx context.Context, place string) error {
-	if err := ip(ctx, "netns", "add", n.Namespace(place)); err != nil {
+	if err := alone(func() error { return ip(ctx, "netns", "add", n.Namespace(place)) }); err != nil {
 		return err
 	}
 	return ip(ctx, "-n", n.Namespace(place), "link", "set", "lo", "up")
