@@ -53,12 +53,7 @@ func (h *Host) RunScript(ctx context.Context, vmID string, script []byte, params
 	if err != nil {
 		return fabric.Result{}, err
 	}
-	h.mu.Lock()
-	m := h.record.Machines[vmID]
-	m.Scripts++
-	h.record.Machines[vmID] = m
-	err = h.save()
-	h.mu.Unlock()
+	m, err := h.note(vmID, func(m *machine) { m.Scripts++ })
 	if err != nil {
 		return fabric.Result{}, err
 	}
@@ -149,19 +144,13 @@ func (h *Host) awaitAgent(ctx context.Context, g *guest) (int, error) {
 		m, ok := h.record.Machines[g.id]
 		h.mu.Unlock()
 		if !ok {
-			return 0, fmt.Errorf("there is no virtual machine %s", g.id)
+			return 0, noMachine(g.id)
 		}
 		if m.Provisioned {
 			return g.answering(ctx)
 		}
 		if exists(pid, agentHostKey) {
-			h.mu.Lock()
-			m = h.record.Machines[g.id]
-			m.Provisioned = true
-			h.record.Machines[g.id] = m
-			err := h.save()
-			h.mu.Unlock()
-			if err != nil {
+			if _, err := h.note(g.id, func(m *machine) { m.Provisioned = true }); err != nil {
 				return 0, err
 			}
 			continue

@@ -107,6 +107,21 @@ func (h *Host) save() error {
 	return os.Rename(part, h.recordPath())
 }
 
+// note changes what the record says of a machine. One that was deleted meanwhile stays so.
+func (h *Host) note(vmID string, change func(*machine)) (machine, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	m, ok := h.record.Machines[vmID]
+	if !ok {
+		return machine{}, noMachine(vmID)
+	}
+	change(&m)
+	h.record.Machines[vmID] = m
+	return m, h.save()
+}
+
+func noMachine(vmID string) error { return fmt.Errorf("there is no virtual machine %s", vmID) }
+
 func (h *Host) newGuest(m machine) (*guest, error) {
 	groups, err := groupPaths(h.groupName(m.Place))
 	if err != nil {
@@ -320,7 +335,7 @@ func (h *Host) guest(vmID string) (*guest, error) {
 	defer h.mu.Unlock()
 	guest := h.guests[vmID]
 	if guest == nil {
-		return nil, fmt.Errorf("there is no virtual machine %s", vmID)
+		return nil, noMachine(vmID)
 	}
 	return guest, nil
 }
@@ -374,7 +389,7 @@ func (h *Host) Running(ctx context.Context, vmID string) (State, error) {
 			return state, nil
 		}
 	}
-	return State{}, fmt.Errorf("there is no virtual machine %s", vmID)
+	return State{}, noMachine(vmID)
 }
 
 // Close ends all machines as a power cut would; their disks stay.
