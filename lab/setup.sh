@@ -17,7 +17,8 @@ fail() {
 	exit 1
 }
 
-# slowly TITLE COMMAND...: shows that a long step moves, and what it said where it fails.
+# slowly TITLE PROGRAM...: shows that a long step moves, and what it said where it fails. The step has a session of its own, which
+# a signal ends as a whole: what it starts holds the lock too, and a shell's background hears no Ctrl-C.
 slowly() {
 	title=$1
 	shift
@@ -25,9 +26,9 @@ slowly() {
 	start=$(date +%s)
 	next=10
 	echo "$title ..."
-	"$@" >"$log" 2>&1 </dev/null &
+	setsid "$@" >"$log" 2>&1 </dev/null &
 	child=$!
-	trap 'kill "$child" 2>/dev/null || true; rm -f "$log"; exit 130' INT TERM
+	trap 'kill -- "-$child" 2>/dev/null || kill "$child" 2>/dev/null || true; wait "$child" || true; rm -f "$log"; exit 130' INT TERM HUP
 	while kill -0 "$child" 2>/dev/null; do
 		sleep 0.2
 		elapsed=$(($(date +%s) - start))
@@ -38,7 +39,7 @@ slowly() {
 	done
 	status=0
 	wait "$child" || status=$?
-	trap - INT TERM
+	trap - INT TERM HUP
 	if [ "$status" -ne 0 ]; then
 		tail -n 30 "$log" >&2
 		rm -f "$log"
@@ -92,37 +93,34 @@ else
 fi
 
 if [ -n "$missing" ]; then
-	apt() { DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 "$@"; }
-	install() {
-		# shellcheck disable=SC2086 # a list of names
-		apt update && apt install --no-install-recommends $missing
-	}
+	apt() { slowly "$1 packages" env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 "$@"; }
 	echo "packages that are missing:$missing"
-	slowly 'install packages' install
+	apt update
+	# shellcheck disable=SC2086 # a list of names
+	apt install --no-install-recommends $missing
 fi
 
 if ! new_enough go; then
 	if [ ! -x "$own/bin/go" ]; then
-		fetch() {
-			arch=$(dpkg --print-architecture)
-			# Releases of Go are modules too. An old Go fetches a new one from the same place as any module.
-			cd / && GOTOOLCHAIN=local GOFLAGS=-mod=mod go mod download -x "golang.org/toolchain@v0.0.1-$toolchain.linux-$arch" || return
-			from=$(go env GOMODCACHE)/golang.org/toolchain@v0.0.1-$toolchain.linux-$arch
-			rm -rf "$own.part" && mkdir -p "$cache/go" && cp -R "$from" "$own.part" && chmod -R u+w "$own.part" || return
-			# A module holds no modes.
-			chmod +x "$own.part"/bin/* "$own.part"/pkg/tool/*/* && rm -rf "$own" && mv "$own.part" "$own"
-		}
-		slowly "fetch $toolchain" fetch
+		arch=$(dpkg --print-architecture)
+		# Releases of Go are modules too. An old Go fetches a new one from the same place as any module.
+		slowly "fetch $toolchain" env -C / GOTOOLCHAIN=local GOFLAGS=-mod=mod go mod download -x "golang.org/toolchain@v0.0.1-$toolchain.linux-$arch"
+		from=$(cd / && go env GOMODCACHE)/golang.org/toolchain@v0.0.1-$toolchain.linux-$arch
+		rm -rf "$own.part"
+		mkdir -p "$cache/go"
+		slowly "copy $toolchain" cp -R "$from" "$own.part"
+		chmod -R u+w "$own.part"
+		# A module holds no modes.
+		chmod +x "$own.part"/bin/* "$own.part"/pkg/tool/*/*
+		rm -rf "$own"
+		mv "$own.part" "$own"
 	fi
 	ln -sfn "$toolchain" "$cache/go/current"
 	export PATH="$own/bin:$PATH"
 	new_enough go || fail "$own/bin/go is not the Go that was fetched"
 fi
 
-build() {
-	go build -C "$root/lab" -v -buildvcs=false -o "$root/bin/" ./cmd/...
-}
-slowly 'build bin/lab' build
+slowly 'build bin/lab' go build -C "$root/lab" -v -buildvcs=false -o "$root/bin/" ./cmd/...
 
 exec 9>&-
 [ $# -eq 0 ] || exec "$@"
