@@ -43,8 +43,8 @@ type Provider struct {
 	record *record
 	// enforced are the rules last given to the fabric, by vmId.
 	enforced map[string]string
-	// running are the scripts under way, by the id of their run command; ended by its deletion.
-	running map[string]context.CancelFunc
+	// running are the scripts under way, by the id of their run command; its deletion ends them.
+	running map[string]context.CancelCauseFunc
 	faults  []*Fault
 }
 
@@ -61,7 +61,7 @@ func New(f fabric.Fabric, recordFile string) (*Provider, error) {
 		ctx:      context.Background(),
 		record:   record,
 		enforced: map[string]string{},
-		running:  map[string]context.CancelFunc{},
+		running:  map[string]context.CancelCauseFunc{},
 	}, nil
 }
 

@@ -474,7 +474,7 @@ func (p *Provider) deleteMachine(ctx context.Context, id string) error {
 	}
 	for _, s := range under(p.record.Resources, id) {
 		if cancel := p.running[key(s.ID)]; cancel != nil {
-			cancel()
+			cancel(errDeleted)
 		}
 	}
 	p.mu.Unlock()

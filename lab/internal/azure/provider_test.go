@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -33,6 +34,7 @@ type engine struct {
 	client  pulumirpc.ResourceProviderClient
 	address string
 	file    string
+	stop    func() // ends the server
 }
 
 func newEngine(t *testing.T) *engine {
@@ -58,12 +60,13 @@ func openEngine(t *testing.T, f *memory, file string) *engine {
 	go func() { served <- p.Serve(ctx, l) }()
 	e.address = l.Addr().String()
 	e.client = connect(t, e.address)
-	t.Cleanup(func() {
+	e.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-served; err != nil {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(e.stop)
 	return e
 }
 

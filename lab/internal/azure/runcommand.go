@@ -3,6 +3,7 @@ package azure
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -75,7 +76,7 @@ func (p *Provider) putRunCommand(ctx context.Context, id string, body object) (b
 			if seen {
 				s.before = &agent
 			}
-			p.remember(s, "the script did not end", nil)
+			p.remember(s, notEnded, nil)
 			r.ProvisioningState = "Updating"
 			if old == nil {
 				r.ProvisioningState = "Creating"
@@ -150,10 +151,17 @@ func (p *Provider) forget(s script) {
 	}
 }
 
-// execute runs a script in the machine. Outcome is empty where it ended well; err says that the agent did not answer.
+// notEnded is what the agent remembers of a script until it ends.
+const notEnded = "the script did not end"
+
+// errDeleted ends the script of a run command that is deleted.
+var errDeleted = errors.New("the run command was deleted")
+
+// execute runs a script in the machine. Outcome is empty where it ended well; err says that the agent did not answer, or that the
+// server ended under the script.
 func (p *Provider) execute(ctx context.Context, id string, s script) (outcome string, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	p.mu.Lock()
 	p.running[key(id)] = cancel
 	p.mu.Unlock()
@@ -162,8 +170,10 @@ func (p *Provider) execute(ctx context.Context, id string, s script) (outcome st
 	defer p.mu.Unlock()
 	delete(p.running, key(id))
 	switch {
+	case errors.Is(context.Cause(ctx), errDeleted):
+		outcome, err = errDeleted.Error(), nil
 	case ctx.Err() != nil:
-		outcome, err = "the run command was deleted", nil
+		return notEnded, ctx.Err()
 	case err != nil:
 		// An agent that did not answer has seen nothing.
 		p.forget(s)
@@ -255,7 +265,7 @@ func (p *Provider) deleteRunCommand(id string) error {
 		return p.absent(p.record.Resources, runCommand, id)
 	}
 	if cancel := p.running[key(id)]; cancel != nil {
-		cancel()
+		cancel(errDeleted)
 	}
 	return p.changeLocked(p.ctx, func(c *change) error {
 		delete(c.resources, key(id))

@@ -196,6 +196,26 @@ func TestRunCommandAsync(t *testing.T) {
 	}
 }
 
+// A script under which the server ends was not deleted: it did not end, and the server waits until that is noted.
+func TestRunCommandWhenTheServerEnds(t *testing.T) {
+	e := newEngine(t)
+	s := e.machine()
+	started, released := make(chan struct{}), false
+	e.fabric.run = func(ctx context.Context, _ scriptRun) (fabric.Result, error) {
+		close(started)
+		<-ctx.Done()
+		time.Sleep(50 * time.Millisecond) // a machine takes a moment to let go of it
+		released = true
+		return fabric.Result{}, ctx.Err()
+	}
+	e.create(runCommand, "c", s.commandInputs("sleep", object{"asyncExecution": true}))
+	<-started
+	e.stop()
+	equal(t, "the script has been let go of", released, true)
+	again := openEngine(t, e.fabric, e.file)
+	equal(t, "outcome", again.p.record.Agents[s.vm.state.text("vmId")]["c"].Outcome, notEnded)
+}
+
 func TestRunCommandLimit(t *testing.T) {
 	e := newEngine(t)
 	s := e.machine()

@@ -55,7 +55,11 @@ func Run(config Config) (err error) {
 		return err
 	}
 	var machines *host.Host
+	var controlPlane sync.WaitGroup
 	down := sync.OnceValue(func() error {
+		// What it has begun ends first, and puts that into its record: machines that went away under it would look like its failure.
+		stop()
+		controlPlane.Wait()
 		ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
 		defer cancel()
 		var errs []error
@@ -108,15 +112,12 @@ func Run(config Config) (err error) {
 		return err
 	}
 
-	answers := &answers{machines: machines, provider: provider, down: func() error {
-		stop()
-		return down()
-	}, status: control.Status{
+	answers := &answers{machines: machines, provider: provider, down: down, status: control.Status{
 		PID: os.Getpid(), Started: time.Now(), AzurePort: azureListener.Addr().(*net.TCPAddr).Port,
 	}}
 	ended := make(chan error, 3)
 	go func() { ended <- http.Serve(proxyListener, proxy) }()
-	go func() { ended <- provider.Serve(ctx, azureListener) }()
+	controlPlane.Go(func() { ended <- provider.Serve(ctx, azureListener) })
 	control := &http.Server{Handler: answers.mux()}
 	go func() { ended <- control.Serve(controlListener) }()
 	logger.Printf("lab %s runs", config.Name)
