@@ -30,7 +30,7 @@ const (
 // job is one thing that is measured.
 type job struct {
 	name  string
-	from  string   // the snapshot that it begins with; empty: where the job before ended
+	from  string   // the snapshot that it begins with
 	given []string // the configuration, key and value
 	// Settled jobs have that put in place first, once, and each run goes on from where the one before ended.
 	settled bool
@@ -60,10 +60,10 @@ var jobs = []job{
 		return gone.then(made), err
 	}},
 	{name: "no-op up", from: closed, settled: true, run: up},
-	{name: "no-op up, driftCheck off", given: []string{"driftCheck", "off"}, settled: true, run: up},
-	{name: "preview", given: []string{"driftCheck", "on"}, settled: true, run: preview},
+	{name: "no-op up, driftCheck off", from: closed, given: []string{"driftCheck", "off"}, settled: true, run: up},
+	{name: "preview", from: closed, settled: true, run: preview},
 	{name: "one more peer, beside 2", from: closed, given: []string{"peers", peers(2)}, settled: true, run: onePeerMore(2), after: onePeerLess(2)},
-	{name: "one more peer, beside 250", given: []string{"peers", peers(250)}, settled: true, run: onePeerMore(250), after: onePeerLess(250)},
+	{name: "one more peer, beside 250", from: closed, given: []string{"peers", peers(250)}, settled: true, run: onePeerMore(250), after: onePeerLess(250)},
 }
 
 // peers is the configuration of that many.
@@ -177,10 +177,8 @@ func (j job) measure(l *lab, rows *table, runs int) error {
 
 // begin brings the lab to where a run begins.
 func (j job) begin(l *lab) error {
-	if j.from != "" {
-		if err := l.restore(j.from); err != nil {
-			return err
-		}
+	if err := l.restore(j.from); err != nil {
+		return err
 	}
 	if err := l.configure(j.given...); err != nil || !j.settled {
 		return err
