@@ -23,6 +23,9 @@ type deploy struct {
 // noteDeploy notes a command that deploys or destroys.
 func (l Lab) noteDeploy(args []string) error {
 	verb := ""
+	if end := slices.Index(args, "--"); end >= 0 {
+		args = args[:end] // the rest is not for the CLI to act on
+	}
 	for _, arg := range args {
 		switch arg {
 		case "up", "update", "destroy", "down", "dn":
@@ -31,8 +34,6 @@ func (l Lab) noteDeploy(args []string) error {
 			}
 		case "--help", "-h", "--preview-only":
 			return nil
-		case "--":
-			// The rest is not for the CLI.
 		}
 	}
 	switch verb {

@@ -115,6 +115,7 @@ func TestLastDeploy(t *testing.T) {
 	}{
 		{"none", "preview", "", "none yet", "nothing was deployed yet\nbin/lab pulumi up"},
 		{"help", "up --help", "", "none yet", "nothing was deployed yet\nbin/lab pulumi up"},
+		{"a value that is no verb", "config set note -- up", "", "none yet", "nothing was deployed yet\nbin/lab pulumi up"},
 		{"good", "up --yes", `{"kind":"update","result":"succeeded"}`, "update succeeded", ""},
 		{"bad", "--color never update", `{"kind":"update","result":"failed"}`, "update failed", "the last pulumi up did not succeed"},
 		{"refused before it began", "up", "", "up failed before it changed anything, or was killed", "the last pulumi up did not succeed"},
