@@ -9,20 +9,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
-	"openclaw-azure/lab/internal/archive"
 	"openclaw-azure/lab/internal/fabric"
 )
-
-// likeVariable, set to ubuntu when a lab is started, makes of each new machine what Azure's Ubuntu is in the ways that
-// matter here: sshd by socket activation, cloud-init's drop-in that allows passwords, the image's own drop-in, the agent's
-// sudoers. It stays a Debian; an Ubuntu gets them anyway.
-const likeVariable = "LAB_LIKE"
-
-// cloudInitVariable, set to a number of seconds when a lab is started, makes cloud-init's last stage take that long at the
-// first boot of each new machine.
-const cloudInitVariable = "LAB_CLOUD_INIT"
 
 // seedPath is where cloud-init finds what Azure gives on a disc that it ejects afterwards: mounted read-only, never
 // on the machine's own disk.
@@ -49,16 +40,15 @@ func provision(folder string, m fabric.Machine) error {
 		// The image's own, which the lab's proxy leads to; cloud-init would write others.
 		"apt": map[string]any{"preserve_sources_list": true},
 	}
-	suite, err := archive.WantedSuite()
+	wanted, err := readVariables()
 	if err != nil {
 		return err
 	}
-	likeUbuntu := os.Getenv(likeVariable) == "ubuntu" || suite.Name == "noble"
-	if likeUbuntu {
+	if wanted.likeUbuntu {
 		settings["bootcmd"] = []string{"cloud-init-per once lab-like-ubuntu sh -c 'systemctl disable --now --no-block ssh.service; systemctl enable --now --no-block ssh.socket'"}
 	}
-	if seconds := os.Getenv(cloudInitVariable); seconds != "" {
-		settings["runcmd"] = [][]string{{"sleep", seconds}}
+	if wanted.cloudInit > 0 {
+		settings["runcmd"] = [][]string{{"sleep", strconv.Itoa(wanted.cloudInit)}}
 	}
 	user, err := json.MarshalIndent(settings, "", "  ")
 	if err != nil {
@@ -95,7 +85,7 @@ func provision(folder string, m fabric.Machine) error {
 		{filepath.Join(stage, "etc/cloud/cloud.cfg.d/95-azure.cfg"), append([]byte("# What Azure's datasource says of the administrator.\n"), user...), 0o644},
 		{filepath.Join(stage, "var/lib/waagent/ovf-env.xml"), ovf, 0o600},
 	}
-	if likeUbuntu {
+	if wanted.likeUbuntu {
 		for _, dir := range []string{"etc/ssh/sshd_config.d", "etc/sudoers.d"} {
 			if err := os.MkdirAll(filepath.Join(stage, dir), 0o755); err != nil {
 				return err

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"openclaw-azure/lab/internal/control"
+	"openclaw-azure/lab/internal/host"
 	"openclaw-azure/lab/internal/place"
 	"openclaw-azure/lab/internal/progress"
 	"openclaw-azure/lab/internal/toolchain"
@@ -39,6 +40,9 @@ func Open(root, name string) (Lab, error) {
 	}
 	if os.Geteuid() != 0 {
 		return Lab{}, errors.New("the lab makes namespaces and mounts, and needs root")
+	}
+	if err := host.CheckVariables(); err != nil {
+		return Lab{}, err
 	}
 	root, err := filepath.Abs(root)
 	if err != nil {

@@ -99,6 +99,10 @@ func TestNames(t *testing.T) {
 	if _, err := Open(t.TempDir(), "a"); err == nil {
 		t.Error("a folder without a program is taken")
 	}
+	t.Setenv("LAB_LIKE", "debian")
+	if _, err := Open(root, "a"); err == nil || !strings.HasPrefix(err.Error(), `LAB_LIKE: value "debian": `) {
+		t.Errorf("a variable that means nothing: %v", err)
+	}
 }
 
 // TestLastDeploy notes a deploy in a process of its own, as bin/lab pulumi does, and reads how it ended.
