@@ -15,6 +15,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"openclaw-azure/lab/internal/tail"
 )
 
 // bootScript runs as the first process of mount and process namespaces of its own: when it ends, by whatever
@@ -136,7 +138,10 @@ func (g *guest) run() {
 			if err == nil && status != 0 && !g.stopped {
 				err = fmt.Errorf("systemd-nspawn ended with status %d", status)
 			}
-			g.active, g.stopped, g.failure = false, true, err
+			if !g.stopped {
+				g.failure = err
+			}
+			g.active, g.stopped = false, true
 		}
 		g.signal()
 		g.mu.Unlock()
@@ -233,7 +238,7 @@ func (g *guest) boot() (status int, err error) {
 		if exit.ExitCode() == rebootStatus || exit.ExitCode() == 0 {
 			return exit.ExitCode(), nil
 		}
-		return exit.ExitCode(), fmt.Errorf("%w\n%s", err, tail(screen.Name(), 5))
+		return exit.ExitCode(), fmt.Errorf("%w\n%s", err, tail.Lines(screen.Name(), 5))
 	}
 	return 0, err
 }
@@ -404,13 +409,4 @@ func groupPaths(name string) ([]string, error) {
 		return nil, errors.New("no cgroup2 file system is mounted, and systemd in the virtual machine needs one\nmount -t cgroup2 none /sys/fs/cgroup")
 	}
 	return append(unified[:1:1], older...), nil
-}
-
-func tail(path string, lines int) string {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return ""
-	}
-	all := strings.Split(strings.TrimSpace(string(text)), "\n")
-	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }

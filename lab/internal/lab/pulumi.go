@@ -19,6 +19,7 @@ import (
 
 	"openclaw-azure/lab/internal/calls"
 	"openclaw-azure/lab/internal/place"
+	"openclaw-azure/lab/internal/tail"
 	"openclaw-azure/lab/internal/toolchain"
 )
 
@@ -155,7 +156,7 @@ func (l Lab) startCommandProvider() (port int, err error) {
 		}
 		port, err := strconv.Atoi(strings.TrimSpace(got.line))
 		if err != nil {
-			return 0, fmt.Errorf("%s does not say which port it serves but %q\n%s", path, got.line, lastLines(logFile.Name(), 5))
+			return 0, fmt.Errorf("%s does not say which port it serves but %q\n%s", path, got.line, tail.Lines(logFile.Name(), 5))
 		}
 		return port, nil
 	case <-time.After(limit):

@@ -26,6 +26,7 @@ import (
 	"openclaw-azure/lab/internal/image"
 	"openclaw-azure/lab/internal/place"
 	"openclaw-azure/lab/internal/progress"
+	"openclaw-azure/lab/internal/tail"
 )
 
 // Prepare makes what labs have in common: the tools, the host's image, the program compiled.
@@ -236,9 +237,9 @@ func (l Lab) startDaemon(ctx context.Context, report *progress.Reporter) error {
 		}
 		select {
 		case err := <-ended:
-			return fmt.Errorf("the lab's daemon ended: %w\n%s", err, lastLines(logFile.Name(), 10))
+			return fmt.Errorf("the lab's daemon ended: %w\n%s", err, tail.Lines(logFile.Name(), 10))
 		case <-limit:
-			return fmt.Errorf("the lab's daemon does not answer within a minute\n%s", lastLines(logFile.Name(), 10))
+			return fmt.Errorf("the lab's daemon does not answer within a minute\n%s", tail.Lines(logFile.Name(), 10))
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-tick.C:
@@ -333,20 +334,4 @@ func (l Lab) pulumi(ctx context.Context, args ...string) *exec.Cmd {
 	cmd.Dir = l.Root
 	cmd.Env = append(os.Environ(), "LAB="+l.Name)
 	return cmd
-}
-
-func lastLines(path string, count int) string {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return err.Error()
-	}
-	end := len(text)
-	for start := end; start > 0; start-- {
-		if text[start-1] == '\n' && start < end {
-			if count--; count == 0 {
-				return string(text[start:])
-			}
-		}
-	}
-	return string(text)
 }

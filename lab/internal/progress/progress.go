@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"openclaw-azure/lab/internal/tail"
 )
 
 // Reporter writes one line at a time; steps may run side by side.
@@ -59,21 +61,13 @@ func (r *Reporter) Step(title, logFile string, run func(output io.Writer) error)
 	close(done)
 	ticker.Wait()
 	if err != nil {
-		r.Say("%s: failed after %.0f s; the end of %s:\n%s", title, time.Since(start).Seconds(), logFile, end(logFile))
+		const shown = 20
+		r.Say("%s: failed after %.0f s; the end of %s:\n  %s", title, time.Since(start).Seconds(), logFile,
+			strings.ReplaceAll(tail.Lines(logFile, shown), "\n", "\n  "))
 		return fmt.Errorf("%s: %w", title, err)
 	}
 	r.Say("%s: done in %.0f s", title, time.Since(start).Seconds())
 	return nil
-}
-
-func end(path string) string {
-	const lines = 20
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return err.Error()
-	}
-	all := strings.Split(strings.TrimRight(string(text), "\n"), "\n")
-	return "  " + strings.Join(all[max(0, len(all)-lines):], "\n  ")
 }
 
 // lastLine keeps the last line that was written to it.
