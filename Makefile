@@ -2,7 +2,7 @@
 # make lint    every linter over the whole tree
 # make test    make lint and all tests, the lab's scenarios among them
 # make faults  the fault suite, a line for each fault (FAULTS=regexp: some of it; two hours for all)
-# make drift   every tampering with a host that the tests know; make test runs a dozen
+# make drift   every tampering with a host that the tests know; make test runs a few
 # make overtime  a machine of the release before, taken over and lived with; needs the clone's history
 # make bench   the figures: how long each job takes, and where the time goes (BENCH=regexp, BENCH_RUNS=3)
 # make audit   the lab's host by ssh-audit, Lynis and dev-sec's controls, with the figures (after make lab)

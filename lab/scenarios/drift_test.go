@@ -12,7 +12,7 @@ import (
 // tampering is something done to the host that the next preview has to name, and the next run to undo.
 type tampering struct {
 	name, layer string
-	few         bool     // one of the dozen that `make test` runs; `make drift` runs all
+	few         bool     // `make test` runs it too; `make drift` runs all
 	open        bool     // done while port 22 is open
 	do          string   // on the host, as root
 	account     []string // what the preview says, to the letter

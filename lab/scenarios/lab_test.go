@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"openclaw-azure/lab/internal/tail"
 )
 
 // one is the lab of a test, driven by bin/lab as a user does.
@@ -122,7 +124,11 @@ func newLab(t *testing.T, name string) *one {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("the host's console and last lines of its journal:\n%s", l.lab("", "exec", "vm", "--", "journalctl", "-n", "60", "--no-pager").stdout)
+			consoles, _ := filepath.Glob(filepath.Join(l.root, ".lab", name, "machines", "*", "console.log")) // the pattern is a good one
+			for _, console := range consoles {
+				t.Logf("the end of the host's console:\n%s", tail.Lines(console, 30))
+			}
+			t.Logf("the end of its journal:\n%s", l.lab("", "exec", "vm", "--", "journalctl", "-n", "60", "--no-pager").stdout)
 		}
 		if r := l.lab("", "down"); r.code != 0 {
 			t.Errorf("take the lab away: %s", r)

@@ -83,7 +83,7 @@ func upgrade(l *one) {
 }
 
 // session starts an SSH session of a peer from the operator's place that runs sleep for that many seconds, and leaves
-// it behind: the peer's WireGuard goes down, the session on the host does not notice. It returns the client's id.
+// it behind: the peer's WireGuard goes down, the session on the host does not notice.
 func (l *one) session(peer, key string, seconds int) {
 	l.t.Helper()
 	dir := l.tempDir()
