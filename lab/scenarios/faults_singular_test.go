@@ -466,15 +466,7 @@ func oldConnection(x *trial) {
 		}
 		return nil
 	})
-	const ask = `import json,sys
-p = "/usr/local/lib/openclaw-deploy/apply.py"
-m = json.load(open("/var/lib/openclaw-deploy/pending/manifest.json"))
-s = open(p, "rb").read()
-g = {"__name__": "openclaw_apply"}
-exec(compile(s, p, "exec"), g)
-sys.exit(g["main"](json.dumps({"op": "confirm", "layer": m["layer"], "digest": m["digest"], "port": m["port"]}).encode(), s))
-`
-	r := x.command(ask, time.Minute, filepath.Join(x.root, "bin", "lab"), append(append([]string{"exec", "operator", "--", "ssh"}, options...), "sudo -n python3 -I -")...)
+	r := x.command(program(x.t, "confirm.py"), time.Minute, filepath.Join(x.root, "bin", "lab"), append(append([]string{"exec", "operator", "--", "ssh"}, options...), "sudo -n python3 -I -")...)
 	if want := `{"confirmed":false,"refused":"old-connection","reason":"the connection is older than the change"}`; strings.TrimSpace(r.stdout) != want || r.code != 77 {
 		x.t.Errorf("a confirmation over the old connection: %s", r)
 	}

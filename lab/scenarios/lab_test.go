@@ -193,6 +193,24 @@ func (l *one) command(stdin string, limit time.Duration, name string, args ...st
 	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 }
 
+// screen is what a command has written so far.
+type screen struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (s *screen) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.buffer.Write(p)
+}
+
+func (s *screen) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.buffer.String()
+}
+
 func (l *one) lab(stdin string, args ...string) result {
 	l.t.Helper()
 	return l.command(stdin, 20*time.Minute, filepath.Join(l.root, "bin", "lab"), args...)
@@ -202,6 +220,20 @@ func (l *one) lab(stdin string, args ...string) result {
 func (l *one) at(place string, argv ...string) result {
 	l.t.Helper()
 	return l.command("", 2*time.Minute, filepath.Join(l.root, "bin", "lab"), append([]string{"exec", place, "--"}, argv...)...)
+}
+
+// outside runs a shell script on the router between the places and the host.
+func (l *one) outside(script string) result {
+	l.t.Helper()
+	return l.command("", time.Minute, "ip", "netns", "exec", l.name+"-internet", "sh", "-c", script)
+}
+
+// router is outside, and has to succeed.
+func (l *one) router(script string) {
+	l.t.Helper()
+	if r := l.outside(script); r.code != 0 {
+		l.t.Fatalf("on the router: %s: %s", script, r)
+	}
 }
 
 // on runs a shell script on the host, as root, and gives its output; it must succeed.

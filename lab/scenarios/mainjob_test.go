@@ -212,13 +212,8 @@ func closedDoors(l *one) {
 // withoutNSG admits everything in front of the host while f runs.
 func withoutNSG(l *one, f func()) {
 	l.t.Helper()
-	inside := func(script string) {
-		if r := l.command("", time.Minute, "ip", "netns", "exec", l.name+"-internet", "sh", "-c", script); r.code != 0 {
-			l.t.Fatalf("%s: %s", script, r)
-		}
-	}
-	inside(`nft insert rule inet lab in-vm accept comment '"without the NSG"'`)
-	defer inside(`nft delete rule inet lab in-vm handle $(nft -a list chain inet lab in-vm | sed -n 's/.*without the NSG.* # handle //p')`)
+	l.router(`nft insert rule inet lab in-vm accept comment '"without the NSG"'`)
+	defer l.router(`nft delete rule inet lab in-vm handle $(nft -a list chain inet lab in-vm | sed -n 's/.*without the NSG.* # handle //p')`)
 	f()
 }
 

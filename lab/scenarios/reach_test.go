@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -94,7 +93,7 @@ func (l *one) clawSignalled(script string, signal syscall.Signal) (stdout string
 	if err := cmd.Start(); err != nil {
 		l.t.Fatal(err)
 	}
-	for !strings.Contains(out.text(), "ready\n") && ctx.Err() == nil {
+	for !strings.Contains(out.String(), "ready\n") && ctx.Err() == nil {
 		time.Sleep(20 * time.Millisecond)
 	}
 	if err := cmd.Process.Signal(signal); err != nil {
@@ -104,25 +103,7 @@ func (l *one) clawSignalled(script string, signal syscall.Signal) (stdout string
 	if stderr.Len() > 0 {
 		l.t.Errorf("claw said %q", stderr.String())
 	}
-	return out.text(), cmd.ProcessState.ExitCode()
-}
-
-// screen is what a command has written so far.
-type screen struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (s *screen) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.buf.Write(p)
-}
-
-func (s *screen) text() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.buf.String()
+	return out.String(), cmd.ProcessState.ExitCode()
 }
 
 // reachTerminal types at a login shell: its size and its changes, Ctrl-C, sudo's own prompt, the shell's exit status.
@@ -158,12 +139,12 @@ func reachTerminal(l *one, password string) {
 	defer stop.Stop()
 	expect := func(keys, want string) {
 		l.t.Helper()
-		from := len(shown.text())
+		from := len(shown.String())
 		if _, err := keyboard.WriteString(keys); err != nil {
 			l.t.Fatal(err)
 		}
 		l.eventually(fmt.Sprintf("%q after typing %q", want, keys), 30*time.Second, func() error {
-			if text := shown.text()[from:]; !strings.Contains(text, want) {
+			if text := shown.String()[from:]; !strings.Contains(text, want) {
 				return fmt.Errorf("shown: %q", text)
 			}
 			return nil
@@ -182,9 +163,9 @@ func reachTerminal(l *one, password string) {
 	}
 	_ = cmd.Wait()
 	if code := cmd.ProcessState.ExitCode(); code != 6 {
-		l.t.Errorf("the login shell: exit status %d, want 6: %q", code, shown.text())
+		l.t.Errorf("the login shell: exit status %d, want 6: %q", code, shown.String())
 	}
-	if strings.Contains(shown.text(), password) {
+	if strings.Contains(shown.String(), password) {
 		l.t.Error("the password for sudo was shown while it was typed")
 	}
 }
@@ -232,8 +213,8 @@ func reachGateway(l *one) {
 	}
 	link := regexp.MustCompile(`opening, once: +(http://127\.0\.0\.1:\d+/\S+)`)
 	l.eventually("claw forward prints a link", time.Minute, func() error {
-		if link.FindStringSubmatch(shown.text()) == nil {
-			return fmt.Errorf("it said %q", shown.text())
+		if link.FindStringSubmatch(shown.String()) == nil {
+			return fmt.Errorf("it said %q", shown.String())
 		}
 		return nil
 	})
@@ -244,7 +225,7 @@ func reachGateway(l *one) {
 	// The link logs a browser in, and it stays logged in; one without it is asked for the token.
 	ui := "http://127.0.0.1:" + port + "/"
 	known := l.openBrowser()
-	known.shows(link.FindStringSubmatch(shown.text())[1], "Gateway Connected")
+	known.shows(link.FindStringSubmatch(shown.String())[1], "Gateway Connected")
 	known.shows(ui, "Gateway Connected")
 	if path := os.Getenv("SCREENSHOT"); path != "" {
 		if err := os.WriteFile(path, known.picture(), 0o644); err != nil {
@@ -261,9 +242,9 @@ func reachGateway(l *one) {
 	}
 	_ = cmd.Wait()
 	if code := cmd.ProcessState.ExitCode(); code != 128+2 {
-		l.t.Errorf("claw forward after Ctrl-C: exit status %d: %q", code, shown.text())
+		l.t.Errorf("claw forward after Ctrl-C: exit status %d: %q", code, shown.String())
 	}
-	if strings.Contains(shown.text(), l.output("gatewayToken")) {
+	if strings.Contains(shown.String(), l.output("gatewayToken")) {
 		l.t.Error("claw forward printed the gateway's token")
 	}
 }

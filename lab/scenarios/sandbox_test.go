@@ -31,17 +31,12 @@ func (l *one) background(stdin, name string, args ...string) (stop func()) {
 func neighbours(l *one, f func()) {
 	l.t.Helper()
 	const platform, metadata, machine = "168.63.129.16", "169.254.169.254", "10.0.0.7"
-	inside := func(script string) {
-		if r := l.command("", time.Minute, "ip", "netns", "exec", l.name+"-internet", "sh", "-c", script); r.code != 0 {
-			l.t.Fatalf("%s: %s", script, r)
-		}
-	}
 	for _, address := range []string{platform, metadata, machine} {
-		inside("ip address add " + address + "/32 dev vm")
-		defer inside("ip address del " + address + "/32 dev vm")
+		l.router("ip address add " + address + "/32 dev vm")
+		defer l.router("ip address del " + address + "/32 dev vm")
 	}
-	inside(`nft insert rule inet lab input iifname vm accept comment '"neighbours"'`)
-	defer inside(`nft delete rule inet lab input handle $(nft -a list chain inet lab input | sed -n 's/.*"neighbours" # handle //p')`)
+	l.router(`nft insert rule inet lab input iifname vm accept comment '"neighbours"'`)
+	defer l.router(`nft delete rule inet lab input handle $(nft -a list chain inet lab input | sed -n 's/.*"neighbours" # handle //p')`)
 	defer l.background("", "ip", "netns", "exec", l.name+"-internet", "python3", "-c", program(l.t, "neighbours.py"), platform, metadata, machine)()
 
 	config := l.secretFile(l.tempDir(), "claw0.conf", l.peer("laptop"))

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -150,26 +149,9 @@ func (x *trial) end() {
 type background struct {
 	name string
 	cmd  *exec.Cmd
-	out  locked
+	out  screen
 	in   *os.File // its standard input
 	done chan struct{}
-}
-
-type locked struct {
-	mu     sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (l *locked) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buffer.Write(p)
-}
-
-func (l *locked) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buffer.String()
 }
 
 // start runs bin/lab in the background; it is killed at the scenario's end.
@@ -241,70 +223,6 @@ func diagnostics(out string) string {
 
 var loaderText = regexp.MustCompile(`(?s)sudo (-n|-k -S -p '') /usr/bin/timeout.*?sys\.argv\[1:\]\)\)' [0-9a-f]+[^"]*`)
 
-// stopper runs on the host: it stops the applier, or the break-glass's script, in the moment in which it gets to a
-// point, says so, and lets it go on when it is told to. So a fault strikes there and nowhere else.
-const stopper = `
-import json, os, signal, sys, time
-phase, layer = sys.argv[1:3]
-STATE = "/var/lib/openclaw-deploy/"
-def running(mark):
-    found = set()
-    for name in os.listdir("/proc"):
-        if name.isdigit() and int(name) != os.getpid():
-            try:
-                with open("/proc/%s/cmdline" % name, "rb") as file:
-                    argv = file.read().split(b"\0")
-            except OSError:
-                continue
-            if mark(argv):
-                found.add(int(name))
-    return found
-def applier(argv):
-    return argv[0].endswith(b"python3") and any(b"openclaw_apply" in word for word in argv)
-def script(argv):
-    return any(b"run-command-handler/download" in word for word in argv)
-def pending():
-    try:
-        with open(STATE + "pending/manifest.json") as file:
-            return json.load(file)
-    except (OSError, ValueError):
-        return {}
-def renewed():
-    try:
-        return os.stat(STATE + "layers/%s.json" % layer).st_mtime_ns
-    except OSError:
-        return 0
-before, old = renewed(), set()
-def there():
-    global old
-    if phase == "checks":
-        return os.path.isdir(STATE + "stage/" + layer) and running(applier)
-    if phase == "armed":
-        return pending().get("layer") == layer and running(applier)
-    if phase == "break-glass":
-        return running(script)
-    if phase == "proof":
-        if renewed() == before:
-            old = running(applier)
-            return set()
-        return running(applier) - old
-print("waiting", flush=True)
-while True:
-    found = there()
-    if found:
-        break
-    time.sleep(0.002)
-for pid in found:
-    try: os.kill(pid, signal.SIGSTOP)
-    except ProcessLookupError: pass
-print("reached", flush=True)
-sys.stdin.readline()
-for pid in found:
-    try: os.kill(pid, signal.SIGCONT)
-    except ProcessLookupError: pass
-print("released", flush=True)
-`
-
 // step is a point of a run at which a fault strikes.
 type step struct{ phase, layer string }
 
@@ -375,7 +293,7 @@ func (x *trial) hold(at step) (reached func(run *background), release func()) {
 	}
 	var stop *background
 	watch := func() {
-		stop = x.start("exec", "vm", "--", "python3", "-c", stopper, at.phase, at.layer)
+		stop = x.start("exec", "vm", "--", "python3", "-c", program(x.t, "stopper.py"), at.phase, at.layer)
 	}
 	watch()
 	return func(run *background) {
@@ -418,8 +336,7 @@ func (x *trial) wakeAgent() {
 
 // requests are the steps that are requests to the control plane.
 var requests = map[string]azure.Fault{
-	"vm":          {Method: "PUT", Token: "azure-native:compute:VirtualMachine"},
-	"rule delete": {Method: "DELETE", Token: "azure-native:network:SecurityRule"},
+	"vm": {Method: "PUT", Token: "azure-native:compute:VirtualMachine"},
 }
 
 func (x *trial) azureFault(f azure.Fault) {
@@ -614,12 +531,6 @@ func (x *trial) killProgram() {
 	if err := syscall.Kill(x.program(), syscall.SIGKILL); err != nil {
 		x.t.Fatal(err)
 	}
-}
-
-// outside runs a command on the router between the operator and the host.
-func (x *trial) outside(script string) result {
-	x.t.Helper()
-	return x.command("", time.Minute, "ip", "netns", "exec", x.name+"-internet", "sh", "-c", script)
 }
 
 // disturb puts a rule between the operator and everything else, until the function that it returns is called.
