@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -408,7 +409,7 @@ func (p *Provider) absent(resources map[string]*stored, k *kind, id string) erro
 func bodyOf(k *kind, inputs object) object {
 	body := object{}
 	for name, value := range inputs {
-		if strings.HasPrefix(name, "__") || name == "id" || contains(k.path, name) || contains(k.readOnly, name) || value == nil {
+		if strings.HasPrefix(name, "__") || name == "id" || slices.Contains(k.path, name) || slices.Contains(k.readOnly, name) || value == nil {
 			continue
 		}
 		body[name] = cloneValue(value)

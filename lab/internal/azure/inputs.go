@@ -157,7 +157,7 @@ func refreshed(k *kind, inputs resource.PropertyMap, last, now object) resource.
 	result := inputs.Copy()
 	for _, name := range k.inputs() {
 		key := resource.PropertyKey(name)
-		if _, set := inputs[key]; !set && contains(k.kept(), name) {
+		if _, set := inputs[key]; !set && slices.Contains(k.kept(), name) {
 			continue
 		}
 		before, after := withoutReadOnly(last[name]), withoutReadOnly(now[name])
@@ -222,7 +222,7 @@ func withoutReadOnly(v any) any {
 	case map[string]any:
 		result := map[string]any{}
 		for name, value := range v {
-			if !contains(readOnlyWithin, name) {
+			if !slices.Contains(readOnlyWithin, name) {
 				result[name] = withoutReadOnly(value)
 			}
 		}

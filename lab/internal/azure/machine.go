@@ -8,8 +8,10 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -181,7 +183,7 @@ func (c *change) checkMachine(r, old *stored) error {
 	architecture, known := sizes[size]
 	if !known {
 		return badRequest("InvalidParameter", "The value %s provided for the VM size is not valid. The valid sizes in the current region are: %s.",
-			size, strings.Join(sorted(sizeNames()), ","))
+			size, strings.Join(slices.Sorted(maps.Keys(sizes)), ","))
 	}
 	if old != nil {
 		if err := c.checkUnchanged(r, old); err != nil {
@@ -222,14 +224,6 @@ func (c *change) checkMachine(r, old *stored) error {
 		r.Digests[name] = digest(r.VMID, r.Spec.text("osProfile."+name))
 	}
 	return nil
-}
-
-func sizeNames() map[string]bool {
-	names := map[string]bool{}
-	for name := range sizes {
-		names[name] = true
-	}
-	return names
 }
 
 func missingParameter(name string) error {
@@ -362,7 +356,7 @@ func checkProfile(r *stored) error {
 	if user == "" {
 		return missingParameter("adminUsername")
 	}
-	if contains(refusedNames, strings.ToLower(user)) {
+	if slices.Contains(refusedNames, strings.ToLower(user)) {
 		return badRequest("InvalidParameter", "The Admin Username specified is not allowed.")
 	}
 	if name := computerName(r); len(name) > 64 || strings.ContainsAny(name, "`~!@#$%^&*()=+_[]{}\\|;:'\",<>/?.") {

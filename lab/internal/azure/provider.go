@@ -3,7 +3,8 @@ package azure
 import (
 	"context"
 	"fmt"
-	"sort"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -111,7 +112,7 @@ func (r *run) Diff(_ context.Context, req *pulumirpc.DiffRequest) (*pulumirpc.Di
 			continue
 		}
 		changeKind := change.Kind
-		if contains(k.path, top) || contains(k.replaces, top) {
+		if slices.Contains(k.path, top) || slices.Contains(k.replaces, top) {
 			changeKind = changeKind.AsReplace()
 			replaced[top] = true
 		}
@@ -126,7 +127,7 @@ func (r *run) Diff(_ context.Context, req *pulumirpc.DiffRequest) (*pulumirpc.Di
 		deleteFirst = !flag.BoolValue()
 	}
 	return &pulumirpc.DiffResponse{
-		Changes: pulumirpc.DiffResponse_DIFF_SOME, Diffs: sorted(changed), Replaces: sorted(replaced),
+		Changes: pulumirpc.DiffResponse_DIFF_SOME, Diffs: slices.Sorted(maps.Keys(changed)), Replaces: slices.Sorted(maps.Keys(replaced)),
 		DetailedDiff: detailed, HasDetailedDiff: true, DeleteBeforeReplace: deleteFirst,
 	}, nil
 }
@@ -333,13 +334,4 @@ func unmarshal(s *structpb.Struct) (resource.PropertyMap, error) {
 
 func marshal(m resource.PropertyMap) (*structpb.Struct, error) {
 	return plugin.MarshalProperties(m, plugin.MarshalOptions{KeepUnknowns: true, SkipNulls: true})
-}
-
-func sorted(set map[string]bool) []string {
-	names := []string{}
-	for name := range set {
-		names = append(names, name)
-	}
-	sort.Strings(names)
-	return names
 }
