@@ -564,7 +564,7 @@ func bannedNeighbours(x *trial) {
 	if r := x.wait(x.up()); r.code != 0 {
 		x.t.Fatalf("admit the network: %s", r)
 	}
-	dir := x.t.TempDir()
+	dir := x.tempDir()
 	wrong := dir + "/wrong"
 	if r := x.command("", time.Minute, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", wrong); r.code != 0 {
 		x.t.Fatal(r)
