@@ -55,6 +55,12 @@ func (r *run) harden(ctx *pulumi.Context, cfg *Config, last *lastRun, seen *laye
 		warn(ctx, fmt.Sprintf("the host took back its last change, of layer %q: %s; it is tried again", seen.LastRollback.Layer, seen.LastRollback.Reason))
 	}
 	var drifted []func()
+	// At the end, however it comes: in `up` a message about a resource waits until that resource is done.
+	defer func() {
+		for _, say := range drifted {
+			say()
+		}
+	}()
 	digests := map[string]string{}
 	sameMachine := last != nil && vm.id == last.VMID && cfg.Rescue == last.Rescue
 	// The break-glass changes the host after it was looked at.
@@ -101,10 +107,6 @@ func (r *run) harden(ctx *pulumi.Context, cfg *Config, last *lastRun, seen *laye
 	proven := &proof{name: hex.EncodeToString(sum[:8]), digests: digests}
 	if proven.Command, err = h.proof(proven.name, digests); err != nil {
 		return nil, err
-	}
-	// Only now: in `up` a message about a resource waits until that resource is done.
-	for _, say := range drifted {
-		say()
 	}
 	return proven, nil
 }

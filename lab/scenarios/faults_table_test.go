@@ -114,7 +114,7 @@ const (
 // gated are those of the matrix that `make test` runs.
 var gated = []string{
 	"close, ssh armed: program killed", "close, ssh armed: packets dropped", "close, firewall armed: VM rebooted",
-	"reopen, ssh armed: connection dropped", "reopen, ssh armed: disk full",
+	"close, proof: connection dropped", "reopen, ssh armed: disk full",
 	"reopen, proof: disk full",
 }
 
