@@ -382,7 +382,6 @@ func TestEngineKilledWhileAzureMakes(t *testing.T) {
 			}
 			equal(t, "machines", 1, w.azure.machine)
 			equal(t, "the rule's sources", any("198.18.1.0/24"), w.inputs("SecurityRule ssh-bootstrap")["sourceAddressPrefix"])
-			w.quiet()
 			if r := w.destroy(); r.err != nil || len(w.azure.exists) > 0 {
 				t.Errorf("destroy: %v, left %d in Azure", r.err, len(w.azure.exists))
 			}
@@ -454,7 +453,7 @@ func TestEngineTargetOfAFirstDeploy(t *testing.T) {
 		"keys":        {[]string{"**azure-native**"}, `the keys of resource "keys" were` + notMade},
 		"peer-laptop": {[]string{"**azure-native**", "**::keys"}, `the keys of resource "peer-laptop" were` + notMade},
 		"vm":          {[]string{"**::keys", "**::peer-laptop", "**network**", "**resources**"}, "the virtual machine was" + notMade},
-		"proof":       {append([]string{"**azure-native**", "**command:local**"}, prefixed("**::", layerNames)...), errNotProven.Error()},
+		"proof":       {append([]string{"**azure-native**", "**command:local**"}, each("**::", layerNames, "")...), errNotProven.Error()},
 	} {
 		w := newWorld(t)
 		r := w.up(targets(of.named...))
@@ -462,14 +461,6 @@ func TestEngineTargetOfAFirstDeploy(t *testing.T) {
 		equal(t, missing+" is not named: outputs", 0, len(w.outputs()))
 		w.mustUp()
 	}
-}
-
-func prefixed(prefix string, list []string) []string {
-	out := make([]string, len(list))
-	for i, s := range list {
-		out[i] = prefix + s
-	}
-	return out
 }
 
 // --continue-on-error goes on after a layer that failed: nothing is promised that was not proven.

@@ -117,7 +117,7 @@ func (f *forwarder) tryGateway() error {
 func (f *forwarder) dial() (net.Conn, error) {
 	client := f.client.Load()
 	if client == nil {
-		return nil, fmt.Errorf("the connection to the machine was lost and is being opened again" +
+		return nil, errors.New("the connection to the machine was lost and is being opened again" +
 			"\nhint: reload in a moment; where it does not come back, claw says why")
 	}
 	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(outputs.GatewayPort))

@@ -2,6 +2,7 @@ package azure
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -48,7 +49,7 @@ func (k *kind) kept() []string {
 func (k *kind) inputs() []string {
 	var inputs []string
 	for _, name := range k.outputs {
-		if !contains(k.readOnly, name) {
+		if !slices.Contains(k.readOnly, name) {
 			inputs = append(inputs, name)
 		}
 	}
@@ -216,13 +217,4 @@ var lookups = map[string]*kind{
 	"azure-native:network:getPublicIPAddress":      publicIPAddress,
 	"azure-native:network:getNetworkInterface":     networkInterface,
 	"azure-native:compute:getVirtualMachine":       virtualMachine,
-}
-
-func contains[T comparable](list []T, item T) bool {
-	for _, other := range list {
-		if other == item {
-			return true
-		}
-	}
-	return false
 }
