@@ -38,10 +38,8 @@ func whole() layer.Layer {
 		Files: []layer.File{
 			file("/etc/whole.conf", "whole\n"),
 			{Path: "/etc/whole.key", Mode: "0600", Owner: "root", Group: "root", Policy: layer.Replace, Content: []byte("PrivateKey = " + canary + "\n")},
-			{Path: "/etc/whole.json", Mode: "0640", Owner: "root", Group: "openclaw", Policy: layer.Create, Content: []byte("{}\n")},
 			{Path: "/etc/openclaw.env", Mode: "0640", Owner: "root", Group: "openclaw", Policy: layer.Env, Content: []byte("# yours\n"), Values: map[string]string{"API_KEY": canary}},
 		},
-		Absent: []string{"/etc/whole.d/*.bad"},
 		Units:  []layer.Unit{{Name: "whole.timer", Enabled: on(), Active: on()}, {Name: "whole.socket", Enabled: off(), Active: off()}},
 		Reload: [][]string{{"sh", "-c", "rm -f /run/differs; sysctl -qw net.ipv4.ip_forward=0 2>/dev/null || echo 0 >/proc/sys/net/ipv4/ip_forward"}},
 		Probes: []layer.Probe{
@@ -79,11 +77,8 @@ func TestObserve(t *testing.T) {
 		{"owner", "chown games:claw /etc/whole.conf", []string{"/etc/whole.conf: expected owner root:root, found owner games:claw"}},
 		{"missing", "rm /etc/whole.conf", []string{"/etc/whole.conf: expected a file, found missing"}},
 		{"symlink", "mv /etc/whole.conf /etc/w; ln -s /etc/w /etc/whole.conf", []string{"/etc/whole.conf: expected a file, found a symlink"}},
-		{"created file's mode", "chmod 644 /etc/whole.json; echo theirs >/etc/whole.json", []string{"/etc/whole.json: expected mode 0640, found mode 0644"}},
-		{"created file gone", "rm /etc/whole.json", []string{"/etc/whole.json: expected a file, found missing"}},
 		{"folder's mode", "chmod 755 /home/claw/.ssh", []string{"/home/claw/.ssh: expected mode 0700, found mode 0755"}},
 		{"folder is a file", "rm -r /home/claw/.ssh; echo x >/home/claw/.ssh", []string{"/home/claw/.ssh: expected a folder, found a file"}},
-		{"absent", "mkdir -p /etc/whole.d; echo x >/etc/whole.d/x.bad", []string{"/etc/whole.d/x.bad: expected nothing, found a file"}},
 		{"variable changed", "sed -i s/canary/other/ /etc/openclaw.env", []string{"/etc/openclaw.env: API_KEY: expected the configured value, found another value"}},
 		{"variable gone", "sed -i /API_KEY/d /etc/openclaw.env", []string{"/etc/openclaw.env: API_KEY: expected the configured value, found missing"}},
 		{"shell", "usermod -s /bin/sh claw", []string{"user claw: shell: expected /bin/bash, found /bin/sh"}},

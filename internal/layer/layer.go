@@ -14,7 +14,6 @@ import (
 // Policies of a file.
 const (
 	Replace = "replace" // the content is ours, edits are overwritten
-	Create  = "create"  // made if absent, then the operator's
 	Env     = "env"     // NAME=value lines: ours are the configured names, every other line is the operator's
 )
 
@@ -27,7 +26,6 @@ type Layer struct {
 	Users       []User      `json:"users,omitempty"`
 	Directories []Directory `json:"directories,omitempty"`
 	Files       []File      `json:"files,omitempty"`
-	Absent      []string    `json:"absent,omitempty"`
 	Checks      []Check     `json:"checks,omitempty"`
 	Units       []Unit      `json:"units,omitempty"`
 	Quick       *Quick      `json:"quick,omitempty"`

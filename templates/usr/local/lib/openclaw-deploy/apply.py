@@ -379,13 +379,6 @@ def remove_tree(path):
         pass
 
 
-def copy_tree(source, target):
-    fresh = target + ".part"
-    remove_tree(fresh)
-    must("copying a folder", ["cp", "--archive", "--no-target-directory", "--", source, fresh])
-    os.rename(fresh, target)
-
-
 def sync_folder(path):
     descriptor = os.open(path, FOLDER_FLAGS)
     try:
@@ -749,7 +742,7 @@ def install(declared, lock_seconds):
     deadline = time.monotonic() + lock_seconds
     options = ["-y", "-q", "-o", "DPkg::Lock::Timeout=%d" % lock_seconds, "-o", "Acquire::Retries=3",
                "-o", "Dpkg::Options::=--force-confold", "-o", "Dpkg::Options::=--force-confdef",
-               "-o", "Dpkg::Use-Pty=0"] + list(declared.get("aptOptions") or [])
+               "-o", "Dpkg::Use-Pty=0"]
     say("reading the lists of packages")
     apt("apt-get update", ["apt-get"] + options + ["update"], deadline)
     say("installing %s" % " ".join(missing))
@@ -903,8 +896,8 @@ def start_what_was_running(saved, problems):
 
 def sshd_query(probe):
     address = probe.get("addr", "127.0.0.1")
-    return ("sshd", "-T", "-C", "user=%s,host=%s,addr=%s,lport=%s,laddr=%s"
-            % (probe["user"], probe.get("host", address), address, probe["lport"], probe.get("laddr", "127.0.0.1")))
+    return ("sshd", "-T", "-C", "user=%s,host=%s,addr=%s,lport=%s,laddr=127.0.0.1"
+            % (probe["user"], address, address, probe["lport"]))
 
 
 def iptables_query(probe):
@@ -1441,7 +1434,7 @@ def quarantine(path):
     say("%s is kept as %s" % (path, where))
 
 
-def repair(how, host, entries, journal):
+def repair(how, host):
     kind, what = how[0], how[1]
     if kind == "run":
         for argv in what:
@@ -1455,7 +1448,7 @@ def repair(how, host, entries, journal):
             return
         if is_unit_file(what) and "." in os.path.basename(what) and os.path.dirname(what).endswith("/system"):
             run(["systemctl", "stop", os.path.basename(what)])
-        remove(what, entries[what], journal)
+        remove(what)
         if kind == "package":
             owner = must("finding the package of %s" % what, ["dpkg-query", "--search", what]).out.partition(": ")[0]
             apt("bringing back %s" % what, ["apt-get", "-y", "-q", "-o", "Dpkg::Options::=--force-confmiss", "-o",
@@ -1475,8 +1468,8 @@ REQUESTS = {
     "rollback": {"op"},
 }
 FIELDS = {
-    "": {"layer", "title", "aptOptions", "packages", "groups", "users", "directories", "files", "absent", "checks",
-         "units", "quick", "reload", "undo", "probes", "commandSeconds"},
+    "": {"layer", "packages", "groups", "users", "directories", "files", "checks", "units",
+         "quick", "reload", "undo", "probes", "commandSeconds"},
     "groups": {"name", "system"},
     "users": {"name", "group", "groups", "shell", "home", "system", "passwordSHA256"},
     "directories": {"path", "mode", "owner", "group"},
@@ -1487,7 +1480,7 @@ FIELDS = {
 PROBE_FIELDS = {
     "command": {"kind", "subject", "argv", "want", "seconds"},
     "sysctl": {"kind", "key", "want", "mayLack"},
-    "sshd": {"kind", "user", "addr", "host", "lport", "laddr", "want"},
+    "sshd": {"kind", "user", "addr", "lport", "want"},
     "iptables": {"kind", "family", "table", "want", "ignore", "rebuild"},
     "wireguard": {"kind", "interface", "port", "publicKey", "peers"},
     "jail": {"kind", "name", "want"},
@@ -1538,10 +1531,8 @@ def verify_declared(declared):
                 raise Failure("declared: %s: %s: %s is not a mode" % (section, quote(value["path"]),
                                                                      quote(value["mode"])))
     for value in declared.get("files") or []:
-        if value.get("policy", "replace") not in ("replace", "create", "env"):
+        if value.get("policy", "replace") not in ("replace", "env"):
             raise Failure("declared: files: %s: unknown policy %s" % (quote(value["path"]), quote(value["policy"])))
-    for pattern in declared.get("absent") or []:
-        plain_path(pattern, "declared: absent")
     if declared.get("quick") is not None:
         only(declared["quick"], {"path", "argv"}, ("path", "argv"), "declared: quick")
     seconds = command_seconds(declared)
@@ -1720,27 +1711,6 @@ class Journal:
         finally:
             os.close(folder)
 
-    def take_tree(self, entry):
-        """Moves a folder out of the way, whole."""
-        entry["was"] = "tree"
-        self.seal()
-        with Place(entry["path"]) as place:
-            folder = os.open(self.path, FOLDER_FLAGS)
-            try:
-                os.rename(place.name, entry["saved"], src_dir_fd=place.descriptor, dst_dir_fd=folder)
-            except OSError as error:
-                if error.errno != errno.EXDEV:
-                    raise
-                # Another file system, or a folder that an overlay's lower layer brought.
-                copy_tree("/proc/%d/fd/%d/%s" % (os.getpid(), place.descriptor, place.name),
-                          "%s/%s" % (self.path, entry["saved"]))
-                import shutil
-
-                shutil.rmtree(place.name, dir_fd=place.descriptor)
-            finally:
-                os.close(folder)
-            os.fsync(place.descriptor)
-
     def seal(self):
         write_state(self.path + "/manifest.json", self.manifest)
 
@@ -1822,14 +1792,6 @@ class Journal:
                 if now is not None and stat.S_ISDIR(now.st_mode):
                     os.rmdir(place.name, dir_fd=place.descriptor)
                 os.rename(fresh, place.name, src_dir_fd=place.descriptor, dst_dir_fd=place.descriptor)
-            elif was == "tree":
-                if os.path.lexists(saved) and now is None:
-                    try:
-                        os.rename(saved, place.name, dst_dir_fd=place.descriptor)
-                    except OSError as error:
-                        if error.errno != errno.EXDEV:
-                            raise
-                        copy_tree(saved, "/proc/%d/fd/%d/%s" % (os.getpid(), place.descriptor, place.name))
             elif was == "copy":
                 with open(saved, "rb") as file:
                     write_file(path, file.read(), entry["mode"], entry["uid"], entry["gid"])
@@ -2063,8 +2025,6 @@ class Plan:
             if found.kind in ("folder", "other"):
                 raise Failure("%s is %s, a file is wanted" % (quote(path), found.words()))
             data = self.request.contents.get(path, b"")
-            if policy == "create" and found.kind == "file":
-                data = found.data
             if policy == "env":
                 if found.kind == "symlink":
                     raise Failure("%s is a symlink: it may hold lines of yours, so it is not replaced\n"
@@ -2085,11 +2045,9 @@ class Plan:
         for name, record in all_records():
             if name != self.request.layer and record is not None:
                 kept |= {spec["path"] for spec in record["parsed"].get("files") or []}
-        for pattern in declared.get("absent") or []:
-            self.removals += [path for path in matching(pattern) if path not in kept and path not in self.removals]
         for spec in self.before.get("files") or []:
             path = spec["path"]
-            if spec.get("policy", "replace") == "replace" and path not in kept and path not in self.removals and \
+            if spec.get("policy", "replace") == "replace" and path not in kept and \
                     look(path, read=False).kind in ("file", "symlink"):
                 self.removals.append(path)
 
@@ -2185,7 +2143,6 @@ def save_what_was(journal, plan):
 
 def change(request, plan, journal):
     """Everything that touches the live host."""
-    entries = {entry["path"]: entry for entry in journal.manifest["entries"]}
     for name in plan.groups:
         must("making the group %s" % quote(name),
              ["groupadd"] + (["--system"] if name in plan.system_groups else []) + [name])
@@ -2203,9 +2160,9 @@ def change(request, plan, journal):
     if reload_quickly(request, plan):
         return
     for path in plan.removals:
-        remove(path, entries[path], journal)
+        remove(path)
     for how in plan.repairs:
-        repair(how, plan.host, entries, journal)
+        repair(how, plan.host)
     units = request.declared.get("units") or []
     if any(is_unit_file(path) for path in [spec["path"] for spec in plan.files] + plan.removals
            + [how[1] for how in plan.repairs if how[0] == "file"]):
@@ -2268,10 +2225,7 @@ def make_folder(spec, accounts):
         os.fsync(place.descriptor)
 
 
-def remove(path, entry, journal):
-    if look(path, read=False).kind == "folder":
-        journal.take_tree(entry)
-        return
+def remove(path):
     try:
         with Place(path) as place:
             remove_name(place.name, place.descriptor)
@@ -2520,7 +2474,7 @@ def observe_layer(declared, host, results, states, packages):
         for spec in declared.get(section) or []:
             path, policy = spec["path"], spec.get("policy", "replace")
             try:
-                found = look(path, read=kind == "file" and policy != "create")
+                found = look(path, read=kind == "file")
             except (Failure, OSError) as error:
                 differs(path, "a " + kind, describe(error))
                 continue
@@ -2534,13 +2488,6 @@ def observe_layer(declared, host, results, states, packages):
                         differs("%s: %s" % (path, key), "the configured value", "missing")
                     elif digest_of(values[key]) != wanted:
                         differs("%s: %s" % (path, key), "the configured value", "another value")
-    for pattern in declared.get("absent") or []:
-        try:
-            for path in matching(pattern):
-                if path not in host.declared:
-                    differs(path, "nothing", look(path, read=False).words())
-        except (Failure, OSError) as error:
-            differs(pattern, "nothing", describe(error))
     for unit in declared.get("units") or []:
         for want, got in unit_faults(unit, states.get(unit["name"], {})):
             differs("unit " + unit["name"], want, got)
@@ -2572,7 +2519,7 @@ def observe(body):
 
 
 # The parts of a layer that are read back.
-SETTINGS = ("packages", "groups", "users", "directories", "files", "absent", "units", "probes")
+SETTINGS = ("packages", "groups", "users", "directories", "files", "units", "probes")
 
 
 def prove(body):
