@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"regexp"
@@ -25,14 +26,30 @@ func TestFaults(t *testing.T) {
 	defer func() { fmt.Print(results) }()
 	var lanes sync.WaitGroup
 	defer lanes.Wait()
-	for i := range min(2, len(chosen)) {
-		l := newLane(t, fmt.Sprintf("%s%d", prefix, i+1))
-		lanes.Go(func() {
-			for f, ok := left.next(l.at); ok; f, ok = left.next(l.at) {
-				t.Run(f.name, func(t *testing.T) { l.run(t, f, results) })
-			}
-		})
+	work := func(l *lane) {
+		for f, ok := left.next(l.at); ok; f, ok = left.next(l.at) {
+			t.Run(f.name, func(t *testing.T) { l.run(t, f, results) })
+		}
 	}
+	first := newLane(t, prefix+"1", nil)
+	if len(chosen) == 1 {
+		work(first)
+		return
+	}
+	second := newLane(t, prefix+"2", first)
+	shared, share := context.WithCancel(context.Background())
+	first.awaited, first.share = true, share
+	lanes.Go(func() {
+		defer share() // where there is nothing to take over, the second deploys for itself
+		work(first)
+	})
+	lanes.Go(func() {
+		<-shared.Done()
+		if first.kept {
+			second.at = open
+		}
+		work(second)
+	})
 }
 
 // queue is what is still to be run.
@@ -72,7 +89,7 @@ func (l *lane) run(t *testing.T, f scenario, results *table) {
 	defer func() {
 		l.t, l.at = outer, ""
 		if !t.Failed() {
-			l.at = f.like
+			l.at, l.keys = f.like, x.keys
 		}
 	}()
 	start := time.Now()

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -25,9 +26,14 @@ const window = 30
 type lane struct {
 	*one
 	prepared bool
-	keys     *stackKeys // of what is deployed
+	keys     *stackKeys // of what is deployed now
 	at       string     // where the lab stands now; empty: nowhere that a scenario could begin
 	kept     bool       // whether there is a snapshot of it open: made when it is wanted
+
+	// Two deploys at once take the time of two: the second lane waits for the first one's snapshots, and takes them over.
+	first   *lane  // of the second
+	awaited bool   // by the second
+	share   func() // lets the second go on
 }
 
 // Where a lab may stand.
@@ -37,29 +43,58 @@ const (
 	closed = "closed" // port 22 closed
 )
 
-func newLane(t *testing.T, name string) *lane {
+func newLane(t *testing.T, name string, first *lane) *lane {
 	if os.Getenv("FAULTS_KEEP") == "" {
-		return &lane{one: newLab(t, name)}
+		return &lane{one: newLab(t, name), at: bare, first: first, share: func() {}}
 	}
-	return &lane{one: namedLab(t, name)}
+	return &lane{one: namedLab(t, name), at: bare, first: first, share: func() {}}
 }
 
-// prepare deploys for the first time.
+// prepare makes the lab, of snapshots where there are some; else nothing is deployed yet.
 func (l *lane) prepare(x *trial) {
-	if os.Getenv("FAULTS_KEEP") != "" && l.lab("", "restore", open).code == 0 {
-		l.keys, l.kept, l.prepared = x.readKeys(), true, true
-		return
+	l.t.Helper()
+	kept := os.Getenv("FAULTS_KEEP") != "" && l.lab("", "restore", open).code == 0
+	if !kept && l.first != nil && l.first.kept {
+		if r := l.command("", time.Minute, "sh", "-ec", takeOver, "sh", l.first.name, l.name); r.code != 0 {
+			l.t.Fatalf("take the snapshots of %s over: %s", l.first.name, r)
+		}
+		l.must("restore", open)
+		kept = true
 	}
-	l.must("start")
-	l.pulumi(0, "config", "set", "confirmSeconds", fmt.Sprint(window))
-	l.must("snapshot", bare)
-	l.deploy(x)
+	if kept {
+		x.booted()
+		l.keys, l.at, l.kept = x.readKeys(), open, true
+		l.share()
+	} else {
+		l.must("start")
+		l.pulumi(0, "config", "set", "confirmSeconds", fmt.Sprint(window))
+		l.must("snapshot", bare)
+		l.at = bare
+	}
 	l.prepared = true
 }
+
+// takeOver copies one lab's snapshots to another, and gives them its name, which is the stack's too.
+const takeOver = `mkdir -p ".lab/$2"
+cp -a --sparse=always --reflink=auto ".lab/$1/snapshots" ".lab/$2"
+cd ".lab/$2/snapshots"
+rm -rf */deploy.json */state/.pulumi/history */state/.pulumi/backups
+for file in */state/.pulumi/stacks/*/"$1".*; do
+	mv "$file" "${file%/*}/$2${file##*/$1}"
+done
+grep -rlwZ --exclude=disk "$1" . | xargs -0 sed -i "s/\b$1\b/$2/g"`
 
 func (l *lane) deploy(x *trial) {
 	l.pulumi(0, "up", "--yes", "--skip-preview")
 	l.keys, l.at = x.readKeys(), open
+}
+
+// keep makes a snapshot of a lab that stands open.
+func (l *lane) keep(x *trial) {
+	l.must("snapshot", open)
+	l.kept = true
+	l.share()
+	x.booted()
 }
 
 // must runs bin/lab, which has to succeed.
@@ -73,12 +108,25 @@ func (l *lane) must(args ...string) {
 // stand brings the lab to where a scenario begins.
 func (l *lane) stand(x *trial, from string) {
 	l.t.Helper()
-	if from == bare {
-		x.restore(bare)
-		return
+	if l.at == bare && from != bare {
+		l.deploy(x)
 	}
-	if l.at == "" {
-		l.reset(x)
+	if l.at == open && !l.kept && l.awaited {
+		l.keep(x)
+	}
+	switch {
+	case from == bare:
+		if l.at != bare {
+			x.restore(bare)
+		}
+		return
+	case l.at == "" && l.kept:
+		x.restore(open)
+		l.keys, l.at = x.readKeys(), open
+	case l.at == "":
+		x.restore(bare)
+		l.deploy(x)
+		l.keep(x)
 	}
 	if l.at != from {
 		// Through the doors themselves: that takes less time than a boot.
@@ -86,21 +134,6 @@ func (l *lane) stand(x *trial, from string) {
 		l.pulumi(0, "up", "--yes", "--skip-preview")
 	}
 	x.keys = l.keys
-}
-
-// reset opens a lab of which nobody knows any more how it is.
-func (l *lane) reset(x *trial) {
-	l.t.Helper()
-	if !l.kept {
-		x.restore(bare)
-		l.deploy(x)
-		l.must("snapshot", open)
-		x.booted()
-		l.kept = true
-		return
-	}
-	x.restore(open)
-	l.at = open
 }
 
 // trial is one scenario under way.
@@ -233,17 +266,35 @@ func (s step) String() string {
 	return s.layer + " " + s.phase
 }
 
+// stackFile is the stack's configuration: its path and its text.
+func (x *trial) stackFile() (path, text string) {
+	x.t.Helper()
+	path = filepath.Join(x.root, "Pulumi."+x.name+".yaml")
+	content, err := os.ReadFile(path)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	return path, string(content)
+}
+
+// higher is one more than a key of the configuration has now; 1 where it is not set.
+func (x *trial) higher(key string) string {
+	x.t.Helper()
+	_, text := x.stackFile()
+	n := 0
+	if found := regexp.MustCompile(`(?m)^  openclaw:` + key + `: "([0-9]+)"$`).FindStringSubmatch(text); found != nil {
+		n, _ = strconv.Atoi(found[1]) // they are digits
+	}
+	return strconv.Itoa(n + 1)
+}
+
 // configure is `pulumi config set` for each pair of key and value, without what the CLI takes to start.
 func (x *trial) configure(pairs ...string) {
 	if len(pairs) == 0 {
 		return
 	}
 	x.t.Helper()
-	path := filepath.Join(x.root, "Pulumi."+x.name+".yaml")
-	text, err := os.ReadFile(path)
-	if err != nil {
-		x.t.Fatal(err)
-	}
+	path, text := x.stackFile()
 	var lines []string
 	for i := 0; i < len(pairs); i += 2 {
 		value := pairs[i+1]
@@ -252,7 +303,7 @@ func (x *trial) configure(pairs ...string) {
 		}
 		lines = append(lines, fmt.Sprintf("  openclaw:%s: %s", pairs[i], value))
 	}
-	kept := regexp.MustCompile(`(?m)^  openclaw:(`+strings.Join(keysOf(pairs), "|")+`):.*\n`).ReplaceAllString(string(text), "")
+	kept := regexp.MustCompile(`(?m)^  openclaw:(`+strings.Join(keysOf(pairs), "|")+`):.*\n`).ReplaceAllString(text, "")
 	before, after, found := strings.Cut(kept, "config:\n")
 	if !found {
 		x.t.Fatalf("%s has no configuration", path)

@@ -48,7 +48,7 @@ def renewed():
         return 0
 
 
-before, old = renewed(), set()
+before, old = renewed(), None
 
 
 def there():
@@ -61,8 +61,10 @@ def there():
         return running(script)
     if phase == "proof":
         if renewed() == before:
-            old = running(applier)
             return set()
+        if old is None:
+            # The record was written a moment ago, by one that still runs; the proof's own cannot have begun.
+            old = running(applier)
         return running(applier) - old
     sys.exit("no phase is named %r" % phase)
 
