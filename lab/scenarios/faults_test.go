@@ -38,7 +38,7 @@ func TestFaults(t *testing.T) {
 	}
 	second := newLane(t, prefix+"2", first)
 	shared, share := context.WithCancel(context.Background())
-	first.awaited, first.share = true, share
+	first.share = share
 	lanes.Go(func() {
 		defer share() // where there is nothing to take over, the second deploys for itself
 		work(first)

@@ -21,9 +21,8 @@ type lane struct {
 	kept     bool       // whether there is a snapshot of it open: made when it is wanted
 
 	// Two deploys at once take the time of two: the second lane waits for the first one's snapshots, and takes them over.
-	first   *lane  // of the second
-	awaited bool   // by the second
-	share   func() // lets the second go on
+	first *lane  // of the second
+	share func() // of the first, where a second waits: lets it go on
 }
 
 // Where a lab may stand.
@@ -35,9 +34,9 @@ const (
 
 func newLane(t *testing.T, name string, first *lane) *lane {
 	if os.Getenv("FAULTS_KEEP") == "" {
-		return &lane{one: newLab(t, name), at: bare, first: first, share: func() {}}
+		return &lane{one: newLab(t, name), at: bare, first: first}
 	}
-	return &lane{one: namedLab(t, name), at: bare, first: first, share: func() {}}
+	return &lane{one: namedLab(t, name), at: bare, first: first}
 }
 
 // prepare makes the lab, of snapshots where there are some; else nothing is deployed yet.
@@ -53,8 +52,8 @@ func (l *lane) prepare(x *trial) {
 	}
 	if kept {
 		x.booted()
-		l.keys, l.at, l.kept = x.readKeys(), open, true
-		l.share()
+		l.opened(x)
+		l.keeps()
 	} else {
 		l.must("start")
 		l.pulumi(0, "config", "set", "confirmSeconds", fmt.Sprint(window))
@@ -77,14 +76,24 @@ grep -rlwZ --exclude=disk "$1" . | xargs -0 sed -i "s/\b$1\b/$2/g"`
 
 func (l *lane) deploy(x *trial) {
 	l.pulumi(0, "up", "--yes", "--skip-preview")
-	l.keys, l.at = x.readKeys(), open
+	l.opened(x)
+}
+
+// opened notes that the lab stands open, and what opens it.
+func (l *lane) opened(x *trial) { l.keys, l.at = x.readKeys(), open }
+
+// keeps notes that there is a snapshot of the lab open, also for a second lane.
+func (l *lane) keeps() {
+	l.kept = true
+	if l.share != nil {
+		l.share()
+	}
 }
 
 // keep makes a snapshot of a lab that stands open.
 func (l *lane) keep(x *trial) {
 	l.must("snapshot", open)
-	l.kept = true
-	l.share()
+	l.keeps()
 	x.booted()
 }
 
@@ -102,7 +111,7 @@ func (l *lane) stand(x *trial, from string) {
 	if l.at == bare && from != bare {
 		l.deploy(x)
 	}
-	if l.at == open && !l.kept && l.awaited {
+	if l.at == open && !l.kept && l.share != nil {
 		l.keep(x)
 	}
 	switch {
@@ -113,7 +122,7 @@ func (l *lane) stand(x *trial, from string) {
 		return
 	case l.at == "" && l.kept:
 		x.restore(open)
-		l.keys, l.at = x.readKeys(), open
+		l.opened(x)
 	case l.at == "":
 		x.restore(bare)
 		l.deploy(x)

@@ -147,10 +147,10 @@ func (s step) String() string {
 	return s.layer + " " + s.phase
 }
 
-// stackFile is the stack's configuration: its path and its text.
-func (x *trial) stackFile() (path, text string) {
+// configuration is the stack's: its path and its text.
+func (x *trial) configuration() (path, text string) {
 	x.t.Helper()
-	path = filepath.Join(x.root, "Pulumi."+x.name+".yaml")
+	path = x.stackFile(x.root)
 	content, err := os.ReadFile(path)
 	if err != nil {
 		x.t.Fatal(err)
@@ -161,7 +161,7 @@ func (x *trial) stackFile() (path, text string) {
 // higher is one more than a key of the configuration has now; 1 where it is not set.
 func (x *trial) higher(key string) string {
 	x.t.Helper()
-	_, text := x.stackFile()
+	_, text := x.configuration()
 	n := 0
 	if found := regexp.MustCompile(`(?m)^  openclaw:` + key + `: "([0-9]+)"$`).FindStringSubmatch(text); found != nil {
 		n, _ = strconv.Atoi(found[1]) // they are digits
@@ -175,7 +175,7 @@ func (x *trial) configure(pairs ...string) {
 		return
 	}
 	x.t.Helper()
-	path, text := x.stackFile()
+	path, text := x.configuration()
 	var lines []string
 	for i := 0; i < len(pairs); i += 2 {
 		value := pairs[i+1]
