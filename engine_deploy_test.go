@@ -12,6 +12,8 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 
 	"openclaw-azure/internal/breakglass"
+	"openclaw-azure/internal/host"
+	"openclaw-azure/internal/lastrun"
 )
 
 // The labels of the break-glass and of the rule that opens port 22.
@@ -27,7 +29,7 @@ var closedResources = append([]string{
 	"NetworkInterface nic", "NetworkSecurityGroup perimeter", "PublicIPAddress public-ip", "ResourceGroup openclaw",
 	labelWireGuard, "Subnet subnet", labelVM, "VirtualNetwork vnet",
 	"keys", "peer-laptop", "proof",
-}, layerNames...)
+}, host.Names()...)
 
 // openResources are what it consists of while port 22 is open.
 var openResources = append([]string{labelBreakGlass, labelBootstrap}, closedResources...)
@@ -60,7 +62,7 @@ func TestEngineFirstDeploy(t *testing.T) {
 	first.inOrder("create "+labelBootstrap, "create "+labelBreakGlass, "create base through bootstrap")
 	layers := slices.DeleteFunc(slices.Clone(first.happened), func(s string) bool { return !strings.Contains(s, " through ") })
 	equal(t, "layers one after the other, then the proof by the other door",
-		append(each("create ", layerNames, " through bootstrap"), "create proof through tunnel"), layers)
+		append(each("create ", host.Names(), " through bootstrap"), "create proof through tunnel"), layers)
 	if last := first.happened[len(first.happened)-1]; last != "create proof through tunnel" {
 		t.Errorf("the proof is not the last, but %q", last)
 	}
@@ -165,7 +167,7 @@ func TestEngineFirstDeployInputs(t *testing.T) {
 		"protectedParameters": []any{map[string]any{"name": "HOST_KEY", "value": w.made(1).HostKey.Private}},
 	}, command)
 
-	for _, name := range append(slices.Clone(layerNames), "proof") {
+	for _, name := range append(slices.Clone(host.Names()), "proof") {
 		in := w.inputs(name)
 		if in["update"] != nil || in["delete"] != nil || in["triggers"] != nil || in["environment"] != nil {
 			t.Errorf("%s: an input that would replace it, run without a host or need AcceptEnv: %v", name, slices.Sorted(maps.Keys(in)))
@@ -186,7 +188,7 @@ func TestEngineOutputs(t *testing.T) {
 	}
 	equal(t, "outputs and whether they are secret", map[string]bool{
 		"publicIp": false, "doors": false, "wireguardSources": false, "next": false, "knownHosts": false, "readme": false,
-		"peers": true, "operatorKey": true, "sudoPassword": true, "gatewayToken": true, lastRunOutput: true,
+		"peers": true, "operatorKey": true, "sudoPassword": true, "gatewayToken": true, lastrun.Output: true,
 	}, secret)
 
 	hostKey := strings.Join(strings.Fields(w.made(1).HostKey.Public)[:2], " ")
@@ -300,7 +302,7 @@ func TestEngineHalfMade(t *testing.T) {
 the size "Standard_B2als_v2" is not to be had in "westeurope", or not in this subscription's quota; the rest is kept and ` + "`pulumi up`" + ` goes on from here
 hint: pulumi config set vmSize Standard_B2as_v2    # or another that ` + "`az vm list-skus --location westeurope --size Standard_B --output table`" + ` shows without a restriction`},
 		hooked(r.said("error"), "vm-refused"))
-	for _, name := range append(slices.Clone(layerNames), "proof") {
+	for _, name := range append(slices.Clone(host.Names()), "proof") {
 		if w.resources()[name] != nil {
 			t.Errorf("layer %s without a machine", name)
 		}
@@ -408,7 +410,7 @@ func TestEngineFailsAtEachStep(t *testing.T) {
 			}
 			equal(t, "outputs", 0, len(w.outputs()))
 			begun := slices.DeleteFunc(slices.Clone(r.happened), func(s string) bool { return !strings.Contains(s, " through ") })
-			at := slices.Index(append(slices.Clone(layerNames), "proof"), failing) // -1: no layer
+			at := slices.Index(append(slices.Clone(host.Names()), "proof"), failing) // -1: no layer
 			equal(t, "layers that were begun", at+1, len(begun))
 
 			destroyed := w.copy(t)
@@ -453,7 +455,7 @@ func TestEngineTargetOfAFirstDeploy(t *testing.T) {
 		"keys":        {[]string{"**azure-native**"}, `the keys of resource "keys" were` + notMade},
 		"peer-laptop": {[]string{"**azure-native**", "**::keys"}, `the keys of resource "peer-laptop" were` + notMade},
 		"vm":          {[]string{"**::keys", "**::peer-laptop", "**network**", "**resources**"}, "the virtual machine was" + notMade},
-		"proof":       {append([]string{"**azure-native**", "**command:local**"}, each("**::", layerNames, "")...), errNotProven.Error()},
+		"proof":       {append([]string{"**azure-native**", "**command:local**"}, each("**::", host.Names(), "")...), errNotProven.Error()},
 	} {
 		w := newWorld(t)
 		r := w.up(targets(of.named...))
@@ -538,7 +540,7 @@ func TestEngineMachineDeletedBehindPulumi(t *testing.T) {
 		"\nhint: pulumi up --refresh    # makes it anew, as declared; OpenClaw's state and backups were on its disk"}, r.said("error"))
 	r = w.mustUp(withRefresh)
 	r.inOrder(append([]string{"create " + labelVM, "create " + labelBreakGlass},
-		append(each("update ", layerNames, " through bootstrap"), "update proof through tunnel")...)...)
+		append(each("update ", host.Names(), " through bootstrap"), "update proof through tunnel")...)...)
 	w.set("bootstrap", "false")
 	w.mustUp()
 }

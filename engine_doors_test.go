@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"openclaw-azure/internal/host"
 )
 
 const neverConfigured = `bootstrap: value "false": this stack's machine was never configured, or its last deploy did not finish: there is no tunnel that could stay
@@ -16,7 +18,7 @@ var closing = []string{"firewall", "ssh"}
 // updated are the layers that run when the door changes and the proof, gone through by one door. Port 22 is dialled as soon
 // as the firewall is to keep it closed; opened again by the break-glass, every layer runs.
 func updated(layersBy string) []string {
-	names := layerNames
+	names := host.Names()
 	if layersBy == "tunnel" {
 		names = closing
 	}
@@ -101,7 +103,7 @@ func TestEngineUnconfirmedChangeWaits(t *testing.T) {
 	if r.err != nil {
 		t.Fatal(r.err)
 	}
-	equal(t, "changes", append(each("update ", layerNames, ""), "update proof"), r.changes())
+	equal(t, "changes", append(each("update ", host.Names(), ""), "update proof"), r.changes())
 	equal(t, "warnings", []string{"a change of layer \"firewall\" from an earlier run waits on the host for a confirmation that did not come: this run takes it back and tries again"}, r.said("warning"))
 	w.quiet()
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"testing"
 
+	"openclaw-azure/internal/host"
 	"openclaw-azure/internal/layer"
 )
 
@@ -44,7 +45,7 @@ func TestEngineLayersMissingOnTheHost(t *testing.T) {
 	delete(w.guest.layers, "fail2ban")
 	equal(t, "one layer", []string{"update fail2ban", "update proof"}, w.mustUp().changes())
 	clear(w.guest.layers)
-	equal(t, "all layers", append(each("update ", layerNames, ""), "update proof"), w.mustUp().changes())
+	equal(t, "all layers", append(each("update ", host.Names(), ""), "update proof"), w.mustUp().changes())
 }
 
 // A repair that fails is tried again by the next run.

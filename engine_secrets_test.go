@@ -47,7 +47,7 @@ func TestEngineSecretsAreFound(t *testing.T) {
 	w.mustUp()
 	secret := w.made(1)
 	resources := w.resources()
-	resources["keys"].Outputs["stdout"] = resource.NewProperty(stackKeys(1))
+	resources["keys"].Outputs["stdout"] = resource.NewProperty(generatedKeys(1))
 	resources["base"].Inputs["create"] = resource.NewProperty("echo " + secret.SudoPassword.Plain)
 	resources[labelVM].Inputs["osProfile"] = resource.NewProperty(resource.PropertyMap{
 		"customData": resource.NewProperty(base64.StdEncoding.EncodeToString([]byte("key: |\n" + secret.HostKey.Private)))})

@@ -4,7 +4,9 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -13,129 +15,220 @@ import (
 	"github.com/pulumi/pulumi-command/sdk/go/command/remote"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"openclaw-azure/internal/config"
+	"openclaw-azure/internal/engine"
+	"openclaw-azure/internal/host"
+	"openclaw-azure/internal/lastrun"
 	"openclaw-azure/internal/layer"
-	"openclaw-azure/internal/outputs"
+	"openclaw-azure/internal/machine"
+	"openclaw-azure/internal/reach"
 )
 
-// layerNames are the layers' resources, in their order. The proof follows.
-var layerNames = []string{"base", "sysctl", "wireguard", "firewall", "ssh", "fail2ban", "updates", "openclaw", "backup"}
+// doors is how the program itself reaches the host. The engine's tests have none to reach, and put another in its place.
+type doors interface {
+	// Listen takes the local ports.
+	Listen() error
+	// Observe reads what is effective on the host, through the bootstrap door or the tunnel.
+	Observe(a reach.Access, bootstrap bool) (*layer.Observation, error)
+	// Ready waits until a door opens to a fresh connection.
+	Ready(a reach.Access, bootstrap bool, say func(string)) error
+	// Closed begins to look whether port 22 opens from this machine. The function that it returns waits for that, once,
+	// and fails if it does.
+	Closed(a reach.Access) (found func() error)
+	// Confirm keeps an armed change, in the background, until the function that it returns is called.
+	Confirm(a reach.Access, bootstrap bool, p layer.Packed, seconds int, say func(string)) func()
+	Close()
+}
+
+var _ doors = (*reach.Doors)(nil)
 
 // harden puts the layers on the host, one after the other, each confirmed before the next, and ends with the proof:
 // a login through the tunnel that finds every layer in place.
-func (r *run) harden(ctx *pulumi.Context, cfg *Config, last *lastRun, seen *layer.Observation, ring *keyring, n *netResources, vm *machine) (*proof, error) {
-	text, err := awaitString(ctx, n.address)
-	if err != nil {
-		return nil, err
-	}
-	h := &hardening{run: r, ctx: ctx, cfg: cfg, ring: ring, n: n, vm: vm, ground: append(n.rules(), vm)}
-	h.lookAtPort22 = sync.OnceValue(func() func() error { return h.doors.closed(h.access) })
+func (r *run) harden(ctx *pulumi.Context, cfg *config.Config, last *lastrun.Run, observed *layer.Observation, allKeys *stackKeys, n *netResources, vm *virtualMachine) (*proof, error) {
+	h := &hardening{run: r, ctx: ctx, cfg: cfg, last: last, observed: observed, allKeys: allKeys, vm: vm, ground: append(n.rules(), vm)}
 	if vm.breakGlass != nil {
 		h.ground = append(h.ground, vm.breakGlass)
 	}
-	// A host that did not answer keeps the commands that it had: only declared changes run. Not so a machine made
-	// anew, not when somebody fired the break-glass, and not through another door, where every command is another.
-	h.silent = seen == nil && last != nil && vm.id == last.VMID && cfg.Rescue == last.Rescue && cfg.Bootstrap == last.Bootstrap
-	if ring.stack != nil {
-		if text != "" {
-			public, err := netip.ParseAddr(text)
-			if err != nil {
-				return nil, fmt.Errorf("read the public address %q: %w", text, err)
-			}
-			h.access = doorAccess{stack: ring.stack, public: public, admin: cfg.AdminUsername, vpnServer: cfg.ServerAddress(),
-				deployer: cfg.DeployerAddress(), sshPort: cfg.SSHPort, wireGuardPort: cfg.WireGuardPort}
-		}
-		if h.packed, err = newHost(cfg, vm.image, ring.stack, ring.peers).layers(ring.stack); err != nil {
-			return nil, err
-		}
+	if err := h.pack(n); err != nil {
+		return nil, err
 	}
-	if seen != nil && seen.Pending != nil {
-		warn(ctx, fmt.Sprintf("a change of layer %q from an earlier run waits on the host for a confirmation that did not come: this run takes it back and tries again", seen.Pending.Layer))
-	}
-	if seen != nil && seen.LastRollback != nil {
-		warn(ctx, fmt.Sprintf("the host took back its last change, of layer %q: %s; it is tried again", seen.LastRollback.Layer, seen.LastRollback.Reason))
-	}
-	var drifted []func()
-	// At the end, however it comes: in `up` a message about a resource waits until that resource is done.
-	defer func() {
-		for _, say := range drifted {
-			say()
-		}
-	}()
-	digests := map[string]string{}
-	sameMachine := last != nil && vm.id == last.VMID && cfg.Rescue == last.Rescue
-	// The break-glass changes the host after it was looked at.
-	reopening := last != nil && cfg.Bootstrap && (!last.Bootstrap || vm.firing != last.Firing)
-	if r.refused != nil && sameMachine && !reopening && !ctx.DryRun() {
+	h.tellOfTheHost()
+	if r.refused != nil && h.sameMachine() && !h.reopening() && !ctx.DryRun() {
 		// Nothing in this run mends it, and sshd counts: the first command would try the same key again.
 		return nil, fmt.Errorf("no layer was changed, since the bootstrap door does not open: %w", r.refused)
 	}
+	commands := map[string]pulumi.Resource{}
+	// At the end, however it comes: in `up` a message about a resource waits until that resource is done.
+	defer h.tellOfDrift(commands)
+	digests := map[string]string{}
 	state := []string{fmt.Sprint(cfg.Bootstrap)}
-	for i, name := range layerNames {
-		token, clean := newToken(), false
+	for i, name := range host.Names() {
+		token, keeps := newToken(), false
 		if h.packed != nil {
-			p := h.packed[i]
-			digests[name] = p.Digest
-			if seen != nil {
-				on := seen.Layers[name]
-				switch {
-				case on.Digest != p.Digest || vm.id != last.VMID || reopening:
-				case seen.LastRollback != nil && seen.LastRollback.Layer == name: // the host forgets it when the layer runs
-				case len(on.Drift) == 0 && seen.Pending == nil:
-					token, clean = on.Token, sameMachine
-				}
-			} else if h.silent {
-				clean = last.Digests[name] == p.Digest
+			digests[name] = h.packed[i].Digest
+			var kept string
+			if kept, keeps = judge(h.past(name, digests[name])); kept != "" {
+				token = kept
 			}
 			// Not the digest, which a changed layer's new token stands for: a silent host keeps its tokens.
 			state = append(state, token)
 		}
-		c, err := h.layer(i, token, clean)
-		if err != nil {
+		var err error
+		if commands[name], err = h.layer(i, token, keeps); err != nil {
 			return nil, err
 		}
-		if seen != nil && len(seen.Layers[name].Drift) > 0 {
-			account := []string{fmt.Sprintf("the host differs from what layer %q declared:", name)}
-			for _, d := range seen.Layers[name].Drift {
-				account = append(account, "  "+d.String())
-			}
-			drifted = append(drifted, func() {
-				_ = ctx.Log.Warn(strings.Join(account, "\n"), &pulumi.LogArgs{Resource: c})
-			})
-		}
 	}
-	sum := sha256.Sum256([]byte(strings.Join(state, "\n")))
-	proven := &proof{name: hex.EncodeToString(sum[:8]), digests: digests}
-	if proven.Command, err = h.proof(proven.name, digests); err != nil {
-		return nil, err
-	}
-	return proven, nil
+	return h.prove(state, digests)
 }
 
-// proof is the command that proves the layers, and its name, which changes with every proof that is made anew.
-type proof struct {
-	*remote.Command
-	name    string
-	digests map[string]string // of the layers
+// past is what is known of a layer before a run declares it.
+type past struct {
+	declared string // the digest that this run declares
+	lastRun  string // the digest that the last run declared; empty if there was none
+
+	observed      bool   // the host was looked at in this run; if not, the next five say nothing
+	token, digest string // what the host says of the layer
+	drifted       bool
+	undone        bool // the host took back its last change, which was of this layer
+	pending       bool // a change, of whatever layer, waits on the host for a confirmation
+
+	sameVM      bool // Azure's vmId is that of the last run
+	sameMachine bool // and nobody asked for a rescue
+	reopening   bool // the break-glass changes the host after it was looked at
+	silent      bool // the host does not answer, and nothing says that it is not as the last run left it
+}
+
+// judge decides what becomes of a layer. keeps: its command stays as it was and does not run. token is the one that the
+// host gives back, empty if the layer is to run under a new one.
+func judge(p past) (token string, keeps bool) {
+	switch {
+	case p.silent:
+		// Only declared changes run on a host that is not looked at.
+		return "", p.lastRun == p.declared
+	case !p.observed, p.digest != p.declared, !p.sameVM, p.reopening:
+		return "", false
+	case p.undone, p.pending, p.drifted:
+		// The host forgets what it took back, and what waits, when the layer runs.
+		return "", false
+	}
+	return p.token, p.sameMachine
+}
+
+// past gathers what is known of a layer.
+func (h *hardening) past(name, declared string) past {
+	p := past{declared: declared, observed: h.observed != nil, reopening: h.reopening(), sameMachine: h.sameMachine(), silent: h.silent()}
+	if h.last != nil {
+		p.lastRun, p.sameVM = h.last.Digests[name], h.vm.id == h.last.VMID
+	}
+	if h.observed != nil {
+		on := h.observed.Layers[name]
+		p.token, p.digest, p.drifted = on.Token, on.Digest, len(on.Drift) > 0
+		p.undone = h.observed.LastRollback != nil && h.observed.LastRollback.Layer == name
+		p.pending = h.observed.Pending != nil
+	}
+	return p
+}
+
+// sameMachine: it is the last run's, and nobody asked for a rescue.
+func (h *hardening) sameMachine() bool {
+	return h.last != nil && h.vm.id == h.last.VMID && h.cfg.Rescue == h.last.Rescue
+}
+
+// reopening: the break-glass changes the host after it was looked at.
+func (h *hardening) reopening() bool {
+	return h.last != nil && h.cfg.Bootstrap && (!h.last.Bootstrap || h.vm.firing != h.last.Firing)
+}
+
+// silent: a host that did not answer keeps the commands that it had. Not so through another door, where every command is
+// another.
+func (h *hardening) silent() bool {
+	return h.observed == nil && h.sameMachine() && h.cfg.Bootstrap == h.last.Bootstrap
+}
+
+// pack makes the layers and what opens the doors, if the keys are known.
+func (h *hardening) pack(n *netResources) error {
+	text, err := engine.Text(h.ctx, n.address)
+	if err != nil || h.allKeys.stack == nil {
+		return err
+	}
+	if text != "" {
+		public, err := netip.ParseAddr(text)
+		if err != nil {
+			return fmt.Errorf("read the public address %q: %w", text, err)
+		}
+		h.access = reach.Access{Carrier: h.cfg.Carrier, Keys: h.allKeys.stack, Public: public}
+	}
+	h.packed, err = host.New(h.cfg, h.vm.image, h.allKeys.stack, h.allKeys.peers).Layers()
+	return err
+}
+
+// tellOfTheHost warns of what earlier runs left on the host.
+func (h *hardening) tellOfTheHost() {
+	if h.observed == nil {
+		return
+	}
+	if waits := h.observed.Pending; waits != nil {
+		engine.Warn(h.ctx, fmt.Sprintf("a change of layer %q from an earlier run waits on the host for a confirmation that did not come: this run takes it back and tries again", waits.Layer))
+	}
+	if undone := h.observed.LastRollback; undone != nil {
+		engine.Warn(h.ctx, fmt.Sprintf("the host took back its last change, of layer %q: %s; it is tried again", undone.Layer, undone.Reason))
+	}
+}
+
+// tellOfDrift accounts for every layer that drifted and is declared.
+func (h *hardening) tellOfDrift(commands map[string]pulumi.Resource) {
+	if h.observed == nil {
+		return
+	}
+	for _, name := range host.Names() {
+		drift := h.observed.Layers[name].Drift
+		if len(drift) == 0 || commands[name] == nil {
+			continue
+		}
+		account := fmt.Sprintf("the host differs from what layer %q declared:", name)
+		for _, d := range drift {
+			account += "\n  " + d.String()
+		}
+		_ = h.ctx.Log.Warn(account, &pulumi.LogArgs{Resource: commands[name]})
+	}
 }
 
 // hardening is what the layers of one run have in common.
 type hardening struct {
 	*run
-	ctx    *pulumi.Context
-	cfg    *Config
-	ring   *keyring
-	n      *netResources
-	vm     *machine
-	access doorAccess
-	packed []layer.Packed    // nil while the keys are not known
-	silent bool              // nothing is known of the host but that it is the one of the last run
-	ground []pulumi.Resource // what every command depends on
-	begun  []*remote.Command // that may not have ended
+	ctx      *pulumi.Context
+	cfg      *config.Config
+	last     *lastrun.Run
+	observed *layer.Observation
+	allKeys  *stackKeys
+	vm       *virtualMachine
+	access   reach.Access
+	packed   []layer.Packed    // nil while the keys are not known
+	ground   []pulumi.Resource // what every command depends on
+	begun    []*remote.Command // that may not have ended
 
-	lookAtPort22 func() (closed func() error) // begins once
+	looking sync.Once
+	port22  func() error // waits for the look at port 22, once it has begun
 
 	mu      sync.Mutex
 	running string // the command that has begun and not ended well
+}
+
+// lookAtPort22 begins to look whether port 22 is closed, once.
+func (h *hardening) lookAtPort22() {
+	h.looking.Do(func() { h.port22 = h.doors.Closed(h.access) })
+}
+
+// outsideIn looks at both doors from this machine: the tunnel opens, and port 22 is as declared.
+func (h *hardening) outsideIn() error {
+	if h.cfg.Bootstrap {
+		if err := h.doors.Ready(h.access, true, h.say); err != nil {
+			return err
+		}
+		return h.doors.Ready(h.access, false, h.say)
+	}
+	h.lookAtPort22()
+	return errors.Join(h.doors.Ready(h.access, false, h.say), h.port22())
 }
 
 // runs notes the command that begins; none, when it has ended well.
@@ -149,7 +242,7 @@ func (h *hardening) runs(name string) {
 // and waits for nothing.
 func (h *hardening) settled(name string) error {
 	for _, c := range h.begun {
-		if err := await(h.ctx, c.ID()); err != nil {
+		if err := engine.Await(h.ctx, c.ID()); err != nil {
 			return err
 		}
 	}
@@ -163,153 +256,186 @@ func (h *hardening) settled(name string) error {
 }
 
 // say tells what a command waits for.
-func (h *hardening) say(line string) { _ = h.ctx.Log.Info(line, nil) }
+func (h *hardening) say(line string) { engine.Say(h.ctx, line) }
 
-// layer declares the command that puts a layer on the host through the door in force.
-// A clean layer keeps the command that it had.
-func (h *hardening) layer(i int, token string, clean bool) (*remote.Command, error) {
-	door := layer.Door{Port: bootstrapPort, Seconds: h.cfg.ConfirmSeconds}
+// layer declares the command that puts a layer on the host through the door in force. One that keeps its command does not
+// run.
+func (h *hardening) layer(i int, token string, keeps bool) (pulumi.Resource, error) {
+	confirmation := layer.Confirmation{Port: machine.BootstrapPort, Seconds: h.cfg.ConfirmSeconds}
 	if !h.cfg.Bootstrap {
-		door.Port = h.cfg.SSHPort
+		confirmation.Port = h.cfg.SSHPort
 	}
+	names := host.Names()
 	var confirming func()
 	before := func(*pulumi.ResourceHookArgs) error {
-		if err := h.doors.ready(h.access, h.cfg.Bootstrap, h.say); err != nil {
+		if err := h.doors.Ready(h.access, h.cfg.Bootstrap, h.say); err != nil {
 			return err
 		}
-		if !h.cfg.Bootstrap && i > slices.Index(layerNames, "firewall") {
+		if !h.cfg.Bootstrap && i > slices.Index(names, "firewall") {
 			h.lookAtPort22() // which the firewall closes; it goes on beside the other layers
 		}
 		if h.packed[i].Waits != "" {
 			h.say(h.packed[i].Waits)
 		}
 		if h.packed[i].Armed {
-			confirming = h.doors.confirm(h.access, h.cfg.Bootstrap, h.packed[i], h.cfg.ConfirmSeconds, func(line string) { warn(h.ctx, line) })
+			confirming = h.doors.Confirm(h.access, h.cfg.Bootstrap, h.packed[i], h.cfg.ConfirmSeconds, func(line string) { engine.Warn(h.ctx, line) })
 		}
 		return nil
 	}
-	after := func(*pulumi.ResourceHookArgs) error {
+	after := func() {
 		if confirming != nil {
 			confirming()
 		}
-		return nil
 	}
-	return h.command(layerNames[i], h.cfg.Bootstrap, token, clean, before, after, func() (string, error) {
-		return applier().Stdin(h.ring.stack.SudoPassword.Plain, h.packed[i].Apply(door))
-	})
+	return h.command(command{name: names[i], bootstrap: h.cfg.Bootstrap, token: token, keeps: keeps, before: before, after: after,
+		request: func() any { return h.packed[i].Apply(confirmation) }})
 }
 
-// proof declares the command that looks at both doors from outside, then logs in through the tunnel, whatever door is in
-// force, becomes root and finds every layer as declared: closing port 22 is safe after it.
-func (h *hardening) proof(state string, digests map[string]string) (*remote.Command, error) {
-	before := func(*pulumi.ResourceHookArgs) error { return h.outsideIn() }
-	return h.command("proof", false, state, false, before, nil, func() (string, error) {
-		return applier().Stdin(h.ring.stack.SudoPassword.Plain, layer.Prove(digests))
-	})
+// proof is the command that proves the layers, and its name, which changes with every proof that is made anew.
+type proof struct {
+	*remote.Command
+	name    string
+	keeps   bool              // it is the last run's
+	digests map[string]string // of the layers
 }
 
-// command declares one command on the host, once those declared before it have ended well.
+// prove declares the command that looks at both doors from outside, then logs in through the tunnel, whatever door is in
+// force, becomes root and finds every layer as declared: closing port 22 is safe after it. state is what the proof is of.
+func (h *hardening) prove(state []string, digests map[string]string) (*proof, error) {
+	sum := sha256.Sum256([]byte(strings.Join(state, "\n")))
+	p := &proof{name: hex.EncodeToString(sum[:8]), digests: digests}
+	if h.silent() {
+		p.name = h.last.Proof // the command keeps its text
+	}
+	// All as it was proven: then a newer applier, or another packing of it, is no reason to prove it again.
+	p.keeps = h.sameMachine() && h.last.Proof == p.name && maps.Equal(h.last.Digests, digests)
+	var err error
+	p.Command, err = h.command(command{name: "proof", token: p.name, keeps: p.keeps,
+		before:  func(*pulumi.ResourceHookArgs) error { return h.outsideIn() },
+		request: func() any { return layer.Prove(digests) }})
+	return p, err
+}
+
+// command is one command on the host.
+type command struct {
+	name      string
+	bootstrap bool // the door that it goes through
+	token     string
+	keeps     bool // it is on the host as declared
+	before    pulumi.ResourceHookFunction
+	after     func() // nil: nothing
+	request   func() any
+}
+
+// command declares a command on the host, once those declared before it have ended well.
 //
-// Not by dependencies: what depends on another is registered after it, and each clean layer that waited for the one before it
-// would take its time from the run; while with --target the engine wants what depends in the state in that order.
-func (h *hardening) command(name string, bootstrap bool, token string, clean bool, before, after pulumi.ResourceHookFunction, stdin func() (string, error)) (*remote.Command, error) {
-	if !clean {
-		if err := h.settled(name); err != nil {
+// DependsOn does not order them: a dependent resource is registered only after its dependency, so every layer that keeps
+// its command would slow the run down, and --target requires the state to list dependencies first.
+func (h *hardening) command(c command) (*remote.Command, error) {
+	if !c.keeps {
+		if err := h.settled(c.name); err != nil {
 			return nil, err
 		}
 	}
-	var create pulumi.StringInput = pulumi.All(h.vm.VmId).ApplyT(func(a []any) string {
-		return layer.Command(!bootstrap, token, fmt.Sprint(a[0]), fmt.Sprint(h.cfg.Rescue))
-	}).(pulumi.StringOutput)
-	if h.vm.id != "" {
-		// Also where a preview that updates the machine does not know its outputs.
-		create = pulumi.String(layer.Command(!bootstrap, token, h.vm.id, fmt.Sprint(h.cfg.Rescue)))
-	}
-	var fault error
-	args := &remote.CommandArgs{
-		Connection: h.connection(bootstrap),
-		Create:     create,
-		Stdin: h.ring.secret(func() string {
-			var text string
-			text, fault = stdin()
-			return text
-		}),
-		Logging:                remote.LoggingNone,
-		AddPreviousOutputInEnv: pulumi.Bool(false), // a hardened sshd refuses it
-	}
-	if fault != nil {
-		return nil, fault
-	}
-	hooks := &pulumi.ResourceHookBinding{}
-	hook := func(when string, f pulumi.ResourceHookFunction) ([]*pulumi.ResourceHook, error) {
-		hook, err := h.ctx.RegisterResourceHook(when+"-"+name, f, nil)
-		return []*pulumi.ResourceHook{hook}, err
-	}
-	var err error
-	if hooks.BeforeCreate, err = hook("before", func(args *pulumi.ResourceHookArgs) error {
-		h.runs(name)
-		return before(args)
-	}); err != nil {
+	stdin, err := h.stdin(c)
+	if err != nil {
 		return nil, err
 	}
-	if hooks.AfterCreate, err = hook("after", func(args *pulumi.ResourceHookArgs) error {
-		h.runs("")
-		if after == nil {
-			return nil
-		}
-		return after(args)
-	}); err != nil {
+	hooks, err := h.hooks(c)
+	if err != nil {
 		return nil, err
 	}
-	hooks.BeforeUpdate, hooks.AfterUpdate = hooks.BeforeCreate, hooks.AfterCreate
 	options := []pulumi.ResourceOption{
 		pulumi.DependsOn(h.ground),
 		pulumi.AdditionalSecretOutputs([]string{"stdout", "stderr"}),
 		pulumi.ResourceHooks(hooks),
 	}
 	switch {
-	case clean:
-		// It is on the host as declared: neither another door nor a newer applier is a reason to run it, nor anything else.
+	case c.keeps:
+		// Neither another door nor a newer applier is a reason to run it, nor anything else.
 		options = append(options, pulumi.IgnoreChanges([]string{"create", "connection", "stdin", "logging", "addPreviousOutputInEnv"}))
-	case h.silent:
+	case h.silent():
 		options = append(options, pulumi.IgnoreChanges([]string{"create"}))
 	}
-	c, err := remote.NewCommand(h.ctx, name, args, options...)
+	made, err := remote.NewCommand(h.ctx, c.name, &remote.CommandArgs{
+		Connection:             h.connection(c.bootstrap),
+		Create:                 h.create(c),
+		Stdin:                  stdin,
+		Logging:                remote.LoggingNone,
+		AddPreviousOutputInEnv: pulumi.Bool(false), // a hardened sshd refuses it
+	}, options...)
+	if err == nil && !c.keeps {
+		h.begun = append(h.begun, made)
+	}
+	return made, err
+}
+
+// create is the command's text.
+func (h *hardening) create(c command) pulumi.StringInput {
+	text := func(vmID string) string {
+		return layer.Command(!c.bootstrap, c.token, vmID, fmt.Sprint(h.cfg.Rescue))
+	}
+	if h.vm.id != "" {
+		// Also in a preview that updates the machine and does not know its outputs.
+		return pulumi.String(text(h.vm.id))
+	}
+	return pulumi.All(h.vm.VmId).ApplyT(func(a []any) string { return text(fmt.Sprint(a[0])) }).(pulumi.StringOutput)
+}
+
+// stdin is what the command reads: the applier and the request.
+func (h *hardening) stdin(c command) (pulumi.StringOutput, error) {
+	var fault error
+	text := h.allKeys.secret(func() string {
+		var text string
+		text, fault = applier().Stdin(h.allKeys.stack.SudoPassword.Plain, c.request())
+		return text
+	})
+	return text, fault
+}
+
+// hooks run what a command needs beside it, and note that it runs.
+func (h *hardening) hooks(c command) (*pulumi.ResourceHookBinding, error) {
+	before, err := h.ctx.RegisterResourceHook("before-"+c.name, func(args *pulumi.ResourceHookArgs) error {
+		h.runs(c.name)
+		return c.before(args)
+	}, nil)
 	if err != nil {
 		return nil, err
 	}
-	if !clean {
-		h.begun = append(h.begun, c)
+	after, err := h.ctx.RegisterResourceHook("after-"+c.name, func(*pulumi.ResourceHookArgs) error {
+		h.runs("")
+		if c.after != nil {
+			c.after()
+		}
+		return nil
+	}, nil)
+	if err != nil {
+		return nil, err
 	}
-	return c, nil
+	b, a := []*pulumi.ResourceHook{before}, []*pulumi.ResourceHook{after}
+	return &pulumi.ResourceHookBinding{BeforeCreate: b, AfterCreate: a, BeforeUpdate: b, AfterUpdate: a}, nil
 }
 
 // applier is the program that every request brings along.
-var applier = sync.OnceValue(func() layer.Applier {
-	source, err := templates.ReadFile("templates" + applierPath)
-	if err != nil {
-		panic(err) // it is compiled in
-	}
-	return layer.NewApplier(source)
-})
+var applier = sync.OnceValue(func() layer.Applier { return layer.NewApplier(host.Applier()) })
 
 // connection is how the provider reaches the host: by a local port that this program forwards to the bootstrap door, or by
 // the one that it forwards through its tunnel.
 func (h *hardening) connection(bootstrap bool) remote.ConnectionArgs {
-	stack := h.ring.stack
+	stack, port := h.allKeys.stack, reach.LocalPort(h.ctx.Project(), h.ctx.Stack())
 	c := remote.ConnectionArgs{
 		Host:       pulumi.String("127.0.0.1"),
-		Port:       pulumi.Float64(localPort(h.ctx.Project(), h.ctx.Stack())),
-		User:       pulumi.String(outputs.Operator),
-		PrivateKey: h.ring.secret(func() string { return stack.Operator.Private }),
-		HostKey:    h.ring.public(func() string { return stack.HostKey.Public }),
+		Port:       pulumi.Float64(port),
+		User:       pulumi.String(machine.Operator),
+		PrivateKey: h.allKeys.secret(func() string { return stack.Operator.Private }),
+		HostKey:    h.allKeys.public(func() string { return stack.HostKey.Public }),
 		// Every dial that fails is tried again, a refused key too, and bans: the door was tried just before.
 		DialErrorLimit: pulumi.Int(3),
 	}
 	if bootstrap {
-		c.Port = pulumi.Float64(bootstrapLocalPort(localPort(h.ctx.Project(), h.ctx.Stack())))
+		c.Port = pulumi.Float64(reach.BootstrapLocalPort(port))
 		c.User = pulumi.String(h.cfg.AdminUsername)
-		c.PrivateKey = h.ring.secret(func() string { return stack.Bootstrap.Private })
+		c.PrivateKey = h.allKeys.secret(func() string { return stack.Bootstrap.Private })
 	}
 	return c
 }

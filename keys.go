@@ -6,11 +6,13 @@ import (
 	"github.com/pulumi/pulumi-command/sdk/go/command/local"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"openclaw-azure/internal/config"
+	"openclaw-azure/internal/engine"
 	"openclaw-azure/internal/keys"
 )
 
-// keyring is every key of the stack. In a preview that would make new ones they are not known: stack is nil then.
-type keyring struct {
+// stackKeys is every key of the stack. In a preview that would make new ones they are not known: stack is nil then.
+type stackKeys struct {
 	name    string // of the Pulumi stack
 	stack   *keys.Stack
 	text    string // what stack was read from
@@ -18,10 +20,10 @@ type keyring struct {
 	unknown pulumi.StringOutput // stands for what cannot be said yet
 }
 
-// newKeyring makes the keys once: they live in the stack's state, as secrets. keyGeneration renews them all, nothing
+// newKeys makes the keys once: they live in the stack's state, as secrets. keyGeneration renews them all, nothing
 // else does: not another laptop's folder, not an edited command.
-func newKeyring(ctx *pulumi.Context, cfg *Config) (*keyring, error) {
-	ring := &keyring{name: ctx.Stack(), peers: map[string]*keys.Peer{}}
+func newKeys(ctx *pulumi.Context, cfg *config.Config) (*stackKeys, error) {
+	allKeys := &stackKeys{name: ctx.Stack(), peers: map[string]*keys.Peer{}}
 	made, err := generate(ctx, cfg, "keys", "stack")
 	if err != nil {
 		return nil, err
@@ -33,12 +35,12 @@ func newKeyring(ctx *pulumi.Context, cfg *Config) (*keyring, error) {
 			return nil, err
 		}
 	}
-	ring.unknown = made.Stdout.ApplyT(func(string) string { return "" }).(pulumi.StringOutput)
-	if ring.text, err = generated(ctx, made, "keys"); err != nil {
+	allKeys.unknown = made.Stdout.ApplyT(func(string) string { return "" }).(pulumi.StringOutput)
+	if allKeys.text, err = generated(ctx, made, "keys"); err != nil {
 		return nil, err
 	}
-	if ring.text != "" {
-		if ring.stack, err = keys.ParseStack(ring.text); err != nil {
+	if allKeys.text != "" {
+		if allKeys.stack, err = keys.ParseStack(allKeys.text); err != nil {
 			return nil, fmt.Errorf("read the keys of resource \"keys\": %w", err)
 		}
 	}
@@ -50,18 +52,18 @@ func newKeyring(ctx *pulumi.Context, cfg *Config) (*keyring, error) {
 		if text == "" {
 			// A preview in which this peer is new. These stand for its keys, so that what is known stays known: they
 			// change the tunnel's layer, as the real ones will, and the outputs wait for the proof.
-			ring.peers[p.Name] = &keys.Peer{}
+			allKeys.peers[p.Name] = &keys.Peer{}
 			continue
 		}
-		if ring.peers[p.Name], err = keys.ParsePeer(text); err != nil {
+		if allKeys.peers[p.Name], err = keys.ParsePeer(text); err != nil {
 			return nil, fmt.Errorf("read the keys of resource %q: %w", "peer-"+p.Name, err)
 		}
 	}
-	return ring, nil
+	return allKeys, nil
 }
 
 // generate declares the command that makes keys of a kind, once.
-func generate(ctx *pulumi.Context, cfg *Config, name, kind string) (*local.Command, error) {
+func generate(ctx *pulumi.Context, cfg *config.Config, name, kind string) (*local.Command, error) {
 	return local.NewCommand(ctx, name, &local.CommandArgs{
 		Create:                 pulumi.String("go run ./cmd/keys " + kind),
 		Logging:                local.LoggingNone,
@@ -73,15 +75,15 @@ func generate(ctx *pulumi.Context, cfg *Config, name, kind string) (*local.Comma
 
 // generated waits for keys; in a preview that would make them they are empty.
 func generated(ctx *pulumi.Context, c *local.Command, name string) (string, error) {
-	text, err := awaitString(ctx, c.Stdout)
+	text, err := engine.Text(ctx, c.Stdout)
 	if err == nil && text == "" && !ctx.DryRun() {
-		return "", errNotMade(fmt.Sprintf("the keys of resource %q were", name))
+		return "", notMade(fmt.Sprintf("the keys of resource %q were", name))
 	}
 	return text, err
 }
 
 // secret is the text that f makes of the keys, a secret; not known where the keys are not.
-func (r *keyring) secret(f func() string) pulumi.StringOutput {
+func (r *stackKeys) secret(f func() string) pulumi.StringOutput {
 	if r.stack == nil {
 		return pulumi.ToSecret(r.unknown).(pulumi.StringOutput)
 	}
@@ -89,7 +91,7 @@ func (r *keyring) secret(f func() string) pulumi.StringOutput {
 }
 
 // public is the text that f makes of the public halves.
-func (r *keyring) public(f func() string) pulumi.StringOutput {
+func (r *stackKeys) public(f func() string) pulumi.StringOutput {
 	if r.stack == nil {
 		return pulumi.Unsecret(r.unknown).(pulumi.StringOutput)
 	}

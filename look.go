@@ -3,77 +3,96 @@ package main
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"openclaw-azure/internal/azure"
+	"openclaw-azure/internal/config"
 	"openclaw-azure/internal/door"
+	"openclaw-azure/internal/engine"
+	"openclaw-azure/internal/lastrun"
 	"openclaw-azure/internal/layer"
+	"openclaw-azure/internal/reach"
+	"openclaw-azure/internal/tunnel"
 )
-
-// run is one run of the program.
-type run struct {
-	info  pulumi.RunInfo
-	doors doors
-	peer  string // whose keys a preview looks with; empty: the deployer's own
-
-	refused error // the host did not take the key for the bootstrap door, in the look
-}
 
 // look tries the door in force, before anything is declared, and reads what is effective on the host. `pulumi up` with
 // `bootstrap: false` stops at a silent door, and every run with `driftCheck: required`: nothing has changed then. Nil
 // means that the host did not answer, was not looked at, or that there is none.
-func (r *run) look(ctx *pulumi.Context, cfg *Config, last *lastRun) (*layer.Observation, error) {
-	if !ctx.DryRun() || (!cfg.Bootstrap && last != nil && last.named == nil) {
-		if err := r.doors.listen(); err != nil {
+func (r *run) look(ctx *pulumi.Context, cfg *config.Config, last *lastrun.Run) (*layer.Observation, error) {
+	if !ctx.DryRun() || (!cfg.Bootstrap && last != nil && last.Named == nil) {
+		if err := r.doors.Listen(); err != nil {
 			if ctx.DryRun() {
-				warn(ctx, fmt.Sprintf("the host is not looked at: %v", err))
+				engine.Warn(ctx, fmt.Sprintf("the host is not looked at: %v", err))
 				return nil, nil
 			}
 			return nil, err
 		}
 	}
 	if last == nil {
-		return nil, nil // never deployed: refuse has seen to it that port 22 is to be open
+		return nil, nil // never deployed: Refuse has seen to it that port 22 is to be open
 	}
-	if cfg.DriftCheck == driftOff && (cfg.Bootstrap || ctx.DryRun()) {
-		last.lookForMachine(ctx)
+	if cfg.DriftCheck == config.DriftOff && (cfg.Bootstrap || ctx.DryRun()) {
+		last.Gone = azure.MachineGone(ctx, last.Group, last.Machine)
 		return nil, nil
 	}
-	access := last.access()
-	seen, err := r.doors.observe(access, cfg.Bootstrap && last.Bootstrap && access.named == nil)
+	access := last.Access()
+	observed, err := r.doors.Observe(access, cfg.Bootstrap && last.Bootstrap && access.Named == nil)
 	if err == nil {
-		if cfg.DriftCheck == driftOff {
+		if cfg.DriftCheck == config.DriftOff {
 			return nil, nil // the door was to be tried, no more
 		}
-		return seen, nil
+		return observed, nil
 	}
-	last.lookForMachine(ctx)
+	last.Gone = azure.MachineGone(ctx, last.Group, last.Machine)
 	if cfg.Bootstrap {
-		if cfg.DriftCheck == driftRequired {
-			return nil, fmt.Errorf("nothing was changed, since the host does not answer: %w"+
-				"\nhint: pulumi config set driftCheck on, which makes this a warning", err)
-		}
-		if errors.Is(err, door.ErrKeyRefused) && last.Bootstrap {
-			r.refused = err
-		}
-		warn(ctx, fmt.Sprintf("the host does not answer: the plan is made without looking at it: %v", err))
-		return nil, nil
+		return nil, r.silentWhileOpen(ctx, cfg, last, err)
 	}
-	if last.gone {
-		return nil, last.missing(cfg)
+	return nil, r.silentWhileClosed(ctx, cfg, last, err)
+}
+
+// silentWhileOpen is a warning, unless the look is required: the break-glass opens the door.
+func (r *run) silentWhileOpen(ctx *pulumi.Context, cfg *config.Config, last *lastrun.Run, err error) error {
+	if cfg.DriftCheck == config.DriftRequired {
+		return fmt.Errorf("nothing was changed, since the host does not answer: %w"+
+			"\nhint: pulumi config set driftCheck on, which makes this a warning", err)
 	}
-	if ctx.DryRun() && wireguardSources(cfg) != last.WireGuardSources {
-		warn(ctx, fmt.Sprintf("the tunnel does not answer yet: `pulumi up` admits the new wireguardCidrs first and tries again: %v", err))
-		return nil, nil
+	if errors.Is(err, door.ErrKeyRefused) && last.Bootstrap {
+		r.refused = err
 	}
-	err = accountFor(err, cfg, last, r.peer, localPort(ctx.Project(), ctx.Stack()))
-	if ctx.DryRun() && cfg.DriftCheck != driftRequired {
-		warn(ctx, fmt.Sprintf("the host does not answer: the plan is made without looking at it, and `pulumi up` changes nothing before the tunnel door opens from this machine: %v", err))
-		return nil, nil
+	engine.Warn(ctx, fmt.Sprintf("the host does not answer: the plan is made without looking at it: %v", err))
+	return nil
+}
+
+// silentWhileClosed is an error, but in a preview: the tunnel is the only way in.
+func (r *run) silentWhileClosed(ctx *pulumi.Context, cfg *config.Config, last *lastrun.Run, err error) error {
+	if last.Gone {
+		return last.Missing(cfg)
+	}
+	moved := wireguardSources(cfg) != last.WireGuardSources
+	if ctx.DryRun() && moved {
+		engine.Warn(ctx, fmt.Sprintf("the tunnel does not answer yet: `pulumi up` admits the new wireguardCidrs first and tries again: %v", err))
+		return nil
+	}
+	err = accountFor(err, cfg, last, r.peer, reach.LocalPort(ctx.Project(), ctx.Stack()))
+	if ctx.DryRun() && cfg.DriftCheck != config.DriftRequired {
+		engine.Warn(ctx, fmt.Sprintf("the host does not answer: the plan is made without looking at it, and `pulumi up` changes nothing before the tunnel door opens from this machine: %v", err))
+		return nil
 	}
 	nothing := "nothing was changed"
-	if wireguardSources(cfg) != last.WireGuardSources {
+	if moved {
 		nothing = "nothing but the sources of the WireGuard rule was changed"
 	}
-	return nil, fmt.Errorf("port 22 stays as it is and %s, since the tunnel door does not open from this machine: %w", nothing, err)
+	return fmt.Errorf("port 22 stays as it is and %s, since the tunnel door does not open from this machine: %w", nothing, err)
+}
+
+// accountFor adds to a WireGuard's silence what can be told of its causes. Other errors have one cause and say it.
+func accountFor(err error, cfg *config.Config, last *lastrun.Run, peer string, localPort uint16) error {
+	var silent *tunnel.SilentError
+	if !errors.As(err, &silent) || !silent.Handshake.IsZero() || silent.SendError != nil {
+		return err
+	}
+	return reach.Silence{Err: silent, Sources: cfg.WireGuardSources, From: reach.WayOut(silent.Endpoint), Now: time.Now(),
+		LastChange: last.Changed, Generation: last.KeyGeneration, LocalPort: localPort, Peer: peer}
 }

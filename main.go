@@ -7,45 +7,58 @@ import (
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"openclaw-azure/internal/config"
+	"openclaw-azure/internal/engine"
+	"openclaw-azure/internal/lastrun"
 	"openclaw-azure/internal/outputs"
+	"openclaw-azure/internal/reach"
 )
 
-// alreadyReported tells Pulumi's language host that the error stands on the console.
+// alreadyReported tells Pulumi's language host that the error is on the console.
 const alreadyReported = 32
+
+// run is one run of the program.
+type run struct {
+	info  pulumi.RunInfo
+	doors doors
+	peer  string // whose keys a preview looks with; empty: the deployer's own
+
+	refused error // the host did not take the key for the bootstrap door, in the look
+}
 
 func main() {
 	r := &run{peer: os.Getenv(outputs.PeerVariable)}
 	err := pulumi.RunErr(r.program, func(info *pulumi.RunInfo) {
-		r.info, r.doors = *info, newDoors(localPort(info.Project, info.Stack))
+		r.info, r.doors = *info, reach.New(reach.LocalPort(info.Project, info.Stack), applier())
 	})
 	if r.doors != nil {
-		r.doors.close()
+		r.doors.Close()
 	}
 	if err != nil {
 		os.Exit(alreadyReported)
 	}
 }
 
-// program is the whole story. An error is returned, never only logged: Pulumi would delete every resource that was
-// not declared yet.
+// program returns its error, never only logs it: Pulumi would delete every resource that was not declared yet.
 func (r *run) program(ctx *pulumi.Context) error {
 	err := r.declare(ctx)
 	if err != nil {
-		report(ctx, err)
+		engine.Report(ctx, err)
 	}
 	return err
 }
 
+// declare is the whole story.
 func (r *run) declare(ctx *pulumi.Context) error {
-	cfg, err := LoadConfig(r.info)
+	cfg, err := config.Load(r.info)
 	if err != nil {
 		return err
 	}
-	last, err := readLastRun(ctx, r.peer)
+	last, err := lastrun.Read(ctx, r.peer)
 	if err != nil {
 		return err
 	}
-	if err := refuse(cfg, last); err != nil {
+	if err := lastrun.Refuse(cfg, last); err != nil {
 		return err
 	}
 	var edge *perimeter
@@ -55,11 +68,11 @@ func (r *run) declare(ctx *pulumi.Context) error {
 		if edge, err = newPerimeter(ctx, cfg); err != nil {
 			return err
 		}
-		if err := await(ctx, edge.wireguard.ID()); err != nil {
+		if err := engine.Await(ctx, edge.wireguard.ID()); err != nil {
 			return err
 		}
 	}
-	seen, err := r.look(ctx, cfg, last)
+	observed, err := r.look(ctx, cfg, last)
 	if err != nil {
 		return err
 	}
@@ -71,7 +84,7 @@ func (r *run) declare(ctx *pulumi.Context) error {
 	if err := edge.foreignRules(ctx, cfg, last); err != nil {
 		return err
 	}
-	ring, err := newKeyring(ctx, cfg)
+	allKeys, err := newKeys(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -79,14 +92,14 @@ func (r *run) declare(ctx *pulumi.Context) error {
 	if err != nil {
 		return err
 	}
-	vm, err := newVM(ctx, cfg, net, ring, last)
+	vm, err := newVM(ctx, cfg, net, allKeys, last)
 	if err != nil {
 		return err
 	}
-	proof, err := r.harden(ctx, cfg, last, seen, ring, net, vm)
+	proven, err := r.harden(ctx, cfg, last, observed, allKeys, net, vm)
 	if err != nil {
 		return err
 	}
-	export(ctx, cfg, ring, net, vm, last, proof)
+	export(ctx, cfg, allKeys, net, vm, last, proven)
 	return nil
 }

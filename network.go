@@ -1,12 +1,21 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 
 	"github.com/pulumi/pulumi-azure-native-sdk/network/v2"
 	"github.com/pulumi/pulumi-azure-native-sdk/resources/v2"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"openclaw-azure/internal/azure"
+	"openclaw-azure/internal/config"
+	"openclaw-azure/internal/engine"
+	"openclaw-azure/internal/lastrun"
+	"openclaw-azure/internal/machine"
+	"openclaw-azure/internal/prefix"
 )
 
 // The names of the two rules in Azure.
@@ -15,55 +24,36 @@ const (
 	bootstrapRule = "SSH-Bootstrap"
 )
 
-// perimeter is the outermost ring: the security group and the one rule that always stands.
+// perimeter is the outermost ring: the security group and the one rule that is always there.
 type perimeter struct {
+	cfg       *config.Config
 	tags      pulumi.StringMap
 	group     *resources.ResourceGroup
 	nsg       *network.NetworkSecurityGroup
 	wireguard *network.SecurityRule
-	known     map[string]bool // of Azure's resources, by their names here: those in the state, where this run may make one
+	adopter   azure.Adopter
 }
 
-// within makes a resource go with its group, in one step: so does what Pulumi does not know since a run was killed while
-// Azure made it, which would stand in the way of every other order.
-func (p *perimeter) within() pulumi.ResourceOption { return pulumi.DeletedWith(p.group) }
-
-// named is within, of a resource with a name of ours, by which adopt finds it; one that a release of before gave another
-// name keeps that. adopted may be nil.
-func (p *perimeter) named(input string, adopted pulumi.ResourceOption) pulumi.ResourceOption {
-	options := []pulumi.ResourceOption{p.within(), pulumi.IgnoreChanges([]string{input})}
-	if adopted != nil {
-		options = append(options, adopted)
+// within deletes a resource together with its group. Resources that Pulumi never recorded, since the run was killed while
+// Azure created them, go too; deleted one by one, they would block the rest. imported, if not nil, is azure.Adopter's.
+func (p *perimeter) within(imported ...pulumi.ResourceOption) pulumi.ResourceOption {
+	options := []pulumi.ResourceOption{pulumi.DeletedWith(p.group)}
+	for _, option := range imported {
+		if option != nil {
+			options = append(options, option)
+		}
 	}
 	return pulumi.Composite(options...)
 }
 
-// netResources are what the machine's network consists of. bootstrap is nil unless port 22 is to be open.
-type netResources struct {
-	*perimeter
-	bootstrap *network.SecurityRule
-	publicIP  *network.PublicIPAddress
-	nic       *network.NetworkInterface
-	address   pulumi.StringOutput // the public address
-}
-
-// rules are the security rules that are declared.
-func (n *netResources) rules() []pulumi.Resource {
-	rules := []pulumi.Resource{n.wireguard}
-	if n.bootstrap != nil {
-		rules = append(rules, n.bootstrap)
-	}
-	return rules
-}
-
-func newPerimeter(ctx *pulumi.Context, cfg *Config) (*perimeter, error) {
-	p := &perimeter{tags: pulumi.StringMap{
+func newPerimeter(ctx *pulumi.Context, cfg *config.Config) (*perimeter, error) {
+	p := &perimeter{cfg: cfg, tags: pulumi.StringMap{
 		"project": pulumi.String(ctx.Project()),
 		"stack":   pulumi.String(ctx.Stack()),
 	}}
 	var err error
 	if cfg.Bootstrap {
-		if p.known, err = inState(ctx); err != nil {
+		if p.adopter.Known, err = azure.InState(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -74,6 +64,7 @@ func newPerimeter(ctx *pulumi.Context, cfg *Config) (*perimeter, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.adopter.Group = p.group.Name
 	p.nsg, err = network.NewNetworkSecurityGroup(ctx, "perimeter", &network.NetworkSecurityGroupArgs{
 		ResourceGroupName: p.group.Name,
 		Location:          pulumi.String(cfg.Location),
@@ -104,56 +95,88 @@ func (p *perimeter) admit(ctx *pulumi.Context, logical, name string, priority in
 	if len(sources) == 1 {
 		args.SourceAddressPrefix = pulumi.String(sources[0].String())
 	} else {
-		args.SourceAddressPrefixes = pulumi.ToStringArray(prefixStrings(sources))
+		args.SourceAddressPrefixes = pulumi.ToStringArray(prefix.Strings(sources))
 	}
-	adopted, err := p.adopt(ctx, logical, "perimeter", p.nsg.Name, func(group, nsg string) (found, error) {
+	imported, err := p.adopter.Adopt(ctx, logical, "perimeter", p.nsg.Name, func(group, nsg string) (azure.Found, error) {
 		rule, err := network.LookupSecurityRule(ctx, &network.LookupSecurityRuleArgs{ResourceGroupName: group, NetworkSecurityGroupName: nsg, SecurityRuleName: name})
 		if err != nil {
-			return found{}, err
+			return azure.Found{}, err
 		}
-		return found{deref(rule.Id), rule.ProvisioningState}, nil
+		return azure.Found{ID: azure.Deref(rule.Id), State: rule.ProvisioningState}, nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return network.NewSecurityRule(ctx, logical, args, p.named("securityRuleName", adopted))
+	return network.NewSecurityRule(ctx, logical, args, p.within(imported))
 }
 
-func newNetwork(ctx *pulumi.Context, cfg *Config, p *perimeter) (*netResources, error) {
+// foreignRules finds inbound rules of the security group that the program does not declare: a preview names them, `up`
+// fails before it changes anything further.
+func (p *perimeter) foreignRules(ctx *pulumi.Context, cfg *config.Config, last *lastrun.Run) error {
+	group, err := engine.Text(ctx, p.group.Name)
+	if err != nil {
+		return err
+	}
+	nsg, err := engine.Text(ctx, p.nsg.Name)
+	if err != nil || group == "" || nsg == "" {
+		return err // a first preview: there is no group yet
+	}
+	found, err := azure.InboundRules(ctx, group, nsg)
+	if err != nil {
+		return err
+	}
+	var rules, commands []string
+	for _, rule := range found {
+		switch {
+		case rule.Name == wireguardRule:
+		case rule.Name != bootstrapRule:
+			rules = append(rules, fmt.Sprintf("  %q: %s", rule.Name, rule.Text))
+			commands = append(commands, "hint: "+azure.RemoveRule(group, nsg, rule.Name))
+		case !cfg.Bootstrap && last != nil && !last.Bootstrap:
+			// A reopening that failed half way leaves it too, and then this run deletes it.
+			engine.Warn(ctx, fmt.Sprintf("port 22 was closed, and security group %q has rule %q: where this run does not delete it, somebody else made it"+
+				"\nhint: %s", nsg, rule.Name, azure.RemoveRule(group, nsg, rule.Name)))
+		}
+	}
+	if rules == nil {
+		return nil
+	}
+	text := fmt.Sprintf("security group %q has inbound rules that nobody declared:\n%s\n%s", nsg, strings.Join(rules, "\n"), strings.Join(commands, "\n"))
+	if ctx.DryRun() {
+		engine.Warn(ctx, text)
+		return nil
+	}
+	return errors.New(text)
+}
+
+// netResources are what the machine's network consists of. bootstrap is nil unless port 22 is to be open.
+type netResources struct {
+	*perimeter
+	bootstrap *network.SecurityRule
+	publicIP  *network.PublicIPAddress
+	nic       *network.NetworkInterface
+	address   pulumi.StringOutput // the public address
+}
+
+// rules are the security rules that are declared.
+func (n *netResources) rules() []pulumi.Resource {
+	rules := []pulumi.Resource{n.wireguard}
+	if n.bootstrap != nil {
+		rules = append(rules, n.bootstrap)
+	}
+	return rules
+}
+
+func newNetwork(ctx *pulumi.Context, cfg *config.Config, p *perimeter) (*netResources, error) {
 	n := &netResources{perimeter: p}
 	var err error
 	if cfg.Bootstrap {
-		n.bootstrap, err = p.admit(ctx, "ssh-bootstrap", bootstrapRule, 1001, "Tcp", bootstrapPort, cfg.AllowedSSH)
+		n.bootstrap, err = p.admit(ctx, "ssh-bootstrap", bootstrapRule, 1001, "Tcp", machine.BootstrapPort, cfg.AllowedSSH)
 		if err != nil {
 			return nil, err
 		}
 	}
-	vnet, err := network.NewVirtualNetwork(ctx, "vnet", &network.VirtualNetworkArgs{
-		ResourceGroupName: p.group.Name,
-		Location:          pulumi.String(cfg.Location),
-		AddressSpace:      network.AddressSpaceArgs{AddressPrefixes: pulumi.StringArray{pulumi.String(cfg.VNet.String())}},
-		Tags:              p.tags,
-	}, p.within())
-	if err != nil {
-		return nil, err
-	}
-	adopted, err := p.adopt(ctx, "subnet", "vnet", vnet.Name, func(group, vnet string) (found, error) {
-		subnet, err := network.LookupSubnet(ctx, &network.LookupSubnetArgs{ResourceGroupName: group, VirtualNetworkName: vnet, SubnetName: "subnet"})
-		if err != nil {
-			return found{}, err
-		}
-		return found{deref(subnet.Id), subnet.ProvisioningState}, nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	subnet, err := network.NewSubnet(ctx, "subnet", &network.SubnetArgs{
-		ResourceGroupName:    p.group.Name,
-		VirtualNetworkName:   vnet.Name,
-		SubnetName:           pulumi.String("subnet"),
-		AddressPrefix:        pulumi.String(cfg.Subnet().String()),
-		NetworkSecurityGroup: network.NetworkSecurityGroupTypeArgs{Id: p.nsg.ID()},
-	}, p.named("subnetName", adopted))
+	subnet, err := n.newSubnet(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -168,34 +191,69 @@ func newNetwork(ctx *pulumi.Context, cfg *Config, p *perimeter) (*netResources, 
 	if err != nil {
 		return nil, err
 	}
-	n.address = n.publicIP.IpAddress.ApplyT(deref).(pulumi.StringOutput)
-	adopted, err = p.adopt(ctx, "nic", "openclaw", p.group.Name, func(group, _ string) (found, error) {
-		nic, err := network.LookupNetworkInterface(ctx, &network.LookupNetworkInterfaceArgs{ResourceGroupName: group, NetworkInterfaceName: "nic"})
+	n.address = n.publicIP.IpAddress.ApplyT(azure.Deref).(pulumi.StringOutput)
+	n.nic, err = n.newInterface(ctx, subnet)
+	return n, err
+}
+
+// newSubnet declares the virtual network and its only subnet.
+func (n *netResources) newSubnet(ctx *pulumi.Context) (*network.Subnet, error) {
+	vnet, err := network.NewVirtualNetwork(ctx, "vnet", &network.VirtualNetworkArgs{
+		ResourceGroupName: n.group.Name,
+		Location:          pulumi.String(n.cfg.Location),
+		AddressSpace:      network.AddressSpaceArgs{AddressPrefixes: pulumi.StringArray{pulumi.String(n.cfg.VNet.String())}},
+		Tags:              n.tags,
+	}, n.within())
+	if err != nil {
+		return nil, err
+	}
+	imported, err := n.adopter.Adopt(ctx, "subnet", "vnet", vnet.Name, func(group, vnet string) (azure.Found, error) {
+		subnet, err := network.LookupSubnet(ctx, &network.LookupSubnetArgs{ResourceGroupName: group, VirtualNetworkName: vnet, SubnetName: "subnet"})
 		if err != nil {
-			return found{}, err
+			return azure.Found{}, err
 		}
-		return found{deref(nic.Id), nic.ProvisioningState}, nil
+		return azure.Found{ID: azure.Deref(subnet.Id), State: subnet.ProvisioningState}, nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	n.nic, err = network.NewNetworkInterface(ctx, "nic", &network.NetworkInterfaceArgs{
-		ResourceGroupName:    p.group.Name,
+	return network.NewSubnet(ctx, "subnet", &network.SubnetArgs{
+		ResourceGroupName:    n.group.Name,
+		VirtualNetworkName:   vnet.Name,
+		SubnetName:           pulumi.String("subnet"),
+		AddressPrefix:        pulumi.String(n.cfg.Subnet().String()),
+		NetworkSecurityGroup: network.NetworkSecurityGroupTypeArgs{Id: n.nsg.ID()},
+	}, n.within(imported))
+}
+
+// newInterface declares the machine's network interface.
+func (n *netResources) newInterface(ctx *pulumi.Context, subnet *network.Subnet) (*network.NetworkInterface, error) {
+	imported, err := n.adopter.Adopt(ctx, "nic", "openclaw", n.group.Name, func(group, _ string) (azure.Found, error) {
+		nic, err := network.LookupNetworkInterface(ctx, &network.LookupNetworkInterfaceArgs{ResourceGroupName: group, NetworkInterfaceName: "nic"})
+		if err != nil {
+			return azure.Found{}, err
+		}
+		return azure.Found{ID: azure.Deref(nic.Id), State: nic.ProvisioningState}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return network.NewNetworkInterface(ctx, "nic", &network.NetworkInterfaceArgs{
+		ResourceGroupName:    n.group.Name,
 		NetworkInterfaceName: pulumi.String("nic"),
-		Location:             pulumi.String(cfg.Location),
-		NetworkSecurityGroup: network.NetworkSecurityGroupTypeArgs{Id: p.nsg.ID()},
+		Location:             pulumi.String(n.cfg.Location),
+		NetworkSecurityGroup: network.NetworkSecurityGroupTypeArgs{Id: n.nsg.ID()},
 		IpConfigurations: network.NetworkInterfaceIPConfigurationArray{network.NetworkInterfaceIPConfigurationArgs{
 			Name:                      pulumi.String("primary"),
 			Subnet:                    network.SubnetTypeArgs{Id: subnet.ID()},
 			PrivateIPAllocationMethod: pulumi.String("Dynamic"),
 			PublicIPAddress:           network.PublicIPAddressTypeArgs{Id: n.publicIP.ID()},
 		}},
-		Tags: p.tags,
-	}, p.named("networkInterfaceName", adopted))
-	return n, err
+		Tags: n.tags,
+	}, n.within(imported))
 }
 
 // wireguardSources is the stack's output of that name: whom the WireGuard rule admits.
-func wireguardSources(cfg *Config) string {
-	return strings.Join(prefixStrings(cfg.WireGuardSources), ",")
+func wireguardSources(cfg *config.Config) string {
+	return strings.Join(prefix.Strings(cfg.WireGuardSources), ",")
 }

@@ -10,10 +10,18 @@ import (
 	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
-	"openclaw-azure/internal/keys"
+	"openclaw-azure/internal/config"
+	"openclaw-azure/internal/engine"
+	"openclaw-azure/internal/host"
+	"openclaw-azure/internal/lastrun"
 	"openclaw-azure/internal/layer"
+	"openclaw-azure/internal/machine"
 	"openclaw-azure/internal/outputs"
+	"openclaw-azure/internal/prefix"
+	"openclaw-azure/internal/tunnel"
+	"openclaw-azure/internal/version"
 )
 
 // errNotProven keeps the outputs of the last run: with --continue-on-error, or --target, this point is reached without a
@@ -21,134 +29,122 @@ import (
 var errNotProven = errors.New("there is no proof that all is in place: the outputs stay as they were" +
 	"\nhint: an error above says why; where there is none, --target left it out: pulumi up, without it")
 
+// evidence is what the run found once everything was in place.
+type evidence struct {
+	address                string
+	vmID, group, azureName string // of the machine
+	proof                  *layer.Proof
+	named                  bool // it is the proof of this run's name; not so if --target left it out
+}
+
 // export declares the stack's outputs. They follow the proof: what they say has been seen.
-func export(ctx *pulumi.Context, cfg *Config, ring *keyring, n *netResources, vm *machine, last *lastRun, proof *proof) {
-	proven := pulumi.All(n.address, vm.VmId, n.group.Name, vm.Name, proof.Stdout).ApplyT(func(a []any) (seen, error) {
-		s := seen{address: a[0].(string), vmID: a[1].(string), group: a[2].(string), machine: a[3].(string)}
+func export(ctx *pulumi.Context, cfg *config.Config, allKeys *stackKeys, n *netResources, vm *virtualMachine, last *lastrun.Run, proven *proof) {
+	found := pulumi.All(n.address, vm.VmId, n.group.Name, vm.Name, proven.Stdout, proven.Create).ApplyT(func(a []any) (evidence, error) {
+		e := evidence{address: a[0].(string), vmID: a[1].(string), group: a[2].(string), azureName: a[3].(string)}
+		if text, _ := a[5].(*string); text != nil {
+			e.named = strings.Contains(*text, proven.name)
+		}
 		err := errNotProven
 		if a[4].(string) != "" {
-			s.proof, err = layer.ParseProof(a[4].(string))
+			e.proof, err = layer.ParseProof(a[4].(string))
 		}
 		if err != nil {
-			report(ctx, err) // Pulumi itself says nothing of an output that failed
+			engine.Report(ctx, err) // Pulumi itself says nothing of an output that failed
 		}
-		return s, err
+		return e, err
 	})
-	after := func(f func(seen) string) pulumi.StringOutput {
-		return pulumi.Unsecret(proven.ApplyT(func(s any) string { return f(s.(seen)) })).(pulumi.StringOutput)
+	after := func(f func(evidence) string) pulumi.StringOutput {
+		return pulumi.Unsecret(found.ApplyT(func(e any) string { return f(e.(evidence)) })).(pulumi.StringOutput)
 	}
 	ctx.Export("publicIp", n.address)
 	ctx.Export("wireguardSources", pulumi.String(wireguardSources(cfg)))
-	ctx.Export("doors", after(func(s seen) string { return strings.Join(openDoors(cfg, s.address), "\n") }))
-	ctx.Export("next", after(func(seen) string { return next(cfg) }))
-	ctx.Export(outputs.KnownHosts, after(func(s seen) string { return knownHosts(cfg, ring.stack, s.address) }))
-	ctx.Export(outputs.OperatorKey, ring.secret(func() string { return ring.stack.Operator.Private }))
-	ctx.Export("sudoPassword", ring.secret(func() string { return ring.stack.SudoPassword.Plain }))
-	ctx.Export(outputs.GatewayToken, ring.secret(func() string { return ring.stack.GatewayToken }))
+	ctx.Export("doors", after(func(e evidence) string { return strings.Join(openDoors(cfg, e.address), "\n") }))
+	ctx.Export("next", after(func(evidence) string { return next(cfg) }))
+	ctx.Export(outputs.KnownHosts, after(func(e evidence) string { return knownHosts(cfg, allKeys, e.address) }))
+	ctx.Export(outputs.OperatorKey, allKeys.secret(func() string { return allKeys.stack.Operator.Private }))
+	ctx.Export("sudoPassword", allKeys.secret(func() string { return allKeys.stack.SudoPassword.Plain }))
+	ctx.Export(outputs.GatewayToken, allKeys.secret(func() string { return allKeys.stack.GatewayToken }))
 	peers := pulumi.StringMap{}
 	for _, p := range cfg.Peers {
-		peers[p.Name] = pulumi.ToSecret(after(func(s seen) string {
-			return peerConfiguration(cfg, ring, p, s.address)
+		peers[p.Name] = pulumi.ToSecret(after(func(e evidence) string {
+			return outputs.PeerText(allKeys.name, p.Name, peerTunnel(cfg, allKeys, p, e.address))
 		})).(pulumi.StringOutput)
 	}
 	ctx.Export(outputs.Peers, pulumi.ToSecret(peers))
-	ctx.Export("readme", after(func(s seen) string { return readme(ctx.Stack(), cfg, s) }))
-	ctx.Export(lastRunOutput, pulumi.ToSecret(after(func(s seen) string { return lastRunText(cfg, ring, s, vm, last, proof) })))
+	ctx.Export("readme", after(func(e evidence) string { return readme(ctx.Stack(), cfg, e) }))
+	ctx.Export(lastrun.Output, pulumi.ToSecret(after(func(e evidence) string { return thisRun(cfg, allKeys, e, vm, last, proven).Text() })))
 }
 
-// seen is what the run found once everything was in place.
-type seen struct {
-	address, vmID, group, machine string
-	proof                         *layer.Proof
-}
-
-func openDoors(cfg *Config, address string) []string {
-	open := []string{fmt.Sprintf("tunnel: WireGuard %s:%d/udp from %s, then claw@%s port %d",
-		address, cfg.WireGuardPort, wireguardSources(cfg), cfg.ServerAddress(), cfg.SSHPort)}
+func openDoors(cfg *config.Config, address string) []string {
+	open := []string{fmt.Sprintf("tunnel: WireGuard %s:%d/udp from %s, then %s@%s port %d",
+		address, cfg.WireGuardPort, wireguardSources(cfg), machine.Operator, cfg.ServerAddress(), cfg.SSHPort)}
 	if cfg.Bootstrap {
 		open = append([]string{fmt.Sprintf("bootstrap: %s@%s port %d/tcp from %s",
-			cfg.AdminUsername, address, bootstrapPort, strings.Join(prefixStrings(cfg.AllowedSSH), ","))}, open...)
+			cfg.AdminUsername, address, machine.BootstrapPort, strings.Join(prefix.Strings(cfg.AllowedSSH), ","))}, open...)
 	}
 	return open
 }
 
-func next(cfg *Config) string {
+func next(cfg *config.Config) string {
 	if cfg.Bootstrap {
 		return "the tunnel was proven: close port 22 with `pulumi config set bootstrap false && pulumi up`"
 	}
 	return "port 22 is closed: connect through the tunnel (see the output readme)"
 }
 
-// knownHosts are lines for ssh's known_hosts: the host's key was made by the program and given to the machine.
-func knownHosts(cfg *Config, stack *keys.Stack, address string) string {
-	key := strings.Join(strings.Fields(stack.HostKey.Public)[:2], " ")
-	lines := fmt.Sprintf("[%s]:%d %s\n", cfg.ServerAddress(), cfg.SSHPort, key)
+func knownHosts(cfg *config.Config, allKeys *stackKeys, address string) string {
+	var public netip.Addr
 	if cfg.Bootstrap {
-		lines += fmt.Sprintf("%s %s\n", address, key)
+		public = netip.MustParseAddr(address)
 	}
-	return lines
+	return outputs.KnownHostsText(cfg.SSH(), public, allKeys.stack.HostKey.Public)
 }
 
-// peerConfiguration is a complete configuration for wg-quick or a WireGuard app. The tunnel leads to the machine and
-// nowhere else.
-func peerConfiguration(cfg *Config, ring *keyring, p Peer, address string) string {
-	private := "PrivateKey = " + ring.peers[p.Name].Private.String()
+// peerTunnel is the tunnel of a named peer. One that brought its own key has no private one here.
+func peerTunnel(cfg *config.Config, allKeys *stackKeys, p config.Peer, address string) tunnel.Config {
+	c := tunnel.Config{
+		PrivateKey:      allKeys.peers[p.Name].Private,
+		ServerPublicKey: allKeys.stack.WireGuardServer.Public,
+		PresharedKey:    allKeys.peers[p.Name].Preshared,
+		Address:         p.Address,
+		Server:          cfg.ServerAddress(),
+		Endpoint:        netip.AddrPortFrom(netip.MustParseAddr(address), cfg.WireGuardPort),
+	}
 	if p.PublicKey != nil {
-		private = "# PrivateKey = the one that this device made for itself"
+		c.PrivateKey = wgtypes.Key{}
 	}
-	return fmt.Sprintf(`[Interface]
-# %s, of stack %s
-%s
-Address = %s/32
-MTU = 1280
-
-[Peer]
-PublicKey = %s
-PresharedKey = %s
-Endpoint = %s
-AllowedIPs = %s/32
-PersistentKeepalive = 25
-`, p.Name, ring.name, private, p.Address, ring.stack.WireGuardServer.Public, ring.peers[p.Name].Preshared,
-		netip.AddrPortFrom(netip.MustParseAddr(address), cfg.WireGuardPort), cfg.ServerAddress())
+	return c
 }
 
-func lastRunText(cfg *Config, ring *keyring, s seen, vm *machine, last *lastRun, proof *proof) string {
+// thisRun is what the next run is told.
+func thisRun(cfg *config.Config, allKeys *stackKeys, e evidence, vm *virtualMachine, last *lastrun.Run, proven *proof) lastrun.Run {
+	name, changed := proven.name, time.Now().UTC().Truncate(time.Second)
 	// Only a proof that was made anew has a new time, or no run would be without a change.
-	changed := time.Now().UTC().Truncate(time.Second)
-	if last != nil && last.Proof == proof.name {
-		changed = last.Changed
+	if last != nil && (proven.keeps || !e.named) {
+		name, changed = last.Proof, last.Changed
 	}
-	text, err := json.Marshal(lastRun{
-		PublicIP:         netip.MustParseAddr(s.address),
-		Group:            s.group,
-		Machine:          s.machine,
-		VMID:             s.vmID,
+	return lastrun.Run{
+		Carrier:          cfg.Carrier,
+		PublicIP:         netip.MustParseAddr(e.address),
+		Group:            e.group,
+		Machine:          e.azureName,
+		VMID:             e.vmID,
 		Bootstrap:        cfg.Bootstrap,
 		Location:         cfg.Location,
-		AdminUsername:    cfg.AdminUsername,
 		Image:            vm.image,
 		WireGuardSources: wireguardSources(cfg),
-		SSHPort:          cfg.SSHPort,
-		WireGuardPort:    cfg.WireGuardPort,
-		VPN:              cfg.VPN,
-		KeyGeneration:    cfg.KeyGeneration,
-		Rescue:           cfg.Rescue,
 		Firing:           vm.firing,
-		Proof:            proof.name,
-		Digests:          proof.digests,
+		Proof:            name,
+		Digests:          proven.digests,
 		Changed:          changed,
-		Keys:             json.RawMessage(ring.text),
-	})
-	if err != nil {
-		panic(err) // plain values, and keys that were parsed
+		Keys:             json.RawMessage(allKeys.text),
 	}
-	return string(text)
 }
 
-func readme(stack string, cfg *Config, s seen) string {
+func readme(stack string, cfg *config.Config, e evidence) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# OpenClaw on %s\n\nOpen now:\n", s.address)
-	for _, d := range openDoors(cfg, s.address) {
+	fmt.Fprintf(&b, "# OpenClaw on %s\n\nOpen now:\n", e.address)
+	for _, d := range openDoors(cfg, e.address) {
 		fmt.Fprintf(&b, "- %s\n", d)
 	}
 	fmt.Fprintf(&b, "\nNext: %s\n\n## Connect\n", next(cfg))
@@ -156,35 +152,33 @@ func readme(stack string, cfg *Config, s seen) string {
 	fmt.Fprintf(&b, "With WireGuard and SSH:\n```\n")
 	fmt.Fprintf(&b, "umask 077\n")
 	// One that brought its own key has its configuration on its device.
-	if i := slices.IndexFunc(cfg.Peers, func(p Peer) bool { return p.PublicKey == nil }); i >= 0 {
+	if i := slices.IndexFunc(cfg.Peers, func(p config.Peer) bool { return p.PublicKey == nil }); i >= 0 {
 		fmt.Fprintf(&b, "pulumi stack output --stack %s --show-secrets --json peers | jq -r '.%q' > openclaw.conf\n", stack, cfg.Peers[i].Name)
 		fmt.Fprintf(&b, "sudo wg-quick up ./openclaw.conf\n")
 	}
 	fmt.Fprintf(&b, "pulumi stack output --stack %s --show-secrets operatorKey > claw_ed25519\n", stack)
 	fmt.Fprintf(&b, "pulumi stack output --stack %s knownHosts > known_hosts\n", stack)
-	fmt.Fprintf(&b, "ssh -i claw_ed25519 -o IdentitiesOnly=yes -o UserKnownHostsFile=known_hosts -p %d claw@%s\n```\n", cfg.SSHPort, cfg.ServerAddress())
+	fmt.Fprintf(&b, "ssh -i claw_ed25519 -o IdentitiesOnly=yes -o UserKnownHostsFile=known_hosts -p %d %s@%s\n```\n", cfg.SSHPort, machine.Operator, cfg.ServerAddress())
 	fmt.Fprintf(&b, "\nThe password for sudo: `pulumi stack output --stack %s --show-secrets sudoPassword`\n", stack)
-	fmt.Fprintf(&b, "\nOpenClaw %s runs as openclaw.service; its gateway listens on the machine's own 127.0.0.1:%d.\n", cfg.OpenClawVersion, outputs.GatewayPort)
+	fmt.Fprintf(&b, "\nOpenClaw %s runs as openclaw.service; its gateway listens on the machine's own 127.0.0.1:%d.\n", cfg.OpenClawVersion, machine.GatewayPort)
 	fmt.Fprintf(&b, "Backups stand on the machine, in /backups/openclaw: `pulumi destroy` takes them along. Bring the newest home first: "+
 		"`go run ./cmd/claw --stack %s ssh -- cat /backups/openclaw/latest > openclaw-backup.tar`\n", stack)
-	b.WriteString(proofTable(cfg, s.proof))
+	b.WriteString(proofTable(cfg, e.proof))
+	fmt.Fprintf(&b, "\nMade by openclaw-azure %s.\n", version.Number)
 	return b.String()
 }
 
 // proofTable is the last proof, for people.
-func proofTable(cfg *Config, proof *layer.Proof) string {
+func proofTable(cfg *config.Config, proof *layer.Proof) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n## The last proof\n\n")
-	if proof.At == "" {
-		return b.String() + "An older release's, without its figures: the next change on the host renews it.\n"
-	}
 	port22 := "port 22 did not answer"
 	if cfg.Bootstrap {
 		port22 = "port 22 opened to the bootstrap key"
 	}
 	fmt.Fprintf(&b, "%s, from the machine that ran Pulumi: the tunnel opened, %s, and all that was read back on the host was as declared.\n\n", proof.At, port22)
 	fmt.Fprintf(&b, "| layer | settings read back |\n|---|---|\n")
-	for _, name := range layerNames {
+	for _, name := range host.Names() {
 		fmt.Fprintf(&b, "| %s | %d |\n", name, proof.Settings[name])
 	}
 	if len(proof.NotShown) > 0 {

@@ -2,22 +2,33 @@ package main
 
 import (
 	"encoding/json"
+	"maps"
 	"net/netip"
 	"testing"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"openclaw-azure/internal/config"
+	"openclaw-azure/internal/keys/keystest"
+	"openclaw-azure/internal/machine"
 	"openclaw-azure/internal/outputs"
 )
 
 // TestOutputsLeadToTheMachine: what is exported is what the operator's command makes its way of.
 func TestOutputsLeadToTheMachine(t *testing.T) {
-	stack, peers := testKeys(t)
+	stack, peers := keystest.Keys(t)
 	for _, set := range []map[string]string{nil, {"openclaw:sshPort": "22022"}} {
-		cfg := testConfig(t, set)
-		ring := &keyring{name: "dev", stack: stack, peers: peers}
+		values := map[string]string{"azure-native:location": "westeurope", "openclaw:allowedSshCidr": "198.18.1.10/32"}
+		maps.Copy(values, set)
+		cfg, err := config.Load(pulumi.RunInfo{Project: "openclaw", Stack: "dev", RootDirectory: t.TempDir(), Config: values})
+		if err != nil {
+			t.Fatal(err)
+		}
+		allKeys := &stackKeys{name: "dev", stack: stack, peers: peers}
 		text, err := json.Marshal(map[string]any{
-			outputs.Peers:        map[string]string{"laptop": peerConfiguration(cfg, ring, cfg.Peers[0], "203.0.113.9")},
+			outputs.Peers:        map[string]string{"laptop": outputs.PeerText("dev", "laptop", peerTunnel(cfg, allKeys, cfg.Peers[0], "203.0.113.9"))},
 			outputs.OperatorKey:  stack.Operator.Private,
-			outputs.KnownHosts:   knownHosts(cfg, stack, "203.0.113.9"),
+			outputs.KnownHosts:   knownHosts(cfg, allKeys, "203.0.113.9"),
 			outputs.GatewayToken: stack.GatewayToken,
 		})
 		if err != nil {
@@ -33,7 +44,7 @@ func TestOutputsLeadToTheMachine(t *testing.T) {
 		}
 		c, d := way.Tunnel, way.Door
 		if c.PrivateKey != peers["laptop"].Private || c.ServerPublicKey != stack.WireGuardServer.Public || c.PresharedKey != peers["laptop"].Preshared ||
-			c.Address != cfg.Peers[0].Address || c.Server != cfg.ServerAddress() || c.MTU != 1280 ||
+			c.Address != cfg.Peers[0].Address || c.Server != cfg.ServerAddress() || c.MTU != machine.MTU ||
 			c.Endpoint != netip.MustParseAddrPort("203.0.113.9:51820") {
 			t.Error("another tunnel than the exported one")
 		}

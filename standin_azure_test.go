@@ -17,15 +17,16 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"openclaw-azure/internal/keys"
+	"openclaw-azure/internal/machine"
 )
 
-// azure answers as the provider azure-native does, as far as the program reads its answers: names of its own making,
+// cloud answers as the provider azure-native does, as far as the program reads its answers: names of its own making,
 // one path of inputs that replaces when it changes, outputs that a preview does not know, addresses, a vmId that is new
 // for every machine, a refusal to change osProfile on a live one.
 //
 // It cannot show what Azure itself refuses (priorities, prefixes, sizes, quotas), what it returns that the program does
 // not read, nor how long anything takes: the lab's conformance suite does.
-type azure struct {
+type cloud struct {
 	world   *world
 	exists  map[resource.ID]resource.PropertyMap // what Read gives: the outputs
 	machine int                                  // how many were made
@@ -67,11 +68,11 @@ var azurePaths = map[string]struct {
 // createBeforeDelete is the input by which the provider says that a random name lets the new resource come first.
 const createBeforeDelete = resource.PropertyKey("__createBeforeDelete")
 
-func (a *azure) provider() plugin.Provider {
+func (a *cloud) provider() plugin.Provider {
 	return &deploytest.Provider{CheckF: a.check, DiffF: a.diff, CreateF: a.create, UpdateF: a.update, DeleteF: a.delete, ReadF: a.read, InvokeF: a.invoke}
 }
 
-func (a *azure) check(_ context.Context, req plugin.CheckRequest) (plugin.CheckResponse, error) {
+func (a *cloud) check(_ context.Context, req plugin.CheckRequest) (plugin.CheckResponse, error) {
 	kind, known := azurePaths[string(req.URN.Type())]
 	if !known {
 		return plugin.CheckResponse{}, fmt.Errorf("a resource of type %s, which the program has no use for", req.URN.Type())
@@ -98,7 +99,7 @@ func (a *azure) check(_ context.Context, req plugin.CheckRequest) (plugin.CheckR
 	return plugin.CheckResponse{Properties: in}, nil
 }
 
-func (a *azure) diff(_ context.Context, req plugin.DiffRequest) (plugin.DiffResult, error) {
+func (a *cloud) diff(_ context.Context, req plugin.DiffRequest) (plugin.DiffResult, error) {
 	kind := azurePaths[string(req.URN.Type())]
 	result := plugin.DiffResult{Changes: plugin.DiffNone, ChangedKeys: changed(req.OldInputs, req.NewInputs)}
 	for _, key := range result.ChangedKeys {
@@ -159,7 +160,7 @@ func plainValue(v resource.PropertyValue) resource.PropertyValue {
 	return v
 }
 
-func (a *azure) create(_ context.Context, req plugin.CreateRequest) (plugin.CreateResponse, error) {
+func (a *cloud) create(_ context.Context, req plugin.CreateRequest) (plugin.CreateResponse, error) {
 	out := req.Properties.Copy()
 	computed := map[string][]resource.PropertyKey{azureAddress: {"ipAddress"}, azureVM: {"vmId"}}[string(req.URN.Type())]
 	if req.Preview {
@@ -219,7 +220,7 @@ func azureID(kind string, in resource.PropertyMap) resource.ID {
 	return resource.ID(id)
 }
 
-func (a *azure) update(_ context.Context, req plugin.UpdateRequest) (plugin.UpdateResponse, error) {
+func (a *cloud) update(_ context.Context, req plugin.UpdateRequest) (plugin.UpdateResponse, error) {
 	out := req.NewInputs.Copy()
 	out["name"] = req.OldOutputs["name"]
 	computed := map[string][]resource.PropertyKey{azureAddress: {"ipAddress"}, azureVM: {"vmId"}}[string(req.URN.Type())]
@@ -243,7 +244,7 @@ func (a *azure) update(_ context.Context, req plugin.UpdateRequest) (plugin.Upda
 	return plugin.UpdateResponse{Properties: out, Status: resource.StatusOK}, nil
 }
 
-func (a *azure) delete(_ context.Context, req plugin.DeleteRequest) (plugin.DeleteResponse, error) {
+func (a *cloud) delete(_ context.Context, req plugin.DeleteRequest) (plugin.DeleteResponse, error) {
 	a.world.mu.Lock()
 	defer a.world.mu.Unlock()
 	a.world.note("delete " + label(req.URN))
@@ -261,7 +262,7 @@ func (a *azure) delete(_ context.Context, req plugin.DeleteRequest) (plugin.Dele
 	return plugin.DeleteResponse{Status: resource.StatusOK}, nil
 }
 
-func (a *azure) read(_ context.Context, req plugin.ReadRequest) (plugin.ReadResponse, error) {
+func (a *cloud) read(_ context.Context, req plugin.ReadRequest) (plugin.ReadResponse, error) {
 	a.world.mu.Lock()
 	defer a.world.mu.Unlock()
 	out, ok := a.exists[req.ID]
@@ -292,7 +293,7 @@ var azureLookups = map[string]string{
 }
 
 // invoke answers the lookups of the program.
-func (a *azure) invoke(_ context.Context, req plugin.InvokeRequest) (plugin.InvokeResponse, error) {
+func (a *cloud) invoke(_ context.Context, req plugin.InvokeRequest) (plugin.InvokeResponse, error) {
 	a.world.mu.Lock()
 	defer a.world.mu.Unlock()
 	kind := azureLookups[string(req.Tok)]
@@ -317,7 +318,7 @@ func (a *azure) invoke(_ context.Context, req plugin.InvokeRequest) (plugin.Invo
 }
 
 // rulesOf are the rules of a security group, whoever made them.
-func (a *azure) rulesOf(group string) []resource.PropertyValue {
+func (a *cloud) rulesOf(group string) []resource.PropertyValue {
 	var rules []resource.PropertyValue
 	for _, id := range slices.Sorted(maps.Keys(a.exists)) {
 		if rule := plain(a.exists[id]); strings.Contains(string(id), "/"+azureRule+"/") && rule["networkSecurityGroupName"].StringValue() == group {
@@ -328,7 +329,7 @@ func (a *azure) rulesOf(group string) []resource.PropertyValue {
 }
 
 // admitBehindPulumi is a rule that somebody added in the portal.
-func (a *azure) admitBehindPulumi(rule map[string]any) {
+func (a *cloud) admitBehindPulumi(rule map[string]any) {
 	for id, out := range a.exists {
 		if strings.Contains(string(id), "/"+azureGroup+"/") {
 			in := resource.NewPropertyMapFromMap(rule)
@@ -342,7 +343,7 @@ func (a *azure) admitBehindPulumi(rule map[string]any) {
 }
 
 // deleteBehindPulumi takes away what somebody deleted in the portal.
-func (a *azure) deleteBehindPulumi(kind string) {
+func (a *cloud) deleteBehindPulumi(kind string) {
 	maps.DeleteFunc(a.exists, func(id resource.ID, _ resource.PropertyMap) bool {
 		return strings.Contains(string(id), "/"+kind+"/")
 	})
@@ -352,7 +353,7 @@ func (a *azure) deleteBehindPulumi(kind string) {
 }
 
 // admits tells whether the security group lets a packet through.
-func (a *azure) admits(from netip.Addr, protocol string, port uint16) bool {
+func (a *cloud) admits(from netip.Addr, protocol string, port uint16) bool {
 	for id, out := range a.exists {
 		if !strings.Contains(string(id), "/"+azureRule+"/") {
 			continue
@@ -424,7 +425,7 @@ func bootGuest(id string, vm resource.PropertyMap) (*guest, error) {
 	}
 	g := &guest{id: id, sshd22: true, firewall22: true, layers: map[string]*record{}}
 	for _, file := range cloud.Files {
-		if file.Path == hostKeyPath+".pub" {
+		if file.Path == machine.HostKeyPath+".pub" {
 			g.hostKey = file.Content
 		}
 	}

@@ -21,8 +21,10 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"openclaw-azure/internal/door"
+	"openclaw-azure/internal/host"
 	"openclaw-azure/internal/keys"
 	"openclaw-azure/internal/layer"
+	"openclaw-azure/internal/reach"
 )
 
 // commands answers as the provider command does: any input that changed runs `create` again, a changed trigger makes
@@ -116,7 +118,7 @@ func (c *commands) generate(in resource.PropertyMap) (string, error) {
 	switch command := in["create"].StringValue(); command {
 	case "go run ./cmd/keys stack":
 		c.made++
-		text := stackKeys(c.made)
+		text := generatedKeys(c.made)
 		c.world.remember(text)
 		return text, nil
 	case "go run ./cmd/keys peer":
@@ -138,7 +140,7 @@ var made struct {
 	texts []string
 }
 
-func stackKeys(n int) string {
+func generatedKeys(n int) string {
 	made.Lock()
 	defer made.Unlock()
 	for len(made.texts) < n {
@@ -183,7 +185,7 @@ type request struct {
 	Op, Layer, Digest, Declared string
 	Contents                    map[string]string
 	Secrets                     struct{ Users, Env map[string]string }
-	Confirm                     *layer.Door
+	Confirm                     *layer.Confirmation
 	Digests                     map[string]string
 }
 
@@ -192,7 +194,7 @@ func (c *commands) remote(verb, name string, in resource.PropertyMap) (string, e
 	w := c.world
 	connection := in["connection"].ObjectValue()
 	through := "bootstrap"
-	if connection["port"].NumberValue() == float64(localPort(w.project, w.stack)) {
+	if connection["port"].NumberValue() == float64(reach.LocalPort(w.project, w.stack)) {
 		through = "tunnel"
 	}
 	w.note(fmt.Sprintf("%s %s through %s", verb, name, through))
@@ -224,14 +226,14 @@ func (c *commands) remote(verb, name string, in resource.PropertyMap) (string, e
 				return "", fmt.Errorf("layer %s is not as declared", layer)
 			}
 		}
-		if len(req.Digests) != len(layerNames) {
-			return "", fmt.Errorf("proof of %d layers, not of %d", len(req.Digests), len(layerNames))
+		if len(req.Digests) != len(host.Names()) {
+			return "", fmt.Errorf("proof of %d layers, not of %d", len(req.Digests), len(host.Names()))
 		}
 		settings := map[string]int{}
 		for name := range req.Digests {
 			settings[name] = 7
 		}
-		text, err := json.Marshal(layer.Proof{Proven: layerNames, At: "2026-01-02 03:04:05 UTC", Settings: settings})
+		text, err := json.Marshal(layer.Proof{Proven: host.Names(), At: "2026-01-02 03:04:05 UTC", Settings: settings})
 		return string(text), err
 	default:
 		return "", fmt.Errorf("operation %q", req.Op)
@@ -256,12 +258,8 @@ func (w *world) readRequest(through, command, stdin string) (*request, error) {
 	if !cut {
 		return nil, errors.New("the payload was cut")
 	}
-	applier, err := templates.ReadFile("templates" + applierPath)
-	if err != nil {
-		return nil, err
-	}
-	if got, err := unpack(source); err != nil || !bytes.Equal(got, applier) {
-		return nil, fmt.Errorf("another applier than the template: %w", err)
+	if got, err := unpack(source); err != nil || !bytes.Equal(got, host.Applier()) {
+		return nil, fmt.Errorf("another applier than the program's: %w", err)
 	}
 	text, err := unpack(body)
 	if err != nil {
@@ -333,7 +331,7 @@ func (w *world) dial(through string, connection resource.PropertyMap) error {
 	if err := w.reach(through, connection["user"].StringValue()); err != nil {
 		return err
 	}
-	ports := []float64{float64(localPort(w.project, w.stack)), float64(bootstrapLocalPort(localPort(w.project, w.stack)))}
+	ports := []float64{float64(reach.LocalPort(w.project, w.stack)), float64(reach.BootstrapLocalPort(reach.LocalPort(w.project, w.stack)))}
 	if !w.listening || connection["host"].StringValue() != "127.0.0.1" || !slices.Contains(ports, connection["port"].NumberValue()) {
 		return fmt.Errorf("nothing listens on %v:%v", connection["host"].StringValue(), connection["port"].NumberValue())
 	}
@@ -412,17 +410,17 @@ func publicHalf(private string) (string, error) {
 // opens and what not is decided by the guest, the rules and the keys.
 type otherDoors struct{ world *world }
 
-func (d otherDoors) listen() error {
+func (d otherDoors) Listen() error {
 	d.world.mu.Lock()
 	defer d.world.mu.Unlock()
 	if d.world.portTaken {
-		return fmt.Errorf("%w: listen on 127.0.0.1:%d", errLocalPort, localPort(d.world.project, d.world.stack))
+		return fmt.Errorf("%w: listen on 127.0.0.1:%d", reach.ErrLocalPort, reach.LocalPort(d.world.project, d.world.stack))
 	}
 	d.world.listening = true
 	return nil
 }
 
-func (d otherDoors) observe(a doorAccess, bootstrap bool) (*layer.Observation, error) {
+func (d otherDoors) Observe(a reach.Access, bootstrap bool) (*layer.Observation, error) {
 	d.world.mu.Lock()
 	defer d.world.mu.Unlock()
 	d.world.note("look through " + doorName(bootstrap))
@@ -447,25 +445,25 @@ func (d otherDoors) observe(a doorAccess, bootstrap bool) (*layer.Observation, e
 	return layer.ParseObservation(text)
 }
 
-func (d otherDoors) ready(a doorAccess, bootstrap bool, _ func(string)) error {
+func (d otherDoors) Ready(a reach.Access, bootstrap bool, _ func(string)) error {
 	d.world.mu.Lock()
 	defer d.world.mu.Unlock()
 	d.world.tried = doorName(bootstrap)
 	return d.world.opens(a, bootstrap)
 }
 
-func (d otherDoors) closed(a doorAccess) func() error {
+func (d otherDoors) Closed(a reach.Access) func() error {
 	d.world.mu.Lock()
 	defer d.world.mu.Unlock()
 	d.world.note("dial port 22")
 	var err error
-	if d.world.reach("bootstrap", a.admin) == nil {
+	if d.world.reach("bootstrap", a.AdminUsername) == nil {
 		err = errors.New("port 22 is to be closed, and sshd answers")
 	}
 	return func() error { return err }
 }
 
-func (d otherDoors) confirm(_ doorAccess, bootstrap bool, p layer.Packed, _ int, _ func(string)) func() {
+func (d otherDoors) Confirm(_ reach.Access, bootstrap bool, p layer.Packed, _ int, _ func(string)) func() {
 	port := uint16(2222)
 	if bootstrap {
 		port = 22
@@ -480,7 +478,7 @@ func (d otherDoors) confirm(_ doorAccess, bootstrap bool, p layer.Packed, _ int,
 	}
 }
 
-func (d otherDoors) close() {
+func (d otherDoors) Close() {
 	d.world.mu.Lock()
 	defer d.world.mu.Unlock()
 	d.world.listening = false
@@ -494,25 +492,25 @@ func doorName(bootstrap bool) string {
 }
 
 // opens tells whether a door opens to the program's keys.
-func (w *world) opens(a doorAccess, bootstrap bool) error {
-	user, own := "claw", a.stack.Operator.Public
+func (w *world) opens(a reach.Access, bootstrap bool) error {
+	user, own := "claw", a.Keys.Operator.Public
 	if bootstrap {
-		user, own = a.admin, a.stack.Bootstrap.Public
+		user, own = a.AdminUsername, a.Keys.Bootstrap.Public
 	}
 	if err := w.reach(doorName(bootstrap), user); err != nil {
 		return err
 	}
-	if a.public.String() != w.guest.address {
-		return fmt.Errorf("nobody has the address %v", a.public)
+	if a.Public.String() != w.guest.address {
+		return fmt.Errorf("nobody has the address %v", a.Public)
 	}
 	if !bootstrap {
-		public, preshared := a.stack.Deployer.Public, a.stack.Deployer.Preshared
-		if a.named != nil {
-			public, preshared = a.named.PrivateKey.PublicKey(), a.named.PresharedKey
-			w.note("as the peer at " + a.named.Address.String())
+		public, preshared := a.Keys.Deployer.Public, a.Keys.Deployer.Preshared
+		if a.Named != nil {
+			public, preshared = a.Named.PrivateKey.PublicKey(), a.Named.PresharedKey
+			w.note("as the peer at " + a.Named.Address.String())
 		}
 		for _, part := range []string{
-			"PrivateKey = " + a.stack.WireGuardServer.Private.String(),
+			"PrivateKey = " + a.Keys.WireGuardServer.Private.String(),
 			"PublicKey = " + public.String() + "\nPresharedKey = " + preshared.String(),
 		} {
 			if !strings.Contains(w.guest.wireguard, part) {
@@ -520,5 +518,5 @@ func (w *world) opens(a doorAccess, bootstrap bool) error {
 			}
 		}
 	}
-	return w.handshake(doorName(bootstrap), own, a.stack.HostKey.Public)
+	return w.handshake(doorName(bootstrap), own, a.Keys.HostKey.Public)
 }

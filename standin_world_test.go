@@ -27,6 +27,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"openclaw-azure/internal/keys"
+	"openclaw-azure/internal/reach"
 )
 
 // world is all that is not the program: Pulumi's engine, which is the real one, the stack's configuration and state,
@@ -40,7 +41,7 @@ type world struct {
 	home           netip.Addr
 
 	mu       sync.Mutex // of everything below: the engine calls from many sides
-	azure    *azure
+	azure    *cloud
 	commands *commands
 	guest    *guest // nil while there is no machine
 
@@ -61,7 +62,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, project: "openclaw", stack: "dev", home: netip.MustParseAddr("198.18.1.10"),
 		config:  map[string]string{"azure-native:location": "westeurope", "openclaw:allowedSshCidr": "198.18.1.10/32"},
 		secrets: map[string]string{}, fails: map[string]bool{}, confirming: map[string]uint16{}}
-	w.azure = &azure{world: w, exists: map[resource.ID]resource.PropertyMap{}, fails: map[string]string{}}
+	w.azure = &cloud{world: w, exists: map[resource.ID]resource.PropertyMap{}, fails: map[string]string{}}
 	w.commands = &commands{world: w}
 	return w
 }
@@ -339,7 +340,7 @@ func (l *languageHost) Run(_ context.Context, info plugin.RunInfo) (string, bool
 		i.MonitorAddr, i.EngineAddr = info.MonitorAddress, l.engine
 		r.info, r.doors = *i, otherDoors{l.world}
 	})
-	r.doors.close()
+	r.doors.Close()
 	return "", err != nil, nil // exit status 32: it has been reported
 }
 
@@ -517,13 +518,13 @@ func (w *world) made(n int) *keys.Stack {
 		w.t.Fatalf("%d stacks' keys were made, not %d", w.commands.made, n)
 	}
 	stack := &keys.Stack{} // not parsed: to check a password's hash takes a tenth of a second
-	if err := json.Unmarshal([]byte(stackKeys(n)), stack); err != nil {
+	if err := json.Unmarshal([]byte(generatedKeys(n)), stack); err != nil {
 		w.t.Fatal(err)
 	}
 	return stack
 }
 
-func (w *world) localPort() string { return fmt.Sprint(localPort(w.project, w.stack)) }
+func (w *world) localPort() string { return fmt.Sprint(reach.LocalPort(w.project, w.stack)) }
 
 // copy is the same world for another test.
 func (w *world) copy(t *testing.T) *world {

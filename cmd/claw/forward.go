@@ -14,6 +14,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"openclaw-azure/internal/door"
+	"openclaw-azure/internal/machine"
 	"openclaw-azure/internal/outputs"
 	"openclaw-azure/internal/tunnel"
 )
@@ -120,7 +121,7 @@ func (f *forwarder) dial() (net.Conn, error) {
 		return nil, errors.New("the connection to the machine was lost and is being opened again" +
 			"\nhint: reload in a moment; where it does not come back, claw says why")
 	}
-	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(outputs.GatewayPort))
+	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(machine.GatewayPort))
 	c, err := client.Dial("tcp", address)
 	var refused *ssh.OpenChannelError
 	switch {

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 
+	"openclaw-azure/internal/machine"
 	"openclaw-azure/internal/outputs"
 	"openclaw-azure/internal/tunnel"
 )
@@ -151,7 +152,7 @@ func parse(args []string) (request, error) {
 	case "ssh":
 		own.BoolVar(&r.terminal, "t", false, "")
 	case "forward":
-		own.UintVar(&r.port, "port", outputs.GatewayPort, "")
+		own.UintVar(&r.port, "port", machine.GatewayPort, "")
 	default:
 		return r, fmt.Errorf("no command %q", r.command)
 	}

@@ -591,7 +591,7 @@ func TestTwoAtATime(t *testing.T) {
 	second := layer.Layer{Name: "other", Files: []layer.File{file("/etc/other", "x\n")}}
 
 	request := map[string]any{}
-	remarshal(t, r.pack(second).Apply(layer.Door{}), &request)
+	remarshal(t, r.pack(second).Apply(layer.Confirmation{}), &request)
 	request["lockSeconds"] = 1
 	o := r.begin(request, "t2").end()
 	o.want(t, 1, "failed")

@@ -89,7 +89,7 @@ while os.path.exists(sys.argv[2]):
 		r.sh("dpkg --purge claw-test >/dev/null 2>&1 || :")
 		hold(lock, "/run/gate")
 		var request map[string]any
-		remarshal(t, r.pack(l).Apply(layer.Door{}), &request)
+		remarshal(t, r.pack(l).Apply(layer.Confirmation{}), &request)
 		request["lockSeconds"] = 1
 		o := r.begin(request, "t1").end()
 		o.want(t, 1, "failed")

@@ -343,7 +343,7 @@ func (r *root) apply(l layer.Layer, token string) outcome {
 
 func (r *root) beginApply(l layer.Layer, token string, seconds int) *running {
 	r.t.Helper()
-	return r.begin(r.pack(l).Apply(layer.Door{Port: 2222, Seconds: seconds}), token)
+	return r.begin(r.pack(l).Apply(layer.Confirmation{Port: 2222, Seconds: seconds}), token)
 }
 
 // applyConfirmed applies an armed layer and confirms it in time.

@@ -115,7 +115,7 @@ func TestUndeclaredComesBackUnconfirmed(t *testing.T) {
 	r.sh("mkdir /etc/alone.d")
 	r.apply(l, "t1").want(t, 0, "unchanged")
 	r.sh("echo mine >/etc/alone.d/mine; chmod 640 /etc/alone.d/mine")
-	o := r.begin(r.pack(l).Apply(layer.Door{Port: 2222, Seconds: 1}), "t2").end()
+	o := r.begin(r.pack(l).Apply(layer.Confirmation{Port: 2222, Seconds: 1}), "t2").end()
 	if o.exit != 3 {
 		t.Fatalf("exit %d: %s%s", o.exit, o.stdout, o.stderr)
 	}

@@ -117,7 +117,7 @@ func TestApplyRequest(t *testing.T) {
 		Op, Layer, Digest, Declared string
 		Contents                    map[string]string
 		Secrets                     secrets
-		Confirm                     *Door
+		Confirm                     *Confirmation
 		LockSeconds                 int
 	}
 	read := func(request any) {
@@ -132,7 +132,7 @@ func TestApplyRequest(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	read(p.Apply(Door{Port: 2222, Seconds: 120}))
+	read(p.Apply(Confirmation{Port: 2222, Seconds: 120}))
 	if got.Op != "apply" || got.Layer != "example" || got.Digest != p.Digest || got.Declared != p.declared || got.LockSeconds != 300 {
 		t.Errorf("the request: %q %q %q, lock %d", got.Op, got.Layer, got.Digest, got.LockSeconds)
 	}
@@ -143,14 +143,14 @@ func TestApplyRequest(t *testing.T) {
 	if diff := cmp.Diff(wantSecrets, got.Secrets); diff != "" {
 		t.Errorf("secrets (-want +got)\n%s", diff)
 	}
-	if diff := cmp.Diff(&Door{Port: 2222, Seconds: 120}, got.Confirm); diff != "" {
+	if diff := cmp.Diff(&Confirmation{Port: 2222, Seconds: 120}, got.Confirm); diff != "" {
 		t.Errorf("confirm (-want +got)\n%s", diff)
 	}
 
 	l := example()
 	l.Armed = false
 	got.Confirm = nil
-	read(pack(t, l).Apply(Door{Port: 2222, Seconds: 120}))
+	read(pack(t, l).Apply(Confirmation{Port: 2222, Seconds: 120}))
 	if got.Confirm != nil {
 		t.Error("a layer that is not armed waits for a confirmation")
 	}

@@ -55,16 +55,16 @@ func Command(password bool, words ...string) string {
 	return strings.Join(append([]string{sudo, "/usr/bin/timeout --kill-after=30", limit, "/usr/bin/python3 -I -c '" + loader + "'"}, words...), " ")
 }
 
-// Door is the way by which a change has to be confirmed.
-type Door struct {
+// Confirmation is the way by which a change has to be confirmed.
+type Confirmation struct {
 	Port    uint16 `json:"port"`    // sshd's, on the host
 	Seconds int    `json:"seconds"` // how long the host waits before it takes the change back
 }
 
 // Apply is the request that puts a layer in place. An armed layer waits for a confirmation through door. Its token
 // stands in the command and not in here: a host that is not looked at keeps the command that it had.
-func (p Packed) Apply(door Door) any {
-	var confirm *Door
+func (p Packed) Apply(door Confirmation) any {
+	var confirm *Confirmation
 	if p.Armed {
 		confirm = &door
 	}
@@ -75,7 +75,7 @@ func (p Packed) Apply(door Door) any {
 		Declared    string            `json:"declared"`
 		Contents    map[string]string `json:"contents"`
 		Secrets     secrets           `json:"secrets"`
-		Confirm     *Door             `json:"confirm"`
+		Confirm     *Confirmation             `json:"confirm"`
 		LockSeconds int               `json:"lockSeconds"`
 	}{"apply", p.Name, p.Digest, p.declared, p.contents, p.secrets, confirm, 300}
 }

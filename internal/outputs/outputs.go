@@ -14,15 +14,13 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"strconv"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
-	"golang.org/x/crypto/ssh/knownhosts"
 	"golang.org/x/term"
-	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
 	"openclaw-azure/internal/door"
+	"openclaw-azure/internal/machine"
 	"openclaw-azure/internal/tunnel"
 )
 
@@ -33,12 +31,6 @@ const (
 	KnownHosts   = "knownHosts"   // lines for ssh; the first is the tunnel door's
 	GatewayToken = "gatewayToken" // secret: what a browser logs in with
 )
-
-// Operator is the user who logs in through the tunnel.
-const Operator = "claw"
-
-// GatewayPort is where OpenClaw listens, on the machine's own loopback. The host's sshd forwards to it and to nothing else.
-const GatewayPort = 18789
 
 // A WireGuard key is one session's at a time: whatever runs beside the program
 // or a person has a peer of its own.
@@ -137,20 +129,6 @@ func Parse(text []byte) (*Stack, error) {
 	return s, nil
 }
 
-func parseKnownHost(text string) (netip.AddrPort, ssh.PublicKey, error) {
-	_, hosts, key, _, _, err := ssh.ParseKnownHosts([]byte(text))
-	if err != nil {
-		return netip.AddrPort{}, nil, err
-	}
-	for _, host := range hosts {
-		// [10.100.0.1]:2222, or without brackets where the port is 22.
-		if address, err := netip.ParseAddrPort(strings.NewReplacer("[", "", "]", "").Replace(host)); err == nil && knownhosts.Normalize(address.String()) == host {
-			return address, key, nil
-		}
-	}
-	return netip.AddrPort{}, nil, fmt.Errorf("%q names no address in the tunnel", hosts)
-}
-
 // Way is how one peer reaches the machine.
 type Way struct {
 	Peer   string
@@ -165,7 +143,7 @@ func (s *Stack) Way(peer string) (Way, error) {
 		return Way{}, fmt.Errorf("there is no peer %q in this stack"+
 			"\nhint: %s; name one with --peer or %s", peer, s.others(peer), PeerVariable)
 	}
-	w := Way{Peer: peer, Door: door.Door{Name: door.Tunnel, Address: s.host.String(), User: Operator, Key: s.operator, HostKey: s.hostKey}}
+	w := Way{Peer: peer, Door: door.Door{Name: door.Tunnel, Address: s.host.String(), User: machine.Operator, Key: s.operator, HostKey: s.hostKey}}
 	var err error
 	if w.Tunnel, err = parseConfiguration(text); errors.Is(err, errNoPrivateKey) {
 		return Way{}, fmt.Errorf("peer %q brought its own WireGuard key: the private one is on its device and not in the stack"+
@@ -187,56 +165,4 @@ func (s *Stack) others(than string) string {
 		return "the stack has no other peer"
 	}
 	return "there is " + strings.Join(names, ", ")
-}
-
-var errNoPrivateKey = errors.New("no PrivateKey")
-
-// parseConfiguration reads what the program exports for wg-quick. No error
-// contains a value: it might be a key.
-func parseConfiguration(text string) (tunnel.Config, error) {
-	values := map[string]string{}
-	section := ""
-	for line := range strings.Lines(text) {
-		line, _, _ = strings.Cut(line, "#")
-		line = strings.TrimSpace(line)
-		if strings.HasPrefix(line, "[") {
-			section = line
-		}
-		if name, value, ok := strings.Cut(line, "="); ok {
-			values[section+strings.TrimSpace(name)] = strings.TrimSpace(value)
-		}
-	}
-	if values["[Interface]PrivateKey"] == "" {
-		return tunnel.Config{}, errNoPrivateKey
-	}
-	c := tunnel.Config{}
-	var faults []error
-	read := func(name string, parse func(value string) error) {
-		if parse(values[name]) != nil {
-			faults = append(faults, fmt.Errorf("%s is missing or malformed", name))
-		}
-	}
-	key := func(into *wgtypes.Key) func(string) error {
-		return func(value string) (err error) {
-			*into, err = wgtypes.ParseKey(value)
-			return err
-		}
-	}
-	read("[Interface]PrivateKey", key(&c.PrivateKey))
-	read("[Peer]PublicKey", key(&c.ServerPublicKey))
-	read("[Peer]PresharedKey", key(&c.PresharedKey))
-	read("[Interface]Address", func(value string) error {
-		prefix, err := netip.ParsePrefix(value)
-		c.Address = prefix.Addr()
-		return err
-	})
-	read("[Peer]Endpoint", func(value string) (err error) {
-		c.Endpoint, err = netip.ParseAddrPort(value)
-		return err
-	})
-	read("[Interface]MTU", func(value string) (err error) {
-		c.MTU, err = strconv.Atoi(value)
-		return err
-	})
-	return c, errors.Join(faults...)
 }

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/pulumi/pulumi-azure-native-sdk/compute/v2"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"openclaw-azure/internal/breakglass"
+	"openclaw-azure/internal/config"
+	"openclaw-azure/internal/engine"
+	"openclaw-azure/internal/lastrun"
+	"openclaw-azure/internal/machine"
+	"openclaw-azure/internal/prefix"
+)
+
+// newBreakGlass declares the way back in: a script that Azure's own agent runs as root, with no open port.
+func newBreakGlass(ctx *pulumi.Context, cfg *config.Config, n *netResources, allKeys *stackKeys, m *virtualMachine, last *lastrun.Run) (pulumi.Resource, error) {
+	var name pulumi.StringPtrInput = pulumi.All(m.VmId, allKeys.unknown).ApplyT(func([]any) string { return "" }).(pulumi.StringOutput)
+	if m.id != "" && allKeys.stack != nil {
+		m.firing = firing(cfg, m.id, allKeys.stack.Bootstrap.Public, last)
+		name = pulumi.String(m.firing)
+	}
+	hooks, err := breakGlassHooks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	parameter := func(name string, value pulumi.StringInput) compute.RunCommandInputParameterArgs {
+		return compute.RunCommandInputParameterArgs{Name: pulumi.String(name), Value: value}
+	}
+	return compute.NewVirtualMachineRunCommandByVirtualMachine(ctx, "break-glass", &compute.VirtualMachineRunCommandByVirtualMachineArgs{
+		ResourceGroupName: n.group.Name,
+		Location:          pulumi.String(cfg.Location),
+		VmName:            m.Name,
+		RunCommandName:    name,
+		Source:            compute.VirtualMachineRunCommandScriptSourceArgs{Script: pulumi.String(breakglass.Script)},
+		Parameters: compute.RunCommandInputParameterArray{
+			parameter("ADMIN_USER", pulumi.String(cfg.AdminUsername)),
+			parameter("ADMIN_KEY", allKeys.public(func() string { return allKeys.stack.Bootstrap.Public })),
+			parameter("ALLOWED_CIDRS", pulumi.String(strings.Join(prefix.Strings(cfg.AllowedSSH), ","))),
+			parameter("BOOTSTRAP_PORT", pulumi.Sprintf("%d", machine.BootstrapPort)),
+			parameter("SSH_PORT", pulumi.Sprintf("%d", cfg.SSHPort)),
+			parameter("WIREGUARD_PORT", pulumi.Sprintf("%d", cfg.WireGuardPort)),
+		},
+		ProtectedParameters: compute.RunCommandInputParameterArray{
+			parameter("HOST_KEY", allKeys.secret(func() string { return allKeys.stack.HostKey.Private })),
+		},
+		TimeoutInSeconds:                pulumi.Int(1800),
+		TreatFailureAsDeploymentFailure: pulumi.Bool(true),
+		Tags:                            n.tags,
+	}, n.within(), pulumi.DependsOn([]pulumi.Resource{n.bootstrap, n.wireguard}), pulumi.ResourceHooks(hooks))
+}
+
+// firing names the run command. Each firing has a name of its own, also where the door was open before in the same way:
+// Azure's agent may not run a command again that was made anew under its old name.
+func firing(cfg *config.Config, vmID, key string, last *lastrun.Run) string {
+	sum := sha256.Sum256([]byte(strings.Join([]string{vmID, cfg.AdminUsername, key,
+		strings.Join(prefix.Strings(cfg.AllowedSSH), ","), strconv.Itoa(cfg.Rescue)}, "\n")))
+	cause := "break-glass-" + hex.EncodeToString(sum[:6]) + "-"
+	if last != nil && strings.HasPrefix(last.Firing, cause) {
+		return last.Firing // it is declared still: the door stays open
+	}
+	return cause + newToken()
+}
+
+// breakGlassHooks tell what the run waits for, and what to do if the script fails.
+func breakGlassHooks(ctx *pulumi.Context) (*pulumi.ResourceHookBinding, error) {
+	waits, err := ctx.RegisterResourceHook("before-break-glass", func(*pulumi.ResourceHookArgs) error {
+		engine.Say(ctx, "waiting for Azure's agent on the machine, which lets cloud-init finish and then sees to it that port 22 opens")
+		return nil
+	}, nil)
+	if err != nil {
+		return nil, err
+	}
+	failed, err := ctx.RegisterErrorHook("break-glass-failed", func(args *pulumi.ErrorHookArgs) (bool, error) {
+		if strings.Contains(args.Errors[0], `Code="VMExtensionProvisioningError"`) {
+			_ = ctx.Log.Error(scriptFailed(args.Errors[0], args.NewInputs), nil) // an error of the hook's own would be lost: the resource was made
+		}
+		return false, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &pulumi.ResourceHookBinding{BeforeCreate: []*pulumi.ResourceHook{waits}, OnError: []*pulumi.ErrorHook{failed}}, nil
+}
+
+// scriptFailed says what became of the break-glass: Azure's error names an exit status and nothing else.
+func scriptFailed(message string, inputs resource.PropertyMap) string {
+	if strings.Contains(message, fmt.Sprintf("exit status=%d'", machine.ExitNoSpace)) {
+		return "no space left on the disk of the machine: port 22 was not opened from inside" +
+			"\nhint: make room on it, through the tunnel or Azure's serial console, then `pulumi up`"
+	}
+	text := func(name resource.PropertyKey) string {
+		if !inputs[name].IsString() {
+			return "…"
+		}
+		return inputs[name].StringValue()
+	}
+	return fmt.Sprintf("the script that opens port 22 from inside failed on the machine"+
+		"\nhint: what it said: az vm run-command show --resource-group %s --vm-name %s --name %s --instance-view --query instanceView.error --output tsv"+
+		"\nhint: pulumi up    # runs it again", text("resourceGroupName"), text("vmName"), text("runCommandName"))
+}

@@ -1,0 +1,89 @@
+// Package azure finds what Azure has and Pulumi does not know: Pulumi itself sees only what it made, and that only with
+// --refresh.
+package azure
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"openclaw-azure/internal/engine"
+)
+
+// InState reads which of Azure's resources the stack's state holds, by their names in this program.
+func InState(ctx *pulumi.Context) (map[string]bool, error) {
+	var state struct {
+		Outputs map[string]struct {
+			Type string `pulumi:"type"`
+		} `pulumi:"outputs"`
+	}
+	_, err := ctx.InvokePackageRaw("pulumi:pulumi:readStackResourceOutputs", &struct {
+		Stack string `pulumi:"stackName"`
+	}{engine.OwnStack(ctx)}, &state, "")
+	if err != nil {
+		return nil, fmt.Errorf("read which resources the last run left: %w", err)
+	}
+	names := map[string]bool{}
+	for urn, of := range state.Outputs {
+		if strings.HasPrefix(of.Type, "azure-native:") {
+			names[urn[strings.LastIndex(urn, ":")+1:]] = true
+		}
+	}
+	return names, nil
+}
+
+// Found is what Azure says of a resource.
+type Found struct {
+	ID    string
+	State string // of its provisioning
+}
+
+// adoptionLimit is for Azure to finish what a killed run began.
+const adoptionLimit = 15 * time.Minute
+
+// Adopter takes on resources that Azure has and Pulumi does not know: a run was killed while Azure created them, and no
+// other resource can have their names.
+type Adopter struct {
+	Known map[string]bool // resources in the state, by their names in this program; nil: nothing is adopted
+	Group pulumi.StringOutput
+}
+
+// Adopt returns the option that imports a resource, nil if there is none to adopt. Pulumi updates what differs from the
+// program in the same step. parent and its name in Azure say where look finds the resource.
+func (a Adopter) Adopt(ctx *pulumi.Context, name, parent string, parentName pulumi.StringOutput,
+	look func(group, parent string) (Found, error)) (pulumi.ResourceOption, error) {
+	if a.Known[name] || !a.Known[parent] {
+		return nil, nil // a first deploy: nothing is waited for
+	}
+	group, err := engine.Text(ctx, a.Group)
+	if err != nil {
+		return nil, err
+	}
+	within, err := engine.Text(ctx, parentName)
+	if err != nil || group == "" || within == "" {
+		return nil, err // the parent is about to be created
+	}
+	for begun := time.Now(); ; {
+		there, err := look(group, within)
+		switch {
+		case NotThere(err):
+			return nil, nil
+		case err != nil:
+			return nil, fmt.Errorf("look for %q, which Pulumi does not know, in resource group %q: %w", name, group, err)
+		case ctx.DryRun() || there.State != "Creating" && there.State != "Updating":
+			engine.Say(ctx, fmt.Sprintf("%q is in Azure already: it is of a run that was killed while Azure made it, and this run goes on with it", name))
+			return pulumi.Import(pulumi.ID(there.ID)), nil
+		case time.Since(begun) > adoptionLimit:
+			return nil, fmt.Errorf("%q in resource group %q: Azure is still at it after %v (provisioning state %q), since a run that was killed"+
+				"\nhint: pulumi up again later, or pulumi destroy && pulumi up", name, group, adoptionLimit, there.State)
+		}
+		engine.Say(ctx, fmt.Sprintf("waiting for Azure to finish %q, which a run began that was killed", name))
+		select {
+		case <-ctx.Context().Done():
+			return nil, ctx.Context().Err()
+		case <-time.After(5 * time.Second):
+		}
+	}
+}

@@ -1,0 +1,115 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"gopkg.in/yaml.v3"
+)
+
+// rawConfig is what the engine hands over.
+type rawConfig struct {
+	project string
+	values  map[string]string // by full key: openclaw:sshPort
+	secrets []string          // full keys; an object with one secret in it is one
+	plain   []string          // openclawEnv's variables that are known to stand in plain text
+}
+
+// Load reads the stack's configuration. It wants the whole RunInfo, which
+// a pulumi.RunOption sees, since a Context tells only of keys that one can name,
+// and a misspelt key is found only by looking at all of them.
+func Load(run pulumi.RunInfo) (*Config, error) {
+	plain, err := plainVariables(run.RootDirectory, run.Project, run.Stack)
+	if err != nil {
+		return nil, err
+	}
+	return parseConfig(rawConfig{project: run.Project, values: run.Config, secrets: run.ConfigSecretKeys, plain: plain})
+}
+
+// plainVariables finds the variables of openclawEnv that stand in plain text in
+// the stack's file. The engine calls an object secret as soon as one value in it
+// is: only the file knows of the others. Without that file (a configuration
+// that came another way) there is nothing to find.
+func plainVariables(root, project, stack string) ([]string, error) {
+	path := filepath.Join(root, "Pulumi."+stack+".yaml")
+	text, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the stack's configuration file: %w", err)
+	}
+	var file struct {
+		Config map[string]yaml.Node `yaml:"config"`
+	}
+	if err := yaml.Unmarshal(text, &file); err != nil {
+		return nil, fmt.Errorf("read the stack's configuration file %q: %w\nhint: its YAML cannot be read; pulumi config shows where", path, err)
+	}
+	var variables map[string]yaml.Node
+	node := file.Config[project+":"+KeyOpenClawEnv]
+	if node.Kind != yaml.MappingNode || node.Decode(&variables) != nil {
+		return nil, nil
+	}
+	if secretNode(node) {
+		return nil, nil
+	}
+	var plain []string
+	for name, value := range variables {
+		if !secretNode(value) {
+			plain = append(plain, name)
+		}
+	}
+	slices.Sort(plain)
+	return plain, nil
+}
+
+// secretNode tells whether a value has the form that the CLI gives to secrets.
+func secretNode(node yaml.Node) bool {
+	var sealed map[string]string
+	if node.Kind != yaml.MappingNode || node.Decode(&sealed) != nil || len(sealed) != 1 {
+		return false
+	}
+	_, secret := sealed["secure"]
+	return secret
+}
+
+// parseConfig turns the values into a Config, or says everything that is wrong.
+func parseConfig(raw rawConfig) (*Config, error) {
+	r := &reader{raw: raw, defaults: map[string]string{}}
+	for _, s := range Reference() {
+		r.defaults[s.Name] = s.Default
+	}
+	c := &Config{}
+	c.Location = r.location()
+	c.AllowedSSH = r.allowedSSH()
+	c.WireGuardSources = r.wireGuardSources(c.AllowedSSH)
+	c.Bootstrap = r.boolean(KeyBootstrap)
+	c.Image = r.image()
+	c.VMSize = r.vmSize()
+	c.AdminUsername = r.adminUsername()
+	c.VNet = r.innerRange(KeyVNet, namedRanges(KeyAllowedSSH, c.AllowedSSH))
+	c.VPN = r.innerRange(KeyVPN, append(namedRanges(KeyAllowedSSH, c.AllowedSSH), namedRange{KeyVNet, c.VNet}))
+	c.SSHPort = r.port(KeySSHPort, "", 0)
+	c.WireGuardPort = r.port(KeyWireGuardPort, KeySSHPort, c.SSHPort)
+	c.Peers = r.peers(c.VPN)
+	c.OpenClawVersion = r.openclawVersion()
+	c.OpenClawEnv = r.openclawEnv()
+	c.Sandbox = r.sandbox()
+	c.OpenClawConfig = r.openclawConfig()
+	c.Node = r.node()
+	c.NPMRegistry = r.npmRegistry()
+	c.KeyGeneration = r.number(KeyKeyGeneration, 1, mostNumbered)
+	c.Rescue = r.number(KeyRescue, 0, mostNumbered)
+	c.ConfirmSeconds = r.number(KeyConfirmSeconds, 30, 900)
+	c.BackupKeepDays = r.number(KeyBackupKeepDays, 1, 365)
+	c.DriftCheck = r.oneOf(KeyDriftCheck, DriftOn, DriftRequired, DriftOff)
+	r.strangers()
+	if len(r.faults) > 0 {
+		return nil, r.faults
+	}
+	return c, nil
+}

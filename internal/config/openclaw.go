@@ -1,0 +1,186 @@
+package config
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"openclaw-azure/templates"
+)
+
+// The first version without CVE-2026-25253.
+var oldestOpenClaw = [3]int{2026, 1, 29}
+
+// Variables that would change where the service runs its code from, where it
+// keeps its state or who may talk to it: the unit sets these, or nobody does.
+var reservedEnv = strings.Fields(`BASH_ENV CACHE_DIRECTORY CREDENTIALS_DIRECTORY ENV HOME IFS INVOCATION_ID
+	LISTEN_FDS LISTEN_FDNAMES LISTEN_PID LOGNAME MAINPID NODE_CHANNEL_FD NODE_EXTRA_CA_CERTS NODE_OPTIONS
+	NODE_PATH NODE_TLS_REJECT_UNAUTHORIZED NOTIFY_SOCKET
+	OPENCLAW_CONFIG_PATH OPENCLAW_CONFIG_READONLY OPENCLAW_DISABLE_BONJOUR OPENCLAW_GATEWAY_TOKEN
+	OPENCLAW_NO_AUTO_UPDATE OPENCLAW_SERVICE_REPAIR_POLICY OPENCLAW_STATE_DIR
+	PATH PERL5LIB PERL5OPT PYTHONHOME PYTHONPATH PYTHONSTARTUP RUBYLIB RUBYOPT RUNTIME_DIRECTORY
+	SHELL STATE_DIRECTORY TMPDIR USER WATCHDOG_PID WATCHDOG_USEC
+	XDG_CACHE_HOME XDG_CONFIG_HOME XDG_DATA_HOME XDG_RUNTIME_DIR XDG_STATE_HOME`)
+
+var reservedEnvPrefixes = []string{"LD_", "SYSTEMD_", "NPM_CONFIG_"}
+
+func (r *reader) openclawVersion() string {
+	v := r.value(KeyOpenClawVersion)
+	m := openclawSemver.FindStringSubmatch(v)
+	if m == nil {
+		r.fault(KeyOpenClawVersion, v, errNotVersion, "expected an exact one, such as "+r.defaults[KeyOpenClawVersion], "")
+		return v
+	}
+	var version [3]int
+	for i := range version {
+		version[i], _ = strconv.Atoi(m[i+1])
+	}
+	if slices.Compare(version[:], oldestOpenClaw[:]) < 0 {
+		r.fault(KeyOpenClawVersion, v, errOldVersion, "expected 2026.1.29 or newer, where CVE-2026-25253 is mended",
+			"pulumi config set openclawVersion "+r.defaults[KeyOpenClawVersion])
+		return v
+	}
+	if locked := templates.LockedVersions(); !slices.Contains(locked, v) {
+		r.fault(KeyOpenClawVersion, v, errNoLock, "expected one of "+strings.Join(locked, ", ")+", whose packages are pinned",
+			"go run ./cmd/lock "+v+"    # pins them, with npm: read what it wrote")
+	}
+	return v
+}
+
+// Node's release. Its SHASUMS256.txt has the sum.
+const nodeVersion = "24.16.0"
+
+var NodeRelease = Download{"https://nodejs.org/dist/v" + nodeVersion + "/node-v" + nodeVersion + "-linux-x64.tar.xz",
+	"d804845d34eddc21dc1092b519d643ef40b1f58ec5dec5c22b1f4bd8fabde6c9"}
+
+func (r *reader) node() Download {
+	d := Download{r.mirror(KeyNodeURL), r.value(KeyNodeSHA256)}
+	if d.SHA256 != "" && !sha256Digits.MatchString(d.SHA256) {
+		r.fault(KeyNodeSHA256, d.SHA256, errNotSHA256, "expected 64 digits, 0 to 9 and a to f", "sha256sum FILE    # prints it")
+	}
+	switch {
+	case d == Download{}:
+		return NodeRelease
+	case r.value(KeyNodeURL) == "":
+		r.faultKey(KeyNodeSHA256, errAlone, "expected nodeUrl beside it", "pulumi config rm nodeSha256\nor: pulumi config set nodeUrl URL")
+	case d.SHA256 == "":
+		r.faultKey(KeyNodeURL, errAlone, "expected nodeSha256 beside it: nothing unpinned is ever downloaded",
+			"pulumi config set nodeSha256 SHA256\nor: pulumi config rm nodeUrl")
+	}
+	return d
+}
+
+func (r *reader) npmRegistry() string { return strings.TrimRight(r.mirror(KeyNPMRegistry), "/") }
+
+// OwnedConfig are the parts of openclaw.json that decide who may talk to the gateway, what it loads besides and where
+// its secrets are: those are the program's, and openclawEnv's.
+var OwnedConfig = map[string]string{
+	"$include": "what it includes nobody has looked at",
+	"env":      "variables go into openclawEnv",
+	"gateway":  "who may talk to it is decided by this program",
+	"secrets":  "secrets go into openclawEnv, and into openclaw.json as \"${NAME}\"",
+	"update":   "versions are set by openclawVersion",
+}
+
+func (r *reader) openclawConfig() map[string]any {
+	v := r.value(KeyOpenClawConfig)
+	if v == "" {
+		return nil
+	}
+	const want = "expected an object, as openclaw.json has it"
+	entries, err := members(v)
+	if err != nil {
+		r.fault(KeyOpenClawConfig, v, errNotObject, want, "pulumi config rm openclawConfig\npulumi config set --path openclawConfig.agents.defaults.model.primary PROVIDER/MODEL")
+		return nil
+	}
+	config := map[string]any{}
+	for _, entry := range entries {
+		key := KeyOpenClawConfig + "." + entry.name
+		if why, owned := OwnedConfig[entry.name]; owned {
+			r.faultKey(key, errNotYours, why, "pulumi config rm --path "+pathQuote(KeyOpenClawConfig, entry.name))
+			continue
+		}
+		if _, twice := config[entry.name]; twice {
+			r.faultKey(key, errTwice, "expected each key once", "")
+			continue
+		}
+		var value any
+		decoder := json.NewDecoder(bytes.NewReader(entry.value))
+		decoder.UseNumber()
+		if err := decoder.Decode(&value); err != nil {
+			r.faultKey(key, errNotObject, want, "")
+			continue
+		}
+		config[entry.name] = value
+	}
+	return config
+}
+
+func (r *reader) openclawEnv() map[string]string {
+	env := map[string]string{}
+	v := r.value(KeyOpenClawEnv)
+	if v == "" {
+		return env
+	}
+	entries, err := members(v)
+	if err != nil {
+		r.fault(KeyOpenClawEnv, v, errNotObject, "expected an object of variables by name",
+			"pulumi config rm openclawEnv\npulumi config set --secret --path openclawEnv.NAME    # asks for the value")
+		return env
+	}
+	slices.SortStableFunc(entries, func(a, b member) int { return cmp.Compare(a.name, b.name) })
+	secret := r.secret(KeyOpenClawEnv)
+	for i, entry := range entries {
+		name, _, assigned := strings.Cut(entry.name, "=")
+		key := KeyOpenClawEnv + "." + name
+		if assigned {
+			// The value is in the name: show neither it nor a command with it.
+			r.faultKey(key+"=…", errAssignmentKey, "expected the name alone, and a space before the value", r.exposedHint(key))
+			continue
+		}
+		value, ok := scalar(entry.value)
+		const again = "pulumi config set --secret --path "
+		switch {
+		case !envName.MatchString(name):
+			r.faultKey(key, errNotEnvName, "expected letters, digits and _, no digit first",
+				"pulumi config rm --path "+pathQuote(KeyOpenClawEnv, name))
+		case i > 0 && entries[i-1].name == entry.name:
+			r.faultKey(key, errTwice, "expected each variable once", "")
+		case reserved(name):
+			r.faultKey(key, errReservedEnv, "expected none that decides what the service runs, where it keeps its state or who may talk to it",
+				"pulumi config rm --path "+key)
+		case !secret || slices.Contains(r.raw.plain, name):
+			r.faultKey(key, errNotSecret, "expected a secret", again+key+"    # asks for the value\nthe old value was readable: renew it where it came from")
+		case !ok:
+			r.fault(key, "", errNotPlain, "expected a text", again+key+"    # asks for the value")
+		case value == "":
+			r.fault(key, "", errEmptyEnv, "expected a value", again+key+"    # asks for the value\nor: pulumi config rm --path "+key)
+		case strings.ContainsFunc(value, func(r rune) bool { return r != '\t' && unicode.IsControl(r) }) || !utf8.ValidString(value):
+			r.fault(key, "", errControl, "expected one line of text", again+key+"    # asks for the value")
+		case len(name)+1+len(value) >= longestEnv:
+			r.fault(key, "", errTooLong, fmt.Sprintf("expected less than %d KiB", longestEnv>>10), "")
+		default:
+			env[name] = value
+		}
+	}
+	return env
+}
+
+// reserved tells whether a variable would change the service's sandbox.
+func reserved(name string) bool {
+	upper := strings.ToUpper(name)
+	return slices.Contains(reservedEnv, upper) ||
+		slices.ContainsFunc(reservedEnvPrefixes, func(prefix string) bool { return strings.HasPrefix(upper, prefix) })
+}
+
+func (r *reader) exposedHint(key string) string {
+	return outOfFile + "\n" +
+		"pulumi config set --secret --path " + key + "    # asks for the value\n" +
+		"the old value was readable: renew it where it came from"
+}

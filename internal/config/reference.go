@@ -1,0 +1,94 @@
+package config
+
+// The keys, as `pulumi config set` takes them.
+const (
+	KeyLocation         = "azure-native:location"
+	KeyAllowedSSH       = "allowedSshCidr"
+	KeyWireGuardSources = "wireguardCidrs"
+	KeyBootstrap        = "bootstrap"
+	KeyImage            = "image"
+	KeyVMSize           = "vmSize"
+	KeyAdminUsername    = "adminUsername"
+	KeyVNet             = "vnetCidr"
+	KeyVPN              = "vpnCidr"
+	KeySSHPort          = "sshPort"
+	KeyWireGuardPort    = "wireguardPort"
+	KeyPeers            = "peers"
+	KeyOpenClawVersion  = "openclawVersion"
+	KeyOpenClawEnv      = "openclawEnv"
+	KeySandbox          = "sandbox"
+	KeyOpenClawConfig   = "openclawConfig"
+	KeyNodeURL          = "nodeUrl"
+	KeyNodeSHA256       = "nodeSha256"
+	KeyNPMRegistry      = "npmRegistry"
+	KeyKeyGeneration    = "keyGeneration"
+	KeyRescue           = "rescue"
+	KeyConfirmSeconds   = "confirmSeconds"
+	KeyBackupKeepDays   = "backupKeepDays"
+	KeyDriftCheck       = "driftCheck"
+)
+
+// Setting describes one key. Where Default is empty, an empty value is the same
+// as none, and Unset says what holds then.
+type Setting struct {
+	Name, Default, Unset, What string
+}
+
+// Reference is every key in the order in which Config has them: the one
+// place where defaults stand. Pulumi.yaml and docs/configuration.md repeat it, and tests
+// compare them with it.
+func Reference() []Setting {
+	return []Setting{
+		{KeyLocation, "", "required",
+			"Azure region, for example westeurope"},
+		{KeyAllowedSSH, "", "required",
+			"who may knock on port 22 while bootstrap is true: public IPv4 prefixes, comma-separated, your own address as a /32"},
+		{KeyWireGuardSources, "", "those of allowedSshCidr",
+			"who may knock on WireGuard's port: IPv4 prefixes, comma-separated; 0.0.0.0/0 for phones and laptops that roam"},
+		{KeyBootstrap, "true", "",
+			"true: port 22 is open and the program deploys through it; false: it proves the tunnel, then closes port 22"},
+		{KeyImage, "debian-13", "",
+			"operating system: debian-13 or ubuntu-24.04"},
+		// 2 vCPU and 4 GiB of the current burstable series: OpenClaw alone takes
+		// close to 1 GiB. The older Standard_B2s is a previous generation, with
+		// two thirds of its base performance.
+		{KeyVMSize, "Standard_B2als_v2", "",
+			"VM size, x86-64, with 4 GiB of memory or more"},
+		{KeyAdminUsername, "azureuser", "",
+			"user of the bootstrap door; locked out once the tunnel is proven"},
+		{KeyVNet, "10.0.0.0/16", "",
+			"private range of the virtual network; its first /24 is the subnet"},
+		{KeyVPN, "10.100.0.0/24", "",
+			"private range of the tunnel: the machine has its first address, the deployer its last"},
+		{KeySSHPort, "2222", "",
+			"port of sshd inside the tunnel (TCP)"},
+		{KeyWireGuardPort, "51820", "",
+			"port of WireGuard (UDP)"},
+		{KeyPeers, "", "one peer, laptop, at the VPN's second address; once any is set, only those that are",
+			"devices and admins: peers.NAME.address, optionally .publicKey (WireGuard) and .sshKey (ed25519), set with --path; {} for none"},
+		{KeyOpenClawVersion, "2026.9.6", "",
+			"version of OpenClaw, 2026.1.29 or newer, with a lock file in templates/opt/openclaw"},
+		{KeyOpenClawEnv, "", "no variables",
+			"variables of the service's environment file: openclawEnv.NAME, set with --secret --path"},
+		{KeySandbox, "", "nothing",
+			"what the agent may do beyond its sandbox: sandbox.DIRECTIVE, set with --path; docs/sandbox.md says which, and what each costs"},
+		{KeyOpenClawConfig, "", "nothing",
+			"what is added to openclaw.json, for example openclawConfig.agents.defaults.model.primary, set with --path; all but the gateway and secrets"},
+		{KeyNodeURL, "", "the official release of Node " + nodeVersion,
+			"mirror of Node's release archive, in the official layout; needs nodeSha256"},
+		{KeyNodeSHA256, "", "that of the official release",
+			"SHA-256 of what nodeUrl gives"},
+		{KeyNPMRegistry, "", "npm's own default",
+			"mirror of the registry that packages come from; the lock file says what they must be"},
+		{KeyKeyGeneration, "1", "",
+			"a higher number renews every key that the program made"},
+		{KeyRescue, "0", "",
+			"any other number opens the bootstrap door on the host once more, through Azure's agent; needs bootstrap true"},
+		{KeyConfirmSeconds, "120", "",
+			"how long the host waits for the proof that the way in still works before it puts the old settings back, 30 to 900"},
+		{KeyBackupKeepDays, "14", "",
+			"how many days backups are kept, 1 to 365"},
+		{KeyDriftCheck, "on", "",
+			"on: a host that does not answer costs a warning; required: an error; off: the host is not looked at"},
+	}
+}

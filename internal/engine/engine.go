@@ -1,0 +1,88 @@
+// Package engine is how the program talks to Pulumi's engine: it waits for outputs, and puts each warning and each error
+// on the console once.
+package engine
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi/internals"
+)
+
+// OwnStack is this stack's name, as a reference to a stack wants it.
+func OwnStack(ctx *pulumi.Context) string {
+	return fmt.Sprintf("%s/%s/%s", ctx.Organization(), ctx.Project(), ctx.Stack())
+}
+
+// OwnOutputs reads what the last run exported; empty if there was none. Not by a StackReference: that is a resource, and
+// each preview would show that it is read.
+func OwnOutputs(ctx *pulumi.Context) (map[string]any, error) {
+	var last struct {
+		Outputs map[string]any `pulumi:"outputs"`
+	}
+	_, err := ctx.InvokePackageRaw("pulumi:pulumi:readStackOutputs", &struct {
+		Name string `pulumi:"name"`
+	}{OwnStack(ctx)}, &last, "")
+	if err != nil {
+		return nil, fmt.Errorf("read the outputs of the last run: %w", err)
+	}
+	return last.Outputs, nil
+}
+
+// Value waits for an output; nil means that it is not known, as in a preview. An error means that the resource failed,
+// and is on the console already.
+//
+// The program looks before it declares, so it has to wait in the middle of its own run. Pulumi offers that in a package
+// that it calls internal; if UnsafeAwaitOutput goes, what follows a wait has to move into ApplyT, and no resource could
+// be left out by what is found.
+func Value(ctx *pulumi.Context, o pulumi.Output) (any, error) {
+	result, err := internals.UnsafeAwaitOutput(ctx.Context(), o)
+	if err != nil {
+		return nil, reported{err}
+	}
+	if !result.Known {
+		return nil, nil
+	}
+	return result.Value, nil
+}
+
+// Await waits until an output is there, or known to be unknown.
+func Await(ctx *pulumi.Context, o pulumi.Output) error {
+	_, err := Value(ctx, o)
+	return err
+}
+
+// Text waits for a text. It is empty if the text is not known, as in a preview, or not there.
+func Text(ctx *pulumi.Context, o pulumi.Output) (string, error) {
+	value, err := Value(ctx, o)
+	switch v := value.(type) {
+	case string:
+		return v, err
+	case *string:
+		if v != nil {
+			return *v, err
+		}
+	}
+	return "", err
+}
+
+// reported wraps what Pulumi has put on the console already.
+type reported struct{ error }
+
+func (e reported) Unwrap() error { return e.error }
+
+// Report puts an error on the console, once.
+func Report(ctx *pulumi.Context, err error) {
+	var done reported
+	if errors.As(err, &done) {
+		return
+	}
+	_ = ctx.Log.Error(err.Error(), nil) // if even the log fails, there is nobody left to tell
+}
+
+// Warn puts a warning on the console.
+func Warn(ctx *pulumi.Context, text string) { _ = ctx.Log.Warn(text, nil) }
+
+// Say puts a line on the console.
+func Say(ctx *pulumi.Context, text string) { _ = ctx.Log.Info(text, nil) }

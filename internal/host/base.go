@@ -1,0 +1,40 @@
+package host
+
+import (
+	"openclaw-azure/internal/layer"
+)
+
+func (h *Host) base() layer.Layer {
+	return layer.Layer{
+		Armed: true, // sudo and authorized keys
+		Packages: []string{"fail2ban", "git", "iptables", "needrestart", "nftables", "openssh-server", "python3-systemd", "sudo", "ufw",
+			"unattended-upgrades", "wireguard-tools"},
+		Groups: []layer.Group{{Name: "claw"}, {Name: "openclaw", System: true}},
+		Users: []layer.User{
+			{Name: "claw", Group: "claw", Shell: "/bin/bash", Home: "/home/claw", Password: h.stack.SudoPassword.Hash},
+			// The service: no login, no sudo, no further groups.
+			{Name: "openclaw", Group: "openclaw", Shell: "/usr/sbin/nologin", Home: "/var/lib/openclaw", System: true},
+		},
+		Directories: []layer.Directory{
+			{Path: "/home/claw", Mode: "0700", Owner: "claw", Group: "claw"},
+			{Path: "/home/claw/.ssh", Mode: "0700", Owner: "claw", Group: "claw"},
+			{Path: "/usr/local/lib/openclaw-deploy", Mode: "0755", Owner: "root", Group: "root"},
+		},
+		Checks: []layer.Check{
+			{Argv: []string{"visudo", "-cqf", "{stage}/etc/sudoers.d/10-openclaw"}},
+		},
+		Units: []layer.Unit{{Name: "openclaw-scrub.service", Enabled: yes}},
+		Reload: [][]string{
+			{"systemctl", "daemon-reload"},
+			{"/usr/local/sbin/openclaw-scrub"},
+			endSessions,
+		},
+		Undo: [][]string{{"systemctl", "daemon-reload"}},
+		Probes: []layer.Probe{
+			command("copies of customData that hold a key", "", "/usr/local/sbin/openclaw-scrub", "--list"),
+		},
+	}
+}
+
+// endSessions ends what keys and peers that were revoked have open.
+var endSessions = []string{"/usr/local/sbin/openclaw-sessions"}

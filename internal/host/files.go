@@ -1,0 +1,76 @@
+package host
+
+import (
+	"slices"
+
+	"openclaw-azure/internal/layer"
+	"openclaw-azure/internal/machine"
+)
+
+// file says mode, owner and policy of a file that a template makes, and the layer that it belongs to.
+type file struct{ layer, path, mode, owner, group, policy string }
+
+// lockFiles pin every package of a version of OpenClaw.
+func lockFiles(version string) []file {
+	var out []file
+	for _, name := range []string{"package-lock.json", "package.json"} {
+		out = append(out, file{"openclaw", "/opt/openclaw/" + version + "/" + name, "0644", "root", "root", layer.Replace})
+	}
+	return out
+}
+
+// table has the files of every stack; a version's lock files come on top.
+var table = []file{
+	{"base", "/etc/sudoers.d/10-openclaw", "0440", "root", "root", layer.Replace},
+	{"base", "/etc/cloud/cloud.cfg.d/99-openclaw.cfg", "0644", "root", "root", layer.Replace},
+	{"base", "/etc/systemd/system/openclaw-scrub.service", "0644", "root", "root", layer.Replace},
+	{"base", "/usr/local/sbin/openclaw-scrub", "0755", "root", "root", layer.Replace},
+	{"base", "/usr/local/sbin/openclaw-sessions", "0755", "root", "root", layer.Replace},
+	{"base", machine.ApplierPath, "0644", "root", "root", layer.Replace},
+	{"base", "/home/claw/.ssh/authorized_keys", "0600", "claw", "claw", layer.Replace},
+	{"sysctl", "/etc/sysctl.d/99-zz-openclaw.conf", "0644", "root", "root", layer.Replace},
+	{"wireguard", "/etc/wireguard/wg0.conf", "0600", "root", "root", layer.Replace},
+	{"firewall", "/etc/default/ufw", "0644", "root", "root", layer.Replace},
+	{"firewall", "/etc/ufw/ufw.conf", "0644", "root", "root", layer.Replace},
+	{"firewall", "/etc/ufw/before.rules", "0640", "root", "root", layer.Replace},
+	// Without a header and in UFW's own words: UFW writes this file anew at every reload.
+	{"firewall", "/etc/ufw/user.rules", "0640", "root", "root", layer.Replace},
+	{"ssh", "/etc/ssh/sshd_config.d/00-openclaw.conf", "0600", "root", "root", layer.Replace},
+	{"fail2ban", "/etc/fail2ban/jail.d/10-openclaw.local", "0644", "root", "root", layer.Replace},
+	{"updates", "/etc/apt/apt.conf.d/52openclaw-upgrades", "0644", "root", "root", layer.Replace},
+	{"updates", "/etc/needrestart/conf.d/openclaw.conf", "0644", "root", "root", layer.Replace},
+	{"openclaw", "/etc/openclaw.env", "0640", "root", "openclaw", layer.Env},
+	{"openclaw", machine.ConfigPath, "0640", "root", "openclaw", layer.Replace},
+	{"openclaw", "/etc/openclaw/release.json", "0644", "root", "root", layer.Replace},
+	{"openclaw", machine.InstallerPath, "0755", "root", "root", layer.Replace},
+	{"openclaw", "/etc/openclaw/gateway-token", "0600", "root", "root", layer.Replace},
+	{"openclaw", "/etc/systemd/system/openclaw.service", "0644", "root", "root", layer.Replace},
+	{"backup", "/etc/openclaw/backup-key", "0600", "root", "root", layer.Replace},
+	{"backup", "/etc/systemd/system/openclaw-backup-archive.service", "0644", "root", "root", layer.Replace},
+	{"backup", "/etc/systemd/system/openclaw-backup.service", "0644", "root", "root", layer.Replace},
+	{"backup", "/etc/systemd/system/openclaw-backup.timer", "0644", "root", "root", layer.Replace},
+	{"backup", "/etc/systemd/system/openclaw-restore-unpack.service", "0644", "root", "root", layer.Replace},
+	{"backup", machine.BackupPath, "0644", "root", "root", layer.Replace},
+	{"backup", "/usr/local/sbin/openclaw-backup", "0755", "root", "root", layer.Replace},
+	{"backup", "/usr/local/sbin/openclaw-restore", "0755", "root", "root", layer.Replace},
+}
+
+// files are those of a layer, rendered.
+func (h *Host) files(of string) ([]layer.File, error) {
+	var out []layer.File
+	for _, f := range slices.Concat(table, lockFiles(h.OpenClawVersion)) {
+		if f.layer != of {
+			continue
+		}
+		content, err := h.render(f.path)
+		if err != nil {
+			return nil, err
+		}
+		file := layer.File{Path: f.path, Mode: f.mode, Owner: f.owner, Group: f.group, Policy: f.policy, Content: content}
+		if f.policy == layer.Env {
+			file.Values = h.OpenClawEnv
+		}
+		out = append(out, file)
+	}
+	return out, nil
+}

@@ -1,0 +1,155 @@
+package host
+
+import (
+	"net/netip"
+
+	"golang.org/x/crypto/ssh"
+
+	"openclaw-azure/internal/config"
+	"openclaw-azure/internal/keys"
+	"openclaw-azure/internal/layer"
+	"openclaw-azure/internal/machine"
+)
+
+// Host is what templates may name.
+type Host struct {
+	*config.Config
+	BootstrapPort          uint16
+	SSHPorts               []uint16 // in force
+	Sysctls, KernelSysctls []struct{ Key, Value string }
+	ServerKey              string
+	BootstrapKey           string // its fingerprint
+	WireGuardPeers         []wireGuardPeer
+	AuthorizedKeys         []string
+	Admitted               []admitted
+	ServiceDenied          []netip.Prefix
+	GatewayToken           string
+	BackupKey              string
+	SecurityOrigin         string
+	KeyAlgorithms          string // of users' keys that sshd accepts
+
+	stack *keys.Stack
+}
+
+// New says what the host is to be. image is what the machine was made of.
+func New(cfg *config.Config, image string, stack *keys.Stack, peers map[string]*keys.Peer) *Host {
+	h := &Host{
+		Config:         cfg,
+		BootstrapPort:  machine.BootstrapPort,
+		Sysctls:        sysctls,
+		KernelSysctls:  kernelSysctls,
+		ServerKey:      stack.WireGuardServer.Private.String(),
+		BootstrapKey:   ssh.FingerprintSHA256(stack.Bootstrap.PublicKey),
+		GatewayToken:   stack.GatewayToken,
+		BackupKey:      stack.BackupKey(),
+		SecurityOrigin: securityOrigins[image],
+		AuthorizedKeys: []string{stack.Operator.Public},
+		KeyAlgorithms:  "ssh-ed25519,sk-ssh-ed25519@openssh.com",
+		stack:          stack,
+		ServiceDenied:  []netip.Prefix{machine.LinkLocal, machine.PlatformAddress, cfg.VNet, cfg.VPN},
+	}
+	h.WireGuardPeers = append(h.WireGuardPeers, wireGuardPeer{
+		"deployer", stack.Deployer.Public.String(), stack.Deployer.Preshared.String(), cfg.DeployerAddress()})
+	for _, p := range cfg.Peers {
+		public := peers[p.Name].Public
+		if p.PublicKey != nil {
+			public = *p.PublicKey
+		}
+		h.WireGuardPeers = append(h.WireGuardPeers, wireGuardPeer{
+			p.Name, public.String(), peers[p.Name].Preshared.String(), p.Address})
+		if p.SSHKey != nil {
+			h.AuthorizedKeys = append(h.AuthorizedKeys, authorizedKey(p))
+		}
+	}
+	if cfg.Bootstrap {
+		h.SSHPorts = append(h.SSHPorts, machine.BootstrapPort)
+		h.KeyAlgorithms += ",rsa-sha2-512,rsa-sha2-256"
+		for _, source := range cfg.AllowedSSH {
+			h.Admitted = append(h.Admitted, admitted{"tcp", machine.BootstrapPort, source})
+		}
+	}
+	h.SSHPorts = append(h.SSHPorts, cfg.SSHPort)
+	h.Admitted = append(h.Admitted,
+		admitted{"tcp", cfg.SSHPort, cfg.VPN},
+		admitted{"udp", cfg.WireGuardPort, netip.MustParsePrefix("0.0.0.0/0")})
+	return h
+}
+
+// order is every layer, in the order in which they are put in place. A layer may count on those before it.
+var order = []struct {
+	name  string
+	build func(*Host) layer.Layer
+}{
+	{"base", (*Host).base},
+	{"sysctl", (*Host).sysctl},
+	{"wireguard", (*Host).wireguard},
+	{"firewall", (*Host).firewall},
+	{"ssh", (*Host).ssh},
+	{"fail2ban", (*Host).fail2ban},
+	{"updates", (*Host).updates},
+	{"openclaw", (*Host).openclaw},
+	{"backup", (*Host).backup},
+}
+
+// Names are the layers' names, in their order.
+func Names() []string {
+	names := make([]string, len(order))
+	for i, l := range order {
+		names[i] = l.name
+	}
+	return names
+}
+
+// Layers are all layers of the host, in their order.
+func (h *Host) Layers() ([]layer.Packed, error) {
+	var all []layer.Layer
+	var units []string
+	for _, o := range order {
+		l := o.build(h)
+		l.Name = o.name
+		all = append(all, l)
+		for _, u := range l.Units {
+			units = append(units, u.Name)
+		}
+	}
+	all[0].Probes = append(all[0].Probes, h.undeclaredAccess(units)...)
+	var packed []layer.Packed
+	for _, l := range all {
+		var err error
+		if l.Files, err = h.files(l.Name); err != nil {
+			return nil, err
+		}
+		p, err := l.Pack()
+		if err != nil {
+			return nil, err
+		}
+		packed = append(packed, p)
+	}
+	return packed, nil
+}
+
+var (
+	yes = ptr(true)
+	no  = ptr(false)
+)
+
+func ptr[T any](v T) *T { return &v }
+
+// command probes that a program prints a text.
+func command(subject, want string, argv ...string) layer.Probe {
+	return layer.Probe{Kind: "command", Subject: subject, Argv: argv, Want: want}
+}
+
+// shell probes that a script prints a text.
+func shell(subject, want, script string) layer.Probe {
+	return command(subject, want, "sh", "-c", script)
+}
+
+// verifyUnits checks staged units. A program that a later layer or step installs is no fault yet.
+func verifyUnits(names ...string) []string {
+	script := "cd {stage}/etc/systemd/system && faults=$(systemd-analyze verify"
+	for _, name := range names {
+		script += " ./" + name
+	}
+	return []string{"sh", "-c", script + ` 2>&1 | grep -v 'is not executable' | grep -F './' ); [ -z "$faults" ] || { echo "$faults" >&2; exit 1; }`}
+}

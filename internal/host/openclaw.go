@@ -1,0 +1,42 @@
+package host
+
+import (
+	"fmt"
+
+	"openclaw-azure/internal/layer"
+	"openclaw-azure/internal/machine"
+)
+
+// installSeconds bounds an installation and a switch: 330 packages from a slow line, and a gateway that takes minutes
+// on a loaded machine.
+const installSeconds = 1500
+
+// readySeconds bounds a look at a gateway that was just started.
+const readySeconds = 45
+
+func (h *Host) openclaw() layer.Layer {
+	return layer.Layer{
+		Waits: fmt.Sprintf("installing OpenClaw %s where it is not, and waiting until its gateway is ready", h.OpenClawVersion),
+		Directories: []layer.Directory{
+			{Path: "/opt/openclaw", Mode: "0755", Owner: "root", Group: "root"},
+			{Path: "/etc/openclaw", Mode: "0750", Owner: "root", Group: "openclaw"},
+			{Path: "/var/lib/openclaw", Mode: "0700", Owner: "openclaw", Group: "openclaw"},
+		},
+		CommandSeconds: installSeconds,
+		Checks: []layer.Check{
+			{Argv: verifyUnits("openclaw.service")},
+			// Beside the one that runs, and before anything is replaced: a wrong hash or a configuration that OpenClaw
+			// refuses changes nothing.
+			{Argv: []string{"{stage}" + machine.InstallerPath, "prepare", "{stage}"}},
+		},
+		// The installer starts it: only that sees whether it gets ready.
+		Units:  []layer.Unit{{Name: "openclaw.service", Enabled: yes}},
+		Reload: [][]string{{"systemctl", "daemon-reload"}, {machine.InstallerPath, "switch"}},
+		// A first deploy has put nothing there to go back to.
+		Undo: [][]string{{"systemctl", "daemon-reload"}, {"sh", "-c", "! [ -x " + machine.InstallerPath + " ] || exec " + machine.InstallerPath + " back"}},
+		Probes: []layer.Probe{
+			command("OpenClaw's release", h.ReleaseID(), machine.InstallerPath, "installed"),
+			{Kind: "command", Subject: "OpenClaw's gateway", Argv: []string{machine.InstallerPath, "ready"}, Want: "ready", Seconds: readySeconds},
+		},
+	}
+}

@@ -1,0 +1,74 @@
+package host
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"strings"
+	"text/template"
+
+	"openclaw-azure/internal/config"
+	"openclaw-azure/internal/machine"
+	"openclaw-azure/templates"
+)
+
+// render gives the content of the file at a path of the VM.
+func (h *Host) render(path string) ([]byte, error) {
+	text, err := templates.Read(path)
+	if err != nil {
+		return nil, err
+	}
+	if path == machine.ApplierPath || path == machine.BackupPath || strings.HasPrefix(path, "/opt/openclaw/") {
+		return text, nil // a program of its own, with braces of its own; what npm wrote
+	}
+	t, err := template.New(path).Option("missingkey=error").Parse(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("parse a template: %w", err)
+	}
+	var out bytes.Buffer
+	if err := t.Execute(&out, h); err != nil {
+		return nil, fmt.Errorf("render %s: %w", path, err)
+	}
+	if path == machine.ConfigPath && len(h.OpenClawConfig) > 0 {
+		return addConfig(out.Bytes(), h.OpenClawConfig)
+	}
+	return out.Bytes(), nil
+}
+
+// addConfig adds the stack's openclawConfig, which has no key of the program's own, to openclaw.json.
+func addConfig(base []byte, added map[string]any) ([]byte, error) {
+	var whole map[string]any
+	if err := json.Unmarshal(base, &whole); err != nil {
+		return nil, fmt.Errorf("read the template of %s: %w", machine.ConfigPath, err)
+	}
+	maps.Copy(whole, added)
+	for key := range config.OwnedConfig {
+		if _, set := added[key]; set {
+			return nil, fmt.Errorf("%s.%s is the program's own", config.KeyOpenClawConfig, key)
+		}
+	}
+	out, err := json.MarshalIndent(whole, "", "  ")
+	return append(out, '\n'), err
+}
+
+// ReleaseID names an installation by all that it is made of: another Node or another lock file is another release.
+func (h *Host) ReleaseID() string {
+	lock, err := templates.Read("/opt/openclaw/" + h.OpenClawVersion + "/package-lock.json")
+	if err != nil {
+		panic(err) // it is compiled in: the configuration takes no version without one
+	}
+	sum := sha256.Sum256(append([]byte(h.Node.SHA256+"\n"), lock...))
+	return h.OpenClawVersion + "-" + hex.EncodeToString(sum[:6])
+}
+
+// Applier is the program that puts layers in place.
+func Applier() []byte {
+	source, err := templates.Read(machine.ApplierPath)
+	if err != nil {
+		panic(err) // it is compiled in
+	}
+	return source
+}

@@ -1,0 +1,48 @@
+// Package machine says what is fixed about the machine: its users, ports, paths and exit statuses. Templates and the
+// programs that run on the host say the same in words of their own; machine_test.go compares them.
+package machine
+
+import "net/netip"
+
+// Users of the machine.
+const (
+	Operator = "claw"     // logs in through the tunnel, and has sudo with a password
+	Service  = "openclaw" // runs OpenClaw: no login, no sudo
+)
+
+// Ports that no configuration changes.
+const (
+	BootstrapPort = 22    // of sshd, while the bootstrap door is open
+	GatewayPort   = 18789 // of OpenClaw, on the machine's own loopback; sshd forwards to it and to nothing else
+)
+
+// MTU of the tunnel: the least that IPv6 allows, so that it fits through whatever lies between.
+const MTU = 1280
+
+// Paths on the machine.
+const (
+	DeployFolder = "/usr/local/lib/openclaw-deploy"
+	ApplierPath  = DeployFolder + "/apply.py" // the host's copy of the applier: it serves the rollback timer and people
+	BackupPath   = DeployFolder + "/backup.py"
+	StateFolder  = "/var/lib/openclaw-deploy" // the applier's records
+	// HostKeyPath has the only host key that sshd offers.
+	HostKeyPath = "/etc/ssh/ssh_host_openclaw_ed25519_key"
+	SSHDropIn   = "/etc/ssh/sshd_config.d/00-openclaw.conf"
+	// InstallerPath has the program that installs OpenClaw and switches to it.
+	InstallerPath = "/usr/local/sbin/openclaw-install"
+	// ConfigPath has what OpenClaw is told; the stack's openclawConfig is added to its template.
+	ConfigPath = "/etc/openclaw/openclaw.json"
+)
+
+// Exit statuses of the programs on the machine.
+const (
+	ExitNoSpace        = 28 // of the break-glass: ENOSPC
+	ExitNothingPending = 75 // of the applier's confirm: no change waits for it
+	ExitRefused        = 77 // of the applier's confirm: it takes no confirmation of this change from here
+)
+
+// Azure's metadata service is in the link-local range; its platform address serves agent, DHCP and DNS.
+var (
+	LinkLocal       = netip.MustParsePrefix("169.254.0.0/16")
+	PlatformAddress = netip.MustParsePrefix("168.63.129.16/32")
+)

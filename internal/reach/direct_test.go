@@ -1,0 +1,64 @@
+package reach
+
+import (
+	"errors"
+	"io"
+	"net"
+	"strconv"
+	"testing"
+	"time"
+
+	"openclaw-azure/internal/layer"
+)
+
+// What the provider dials leads to the machine, and ends with the run; a second run finds the ports taken.
+func TestDirectForward(t *testing.T) {
+	host, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer host.Close()
+	go func() {
+		for {
+			conn, err := host.Accept()
+			if err != nil {
+				return
+			}
+			go io.Copy(conn, conn)
+		}
+	}()
+	const port = 29871
+	r := New(port, layer.Applier{})
+	defer r.Close()
+	if err := r.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Listen(); err != nil {
+		t.Fatalf("taken by itself: %v", err)
+	}
+	r.directTo = host.Addr().(*net.TCPAddr).AddrPort()
+	conn, err := net.Dial("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(int(BootstrapLocalPort(port)))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 5)
+	if _, err := io.WriteString(conn, "hello"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(conn, b); err != nil || string(b) != "hello" {
+		t.Errorf("through the forward: %q, %v", b, err)
+	}
+	other := New(port, layer.Applier{})
+	defer other.Close()
+	if err := other.Listen(); !errors.Is(err, ErrLocalPort) {
+		t.Errorf("a second run: %v", err)
+	}
+	r.Close()
+	if _, err := conn.Read(b); !errors.Is(err, io.EOF) {
+		t.Errorf("after the run: %v", err)
+	}
+}

@@ -1,0 +1,55 @@
+package reach
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"net"
+	"strconv"
+)
+
+// LocalPort is the same at every run of a stack, so that a command's connection does not change, and another for
+// another stack.
+func LocalPort(project, stack string) uint16 {
+	h := fnv.New32a()
+	io.WriteString(h, project+"/"+stack)
+	return uint16(20000 + h.Sum32()%10000)
+}
+
+// BootstrapLocalPort is the local port that leads to the bootstrap door, by the one that leads to the tunnel's.
+func BootstrapLocalPort(port uint16) uint16 { return port - 10000 }
+
+// ErrLocalPort says that another run of this stack has the tunnel.
+var ErrLocalPort = errors.New("the tunnel's local port is taken")
+
+// Listen takes the local ports. They are also what tells two runs on one machine apart: two sessions with one WireGuard
+// key would steal each other's traffic.
+func (r *Doors) Listen() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var err error
+	if r.listener == nil {
+		if r.listener, err = takePort(r.port, ErrLocalPort); err != nil {
+			return err
+		}
+	}
+	if r.direct == nil {
+		if r.direct, err = takePort(BootstrapLocalPort(r.port), errors.New("the bootstrap door's local port is taken")); err != nil {
+			return err
+		}
+		l := r.direct
+		r.work.Go(func() { r.forwardDirect(l) })
+	}
+	return nil
+}
+
+func takePort(port uint16, taken error) (net.Listener, error) {
+	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port)))
+	l, err := net.Listen("tcp4", address)
+	if err != nil {
+		return nil, fmt.Errorf("%w: listen on %s: %w"+
+			"\nhint: another run of this stack may be under way on this machine: wait for it, or see who listens: ss -ltnp", taken, address, err)
+	}
+	return l, nil
+}

@@ -1,0 +1,77 @@
+// Package sandbox is the table of what bounds openclaw.service, what each bound costs the agent, and how far the
+// configuration may relax it.
+package sandbox
+
+import (
+	"regexp"
+)
+
+// Directive is one line of the service's sandbox: what it costs the agent, and how far the configuration may relax it.
+type Directive struct {
+	Name, Strict string
+	Cost         string         // what the agent cannot do
+	Relaxed      *regexp.Regexp // the values that `sandbox` may give it instead; nil: it stays
+	Example      string         // of such a value
+	adds         bool           // systemd would add the value to the strict one: the list is emptied first
+}
+
+func may(pattern string) *regexp.Regexp { return regexp.MustCompile("^(?:" + pattern + ")$") }
+
+// Directives are all that bound openclaw.service, as the unit's template has it; docs/sandbox.md shows it.
+// What keeps the agent from becoming root, from the operator's files and from Azure's metadata cannot be relaxed.
+var Directives = []Directive{
+	{Name: "NoNewPrivileges", Strict: "yes", Cost: "sudo, su and other setuid programs"},
+	{Name: "CapabilityBoundingSet", Cost: "anything that needs a capability: raw sockets, ports below 1024, chown"},
+	{Name: "AmbientCapabilities", Cost: "the same"},
+	{Name: "UMask", Strict: "0077", Cost: "files that others can read", Relaxed: may("00[0-7][0-7]"), Example: "0027"},
+	{Name: "ProtectSystem", Strict: "strict", Cost: "writing anywhere but to its state, cache and /tmp"},
+	{Name: "ReadWritePaths", Cost: "a folder of yours to write to", Relaxed: may(`/(srv|mnt)(/[A-Za-z0-9._-]*[A-Za-z0-9_-])+`), Example: "/srv/agent"},
+	{Name: "ProtectHome", Strict: "yes", Cost: "the operator's home, root's, other users'"},
+	{Name: "InaccessiblePaths", Strict: "-/backups", Cost: "the backups"},
+	{Name: "PrivateTmp", Strict: "yes", Cost: "files that others put into /tmp"},
+	{Name: "PrivateDevices", Strict: "yes", Cost: "devices: graphics, sound, serial ports", Relaxed: may("no"), Example: "no"},
+	{Name: "DevicePolicy", Strict: "closed", Cost: "the same", Relaxed: may("auto"), Example: "auto"},
+	{Name: "PrivateUsers", Strict: "yes", Cost: "the names of other files' owners: they show as nobody's"},
+	{Name: "PrivateMounts", Strict: "yes", Cost: "mounts made after it started"},
+	{Name: "ProtectClock", Strict: "yes", Cost: "setting the clock"},
+	{Name: "ProtectHostname", Strict: "yes", Cost: "setting the host's name"},
+	{Name: "ProtectKernelTunables", Strict: "yes", Cost: "changing kernel settings"},
+	{Name: "ProtectKernelModules", Strict: "yes", Cost: "loading kernel modules"},
+	{Name: "ProtectKernelLogs", Strict: "yes", Cost: "dmesg"},
+	{Name: "ProtectControlGroups", Strict: "yes", Cost: "containers that make control groups"},
+	{Name: "ProtectProc", Strict: "invisible", Cost: "other users' processes in ps and /proc"},
+	{Name: "LockPersonality", Strict: "yes", Cost: "setarch, debuggers that turn off address randomisation", Relaxed: may("no"), Example: "no"},
+	{Name: "RestrictRealtime", Strict: "yes", Cost: "real-time scheduling", Relaxed: may("no"), Example: "no"},
+	{Name: "RestrictNamespaces", Strict: "yes", Cost: "bubblewrap, rootless containers, Chromium's own sandbox",
+		Relaxed: may("no|(cgroup|ipc|net|mnt|pid|user|uts)( (cgroup|ipc|net|mnt|pid|user|uts))*"), Example: "user mnt pid net", adds: true},
+	{Name: "RemoveIPC", Strict: "yes", Cost: "System V shared memory that outlives it"},
+	{Name: "KeyringMode", Strict: "private", Cost: "the kernel's keyrings of others"},
+	{Name: "SystemCallArchitectures", Strict: "native", Cost: "32-bit programs", Relaxed: may("native x86"), Example: "native x86", adds: true},
+	{Name: "RestrictAddressFamilies", Strict: "AF_UNIX AF_INET AF_INET6 AF_NETLINK", Cost: "Bluetooth, packet and virtual-machine sockets"},
+	{Name: "SocketBindDeny", Strict: "any", Cost: "listening: development servers, OAuth callbacks, ports chosen by the kernel"},
+	{Name: "SocketBindAllow", Strict: "tcp:18789", Cost: "any port but the gateway's; UFW keeps a relaxed one on this machine",
+		Relaxed: may(`any|(tcp|udp)(:[1-9][0-9]{3,4}(-[1-9][0-9]{3,4})?)?`), Example: "tcp:3000-3999"},
+	{Name: "IPAddressDeny", Strict: "169.254.0.0/16 fe80::/10", Cost: "Azure's metadata service"},
+	{Name: "SystemCallFilter", Strict: "@system-service ~@privileged @resources @keyring @memlock @setuid @aio",
+		Cost:    "mount, ptrace, nice, io_uring, mlock, keyrings: debuggers, some databases",
+		Relaxed: may("@(resources|keyring|memlock|aio|debug)( @(resources|keyring|memlock|aio|debug))*"), Example: "@debug @resources"},
+	{Name: "SystemCallErrorNumber", Strict: "EPERM", Cost: "nothing: a refused call is an error, not the end"},
+	{Name: "NoExecPaths", Strict: "/var/lib/openclaw /var/cache/openclaw /tmp /var/tmp",
+		Cost: "programs that it downloaded or built: helpers, browsers, compiled code; scripts still run by naming their interpreter"},
+	{Name: "ExecPaths", Cost: "a folder whose programs run all the same",
+		Relaxed: may(`/var/lib/openclaw(/[A-Za-z0-9._-]*[A-Za-z0-9_-])*`), Example: "/var/lib/openclaw/bin"},
+	{Name: "LimitNOFILE", Strict: "4096", Cost: "more open files", Relaxed: may("[1-9][0-9]{3,6}"), Example: "65536"},
+	{Name: "LimitCORE", Strict: "0", Cost: "core dumps: they would hold secrets"},
+	{Name: "TasksMax", Strict: "512", Cost: "more processes and threads", Relaxed: may("[1-9][0-9]{2,4}"), Example: "2048"},
+	{Name: "MemoryHigh", Strict: "75%", Cost: "more memory: beyond it it is slowed down", Relaxed: may("[1-9][0-9]?%|[1-9][0-9]{0,5}[MG]"), Example: "85%"},
+	{Name: "MemoryMax", Strict: "85%", Cost: "more memory: beyond it its largest process is killed", Relaxed: may("[1-9][0-9]?%|[1-9][0-9]{0,5}[MG]"), Example: "95%"},
+}
+
+// Lines are those at the end of the unit that take back what the directives above them say.
+func (d Directive) Lines(value string) string {
+	line := d.Name + "=" + value
+	if d.adds {
+		line = d.Name + "=\n" + line
+	}
+	return line
+}
