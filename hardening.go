@@ -15,6 +15,7 @@ import (
 	"github.com/pulumi/pulumi-command/sdk/go/command/remote"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"openclaw-azure/internal/applier"
 	"openclaw-azure/internal/config"
 	"openclaw-azure/internal/engine"
 	"openclaw-azure/internal/host"
@@ -373,7 +374,7 @@ func (h *hardening) command(c command) (*remote.Command, error) {
 // create is the command's text.
 func (h *hardening) create(c command) pulumi.StringInput {
 	text := func(vmID string) string {
-		return layer.Command(!c.bootstrap, c.token, vmID, fmt.Sprint(h.cfg.Rescue))
+		return layer.RemoteCommand(!c.bootstrap, c.token, vmID, fmt.Sprint(h.cfg.Rescue))
 	}
 	if h.vm.id != "" {
 		// Also in a preview that updates the machine and does not know its outputs.
@@ -387,7 +388,7 @@ func (h *hardening) stdin(c command) (pulumi.StringOutput, error) {
 	var fault error
 	text := h.allKeys.secret(func() string {
 		var text string
-		text, fault = applier().Stdin(h.allKeys.stack.SudoPassword.Plain, c.request())
+		text, fault = packedApplier().Stdin(h.allKeys.stack.SudoPassword.Plain, c.request())
 		return text
 	})
 	return text, fault
@@ -416,8 +417,8 @@ func (h *hardening) hooks(c command) (*pulumi.ResourceHookBinding, error) {
 	return &pulumi.ResourceHookBinding{BeforeCreate: b, AfterCreate: a, BeforeUpdate: b, AfterUpdate: a}, nil
 }
 
-// applier is the program that every request brings along.
-var applier = sync.OnceValue(func() layer.Applier { return layer.NewApplier(host.Applier()) })
+// packedApplier is the program that every request brings along.
+var packedApplier = sync.OnceValue(func() layer.Applier { return layer.NewApplier(applier.Source()) })
 
 // connection is how the provider reaches the host: by a local port that this program forwards to the bootstrap door, or by
 // the one that it forwards through its tunnel.

@@ -29,7 +29,7 @@ type run struct {
 func main() {
 	r := &run{peer: os.Getenv(outputs.PeerVariable)}
 	err := pulumi.RunErr(r.program, func(info *pulumi.RunInfo) {
-		r.info, r.doors = *info, reach.New(reach.LocalPort(info.Project, info.Stack), applier())
+		r.info, r.doors = *info, reach.New(reach.LocalPort(info.Project, info.Stack), packedApplier())
 	})
 	if r.doors != nil {
 		r.doors.Close()

@@ -20,6 +20,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"golang.org/x/crypto/ssh"
 
+	"openclaw-azure/internal/applier"
 	"openclaw-azure/internal/door"
 	"openclaw-azure/internal/host"
 	"openclaw-azure/internal/keys"
@@ -258,7 +259,7 @@ func (w *world) readRequest(through, command, stdin string) (*request, error) {
 	if !cut {
 		return nil, errors.New("the payload was cut")
 	}
-	if got, err := unpack(source); err != nil || !bytes.Equal(got, host.Applier()) {
+	if got, err := unpack(source); err != nil || !bytes.Equal(got, applier.Source()) {
 		return nil, fmt.Errorf("another applier than the program's: %w", err)
 	}
 	text, err := unpack(body)

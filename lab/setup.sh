@@ -62,7 +62,7 @@ fi
 
 # What the lab itself uses, what a real client at the operator's place uses (wg-quick, ssh), what scenarios look with,
 # and linters.
-packages='ca-certificates conntrack debian-archive-keyring e2fsprogs git iproute2 iptables iputils-ping mmdebstrap
+packages='ca-certificates conntrack debian-archive-keyring e2fsprogs git iproute2 iptables iputils-ping mmdebstrap mypy
 	netcat-openbsd nftables openssh-client perl pyflakes3 python3 shellcheck systemd-container util-linux wireguard-go wireguard-tools'
 # A browser, which is large, for the scenarios alone.
 [ -z "${LAB_SCENARIOS-}" ] || packages="$packages chromium"

@@ -22,7 +22,7 @@ func (h *Host) backup() layer.Layer {
 			{"/usr/local/sbin/openclaw-backup", "--mend"}},
 		Undo: [][]string{{"systemctl", "daemon-reload"}},
 		Probes: []layer.Probe{
-			command("faults of the backups", "", "/usr/local/sbin/openclaw-backup", "--check"),
+			layer.Command("faults of the backups", "", "/usr/local/sbin/openclaw-backup", "--check"),
 		},
 	}
 }

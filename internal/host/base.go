@@ -31,7 +31,7 @@ func (h *Host) base() layer.Layer {
 		},
 		Undo: [][]string{{"systemctl", "daemon-reload"}},
 		Probes: []layer.Probe{
-			command("copies of customData that hold a key", "", "/usr/local/sbin/openclaw-scrub", "--list"),
+			layer.Command("copies of customData that hold a key", "", "/usr/local/sbin/openclaw-scrub", "--list"),
 		},
 	}
 }

@@ -18,8 +18,8 @@ func (h *Host) fail2ban() layer.Layer {
 			{"sh", "-c", "for i in $(seq 50); do sleep 0.2; fail2ban-client ping >/dev/null 2>&1 && exit 0; done; echo 'fail2ban does not answer after 10 s' >&2; exit 1"}},
 		Probes: []layer.Probe{
 			undeclaredJails(),
-			{Kind: "jail", Name: "sshd", Want: map[string]string{"maxretry": "3", "bantime": "3600", "findtime": "600", "ignoreip": h.DeployerAddress().String(),
-				"ignoreregex": h.OwnRefusals()}},
+			layer.Jail("sshd", map[string]string{"maxretry": "3", "bantime": "3600", "findtime": "600", "ignoreip": h.DeployerAddress().String(),
+				"ignoreregex": h.OwnRefusals()}),
 		},
 	}
 }

@@ -135,16 +135,6 @@ var (
 
 func ptr[T any](v T) *T { return &v }
 
-// command probes that a program prints a text.
-func command(subject, want string, argv ...string) layer.Probe {
-	return layer.Probe{Kind: "command", Subject: subject, Argv: argv, Want: want}
-}
-
-// shell probes that a script prints a text.
-func shell(subject, want, script string) layer.Probe {
-	return command(subject, want, "sh", "-c", script)
-}
-
 // verifyUnits checks staged units. A program that a later layer or step installs is no fault yet.
 func verifyUnits(names ...string) []string {
 	script := "cd {stage}/etc/systemd/system && faults=$(systemd-analyze verify"

@@ -45,7 +45,8 @@ func newHostOf(cfg *config.Config, stack *keys.Stack, peers map[string]*keys.Pee
 // TestEveryTemplateIsInTheTable: a file without mode and owner would never reach the host, and one without a template
 // could not be rendered.
 func TestEveryTemplateIsInTheTable(t *testing.T) {
-	var listed []string
+	found, listed := append(templates.Paths(), machine.ApplierPath), []string{} // the applier is made of modules
+	slices.Sort(found)
 	all := slices.Clone(table)
 	for _, version := range templates.LockedVersions() {
 		all = append(all, lockFiles(version)...)
@@ -57,7 +58,7 @@ func TestEveryTemplateIsInTheTable(t *testing.T) {
 		}
 	}
 	slices.Sort(listed)
-	if diff := cmp.Diff(templates.Paths(), listed); diff != "" {
+	if diff := cmp.Diff(found, listed); diff != "" {
 		t.Errorf("templates (-) and the table (+) differ:\n%s", diff)
 	}
 }
@@ -263,7 +264,7 @@ func TestSecretsStayOutOfTheDeclaration(t *testing.T) {
 			if strings.Contains(request.Declared, secret) {
 				t.Errorf("layer %s declares the %s in plain text", p.Name, what)
 			}
-			if strings.Contains(layer.Command(true, "token"), secret) {
+			if strings.Contains(layer.RemoteCommand(true, "token"), secret) {
 				t.Errorf("the command shows the %s", what)
 			}
 		}

@@ -35,8 +35,8 @@ func (h *Host) openclaw() layer.Layer {
 		// A first deploy has put nothing there to go back to.
 		Undo: [][]string{{"systemctl", "daemon-reload"}, {"sh", "-c", "! [ -x " + machine.InstallerPath + " ] || exec " + machine.InstallerPath + " back"}},
 		Probes: []layer.Probe{
-			command("OpenClaw's release", h.ReleaseID(), machine.InstallerPath, "installed"),
-			{Kind: "command", Subject: "OpenClaw's gateway", Argv: []string{machine.InstallerPath, "ready"}, Want: "ready", Seconds: readySeconds},
+			layer.Command("OpenClaw's release", h.ReleaseID(), machine.InstallerPath, "installed"),
+			layer.Command("OpenClaw's gateway", "ready", machine.InstallerPath, "ready").Within(readySeconds),
 		},
 	}
 }

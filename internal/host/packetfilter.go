@@ -94,11 +94,10 @@ func (h *Host) loaded() []layer.Probe {
 	}
 	// Where UFW's chains are there, a reload never puts back its own rules in them.
 	rebuild := [][]string{{"/usr/lib/ufw/ufw-init", "flush-all"}}
+	jail := []string{`-N f2b-sshd`, `-A INPUT -p tcp -m multiport --dports [0-9,]+ -j f2b-sshd`, `-A f2b-sshd -s \S+ -j (REJECT --reject-with \S+|DROP)`, `-A f2b-sshd -j RETURN`}
 	return []layer.Probe{
-		{Kind: "iptables", Family: "4", Table: "filter", Rebuild: rebuild, Want: want, Ignore: []string{
-			`-N f2b-sshd`, `-A INPUT -p tcp -m multiport --dports [0-9,]+ -j f2b-sshd`, `-A f2b-sshd -s \S+ -j (REJECT --reject-with \S+|DROP)`, `-A f2b-sshd -j RETURN`}},
-		{Kind: "iptables", Family: "6", Table: "filter", Rebuild: rebuild, Want: []string{"-P INPUT DROP", "-P FORWARD DROP", "-P OUTPUT DROP",
-			"-A INPUT -i lo -j ACCEPT", "-A OUTPUT -o lo -j ACCEPT"}},
-		{Kind: "nftables"},
+		layer.IPTables(want, jail, rebuild),
+		layer.IP6Tables([]string{"-P INPUT DROP", "-P FORWARD DROP", "-P OUTPUT DROP", "-A INPUT -i lo -j ACCEPT", "-A OUTPUT -o lo -j ACCEPT"}, nil, rebuild),
+		layer.NFTables(),
 	}
 }

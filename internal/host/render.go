@@ -10,6 +10,7 @@ import (
 	"strings"
 	"text/template"
 
+	"openclaw-azure/internal/applier"
 	"openclaw-azure/internal/config"
 	"openclaw-azure/internal/machine"
 	"openclaw-azure/templates"
@@ -17,11 +18,14 @@ import (
 
 // render gives the content of the file at a path of the VM.
 func (h *Host) render(path string) ([]byte, error) {
+	if path == machine.ApplierPath {
+		return applier.Source(), nil
+	}
 	text, err := templates.Read(path)
 	if err != nil {
 		return nil, err
 	}
-	if path == machine.ApplierPath || path == machine.BackupPath || strings.HasPrefix(path, "/opt/openclaw/") {
+	if path == machine.BackupPath || strings.HasPrefix(path, "/opt/openclaw/") {
 		return text, nil // a program of its own, with braces of its own; what npm wrote
 	}
 	t, err := template.New(path).Option("missingkey=error").Parse(string(text))
@@ -62,13 +66,4 @@ func (h *Host) ReleaseID() string {
 	}
 	sum := sha256.Sum256(append([]byte(h.Node.SHA256+"\n"), lock...))
 	return h.OpenClawVersion + "-" + hex.EncodeToString(sum[:6])
-}
-
-// Applier is the program that puts layers in place.
-func Applier() []byte {
-	source, err := templates.Read(machine.ApplierPath)
-	if err != nil {
-		panic(err) // it is compiled in
-	}
-	return source
 }

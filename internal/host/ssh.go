@@ -55,14 +55,14 @@ func (h *Host) ssh() layer.Layer {
 	}
 	probes := []layer.Probe{
 		undeclaredSSH(),
-		{Kind: "sshd", User: "claw", Addr: h.DeployerAddress().String(), LPort: h.SSHPort, Want: effective},
-		shell("key exchange that is not modern", "0", `sshd -T | grep '^kexalgorithms ' | grep -c -e diffie-hellman -e ecdh-sha2 || true`),
-		shell("ports that sshd listens on", strings.Join(listening, "\n"), `ss -H -l -t -n -p | awk '/"sshd"/ {print $4}' | LC_ALL=C sort`),
+		layer.SSHD(machine.Operator, h.DeployerAddress(), h.SSHPort, effective),
+		layer.Shell("key exchange that is not modern", "0", `sshd -T | grep '^kexalgorithms ' | grep -c -e diffie-hellman -e ecdh-sha2 || true`),
+		layer.Shell("ports that sshd listens on", strings.Join(listening, "\n"), `ss -H -l -t -n -p | awk '/"sshd"/ {print $4}' | LC_ALL=C sort`),
 	}
 	if h.Bootstrap {
-		probes = append(probes, layer.Probe{Kind: "sshd", User: h.AdminUsername, Addr: h.AllowedSSH[0].Addr().String(), LPort: machine.BootstrapPort,
-			Want: map[string]string{"allowusers": h.AdminUsername, "passwordauthentication": "no", "permitrootlogin": "no",
-				"maxauthtries": "3", "logingracetime": "30", "allowtcpforwarding": "no"}})
+		probes = append(probes, layer.SSHD(h.AdminUsername, h.AllowedSSH[0].Addr(), machine.BootstrapPort,
+			map[string]string{"allowusers": h.AdminUsername, "passwordauthentication": "no", "permitrootlogin": "no",
+				"maxauthtries": "3", "logingracetime": "30", "allowtcpforwarding": "no"}))
 	}
 	return layer.Layer{
 		Armed:  true,

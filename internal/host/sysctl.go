@@ -52,10 +52,10 @@ func (h *Host) sysctl() layer.Layer {
 		Reload: [][]string{{"sysctl", "-e", "-q", "-p", "/etc/sysctl.d/99-zz-openclaw.conf"}},
 	}
 	for _, s := range sysctls {
-		l.Probes = append(l.Probes, layer.Probe{Kind: "sysctl", Key: s.Key, Want: s.Value})
+		l.Probes = append(l.Probes, layer.Sysctl(s.Key, s.Value))
 	}
 	for _, s := range kernelSysctls {
-		l.Probes = append(l.Probes, layer.Probe{Kind: "sysctl", Key: s.Key, Want: s.Value, MayLack: true})
+		l.Probes = append(l.Probes, layer.KernelSysctl(s.Key, s.Value))
 	}
 	return l
 }

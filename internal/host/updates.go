@@ -21,10 +21,10 @@ func (h *Host) updates() layer.Layer {
 			{Name: "apt-daily-upgrade.timer", Enabled: yes, Active: yes},
 		},
 		Probes: []layer.Probe{
-			shell("origins that are upgraded", fmt.Sprintf("Unattended-Upgrade::Origins-Pattern:: %q;", h.SecurityOrigin),
+			layer.Shell("origins that are upgraded", fmt.Sprintf("Unattended-Upgrade::Origins-Pattern:: %q;", h.SecurityOrigin),
 				`apt-config dump | grep -E '^Unattended-Upgrade::(Origins-Pattern|Allowed-Origins)::'`),
-			shell("reboot after an upgrade", `Unattended-Upgrade::Automatic-Reboot "false";`, `apt-config dump Unattended-Upgrade::Automatic-Reboot`),
-			shell("upgrades every N days", `APT::Periodic::Unattended-Upgrade "1";`, `apt-config dump APT::Periodic::Unattended-Upgrade`),
+			layer.Shell("reboot after an upgrade", `Unattended-Upgrade::Automatic-Reboot "false";`, `apt-config dump Unattended-Upgrade::Automatic-Reboot`),
+			layer.Shell("upgrades every N days", `APT::Periodic::Unattended-Upgrade "1";`, `apt-config dump APT::Periodic::Unattended-Upgrade`),
 		},
 	}
 }

@@ -33,9 +33,9 @@ else systemctl restart wg-quick@wg0.service; fi`}
 		Units:  []layer.Unit{{Name: "wg-quick@wg0.service", Enabled: yes, Active: yes}},
 		Reload: [][]string{reload, endSessions},
 		Probes: []layer.Probe{
-			{Kind: "wireguard", Interface: "wg0", Port: h.WireGuardPort, PublicKey: h.stack.WireGuardServer.Public.String(), Peers: peers},
-			shell("address of wg0", address, `ip -4 -o address show dev wg0 | awk '{print $4}'`),
-			shell("MTU of wg0", fmt.Sprint(machine.MTU), `cat /sys/class/net/wg0/mtu`),
+			layer.WireGuard("wg0", h.WireGuardPort, h.stack.WireGuardServer.Public.String(), peers),
+			layer.Shell("address of wg0", address, `ip -4 -o address show dev wg0 | awk '{print $4}'`),
+			layer.Shell("MTU of wg0", fmt.Sprint(machine.MTU), `cat /sys/class/net/wg0/mtu`),
 		},
 	}
 }

@@ -1,5 +1,5 @@
 // Package layer describes one layer of the host's configuration and packs it for the applier, the Python program
-// that puts it in place on the host (templates/usr/local/lib/openclaw-deploy/apply.py).
+// that puts it in place on the host (internal/applier).
 package layer
 
 import (
@@ -56,16 +56,15 @@ type Group struct {
 	System bool   `json:"system"`
 }
 
-// User is an account; Groups are its supplementary groups, exactly.
+// User is an account. It has no supplementary groups.
 type User struct {
-	Name     string   `json:"name"`
-	Group    string   `json:"group"`
-	Groups   []string `json:"groups"`
-	Shell    string   `json:"shell"`
-	Home     string   `json:"home"`
-	System   bool     `json:"system"`
-	Password string   `json:"-"`              // crypt(3) hash; empty locks the password
-	Hash     string   `json:"passwordSHA256"` // of Password; filled by Pack
+	Name     string `json:"name"`
+	Group    string `json:"group"`
+	Shell    string `json:"shell"`
+	Home     string `json:"home"`
+	System   bool   `json:"system"`
+	Password string `json:"-"`              // crypt(3) hash; empty locks the password
+	Hash     string `json:"passwordSHA256"` // of Password; filled by Pack
 }
 
 // Directory is a directory with its mode, as octal digits.
@@ -92,7 +91,6 @@ type File struct {
 // Check runs on the staged files, {stage} standing for their root, before anything is replaced.
 type Check struct {
 	Argv []string `json:"argv"`
-	Hint string   `json:"hint,omitempty"`
 }
 
 // Unit is a systemd unit; nil leaves a state alone.
@@ -101,40 +99,6 @@ type Unit struct {
 	Enabled *bool  `json:"enabled"`
 	Active  *bool  `json:"active"`
 	Masked  bool   `json:"masked"`
-}
-
-// Probe reads what is effective on the host. Kind says which of the other fields count: see the applier.
-type Probe struct {
-	Kind      string     `json:"kind"`
-	Subject   string     `json:"subject,omitempty"`
-	Argv      []string   `json:"argv,omitempty"`
-	Seconds   int        `json:"seconds,omitempty"` // kind command: how long it may take, where that is more than the applier's own limit
-	Key       string     `json:"key,omitempty"`
-	User      string     `json:"user,omitempty"`
-	Addr      string     `json:"addr,omitempty"`
-	LPort     uint16     `json:"lport,omitempty"`
-	Family    string     `json:"family,omitempty"`
-	Table     string     `json:"table,omitempty"`
-	Ignore    []string   `json:"ignore,omitempty"`
-	Rebuild   [][]string `json:"rebuild,omitempty"` // before the layer's reload, where rules are missing
-	Interface string     `json:"interface,omitempty"`
-	Port      uint16     `json:"port,omitempty"`
-	PublicKey string     `json:"publicKey,omitempty"`
-	Peers     any        `json:"peers,omitempty"`
-	Name      string     `json:"name,omitempty"`
-	Want      any        `json:"want,omitempty"`
-	MayLack   bool       `json:"mayLack,omitempty"` // kind sysctl: no fault where the kernel cannot be told; the proof says so
-
-	// What grants access and may not be there unless somebody declared it. Kind files: what stands at Paths, or makes up
-	// Units, is declared, a package's or the image's, or matches Generated (path to the whole content, a pattern). Kind
-	// keys: fingerprints by user. Kind accounts: Admins may log in, nobody else is in a group that is Privileged.
-	Paths      []string            `json:"paths,omitempty"`
-	Except     []string            `json:"except,omitempty"`
-	Generated  map[string]string   `json:"generated,omitempty"`
-	Units      []string            `json:"units,omitempty"`
-	Allowed    map[string][]string `json:"allowed,omitempty"`
-	Admins     []string            `json:"admins,omitempty"`
-	Privileged []string            `json:"privileged,omitempty"`
 }
 
 // Packed is a layer ready for the wire.
@@ -159,9 +123,6 @@ func (l Layer) Pack() (Packed, error) {
 	l.Users, l.Files = slices.Clone(l.Users), slices.Clone(l.Files)
 	for i := range l.Users {
 		u := &l.Users[i]
-		if u.Groups == nil {
-			u.Groups = []string{}
-		}
 		if u.Password != "" {
 			u.Hash = sum([]byte(u.Password))
 			p.secrets.Users[u.Name] = u.Password

@@ -23,8 +23,7 @@ func example() Layer {
 			{Path: "/etc/env", Mode: "0640", Owner: "root", Group: "openclaw", Policy: Env, Content: []byte("# made\n"),
 				Values: map[string]string{"B": "canary-b", "A": "canary-a", "C": "canary-c"}},
 		},
-		Probes: []Probe{{Kind: "sysctl", Key: "net.ipv4.ip_forward", Want: "0"},
-			{Kind: "jail", Name: "sshd", Want: map[string]string{"maxretry": "3", "bantime": "3600", "findtime": "600"}}},
+		Probes: []Probe{Sysctl("net.ipv4.ip_forward", "0"), Jail("sshd", map[string]string{"maxretry": "3", "bantime": "3600", "findtime": "600"})},
 	}
 }
 
@@ -183,7 +182,7 @@ func TestCommandBySudo(t *testing.T) {
 		{false, "sudo -n /usr/bin/timeout --kill-after=30 1800 /usr/bin/python3 -I -c '"},
 		{true, "sudo -k -S -p '' /usr/bin/timeout --kill-after=30 1800 /usr/bin/python3 -I -c '"},
 	} {
-		command := Command(test.password, "token", "vm", "0")
+		command := RemoteCommand(test.password, "token", "vm", "0")
 		if !strings.HasPrefix(command, test.begins) || !strings.HasSuffix(command, "' token vm 0") {
 			t.Errorf("password %v: %q", test.password, command)
 		}
@@ -231,7 +230,7 @@ func TestLoader(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		stdout, stderr, status := runLoader(t, Command(true, "token1", "vm1", "3"), before+stdin)
+		stdout, stderr, status := runLoader(t, RemoteCommand(true, "token1", "vm1", "3"), before+stdin)
 		if stderr != "" || status != 7 {
 			t.Errorf("%s: status %d, standard error %q", name, status, stderr)
 		}
@@ -261,7 +260,7 @@ func TestLoader(t *testing.T) {
 
 func TestLoaderReadsALineEndOfAnyKind(t *testing.T) {
 	stdin := "password\r\n#openclaw-deploy 1\r\n" + fmt.Sprint(len(fakeApplier)) + "\r\n" + fakeApplier + "{}"
-	if stdout, stderr, status := runLoader(t, Command(false), stdin); status != 7 {
+	if stdout, stderr, status := runLoader(t, RemoteCommand(false), stdin); status != 7 {
 		t.Errorf("status %d, %q, %q", status, stdout, stderr)
 	}
 }
@@ -272,7 +271,7 @@ func TestLoaderWithADamagedPayload(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, stdin := range []string{whole[:len(whole)-20], whole[:len(whole)-3], whole[:len(whole)-30] + "AAAA" + whole[len(whole)-26:]} {
-		stdout, stderr, status := runLoader(t, Command(true, "token"), stdin)
+		stdout, stderr, status := runLoader(t, RemoteCommand(true, "token"), stdin)
 		if stdout != "" || stderr != "openclaw-deploy: the payload was cut or damaged on the way\n" || status != 1 {
 			t.Errorf("status %d, %q, %q", status, stdout, stderr)
 		}
@@ -281,27 +280,9 @@ func TestLoaderWithADamagedPayload(t *testing.T) {
 
 func TestLoaderWithoutPayload(t *testing.T) {
 	for _, stdin := range []string{"", "canary-password\n", "canary-password\n#openclaw-deploy 2\n"} {
-		stdout, stderr, status := runLoader(t, Command(true, "token"), stdin)
+		stdout, stderr, status := runLoader(t, RemoteCommand(true, "token"), stdin)
 		if stdout != "" || stderr != "openclaw-deploy: no payload came\n" || status != 1 {
 			t.Errorf("%q: status %d, %q, %q", stdin, status, stdout, stderr)
 		}
-	}
-}
-
-func TestParseObservation(t *testing.T) {
-	o, err := ParseObservation([]byte("a greeting\n" + `{"layers":{"ssh":{"token":"t","digest":"d","drift":[{"subject":"port","want":"2222","got":"22"}]}},` +
-		`"pending":{"layer":"base","token":"u"},"lastRollback":null,"clock":1.5,"bootId":"b"}` + "\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ssh := o.Layers["ssh"]
-	if ssh.Token != "t" || ssh.Digest != "d" || len(ssh.Drift) != 1 || o.Pending == nil || o.Pending.Layer != "base" || o.LastRollback != nil {
-		t.Errorf("%+v", o)
-	}
-	if got, want := ssh.Drift[0].String(), "port: expected 2222, found 22"; got != want {
-		t.Errorf("drift %q, want %q", got, want)
-	}
-	if _, err := ParseObservation([]byte("sudo: a password is required\n")); err == nil {
-		t.Error("a text that is no observation was read")
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"unicode"
 
 	// The standard library's may pack otherwise in another release of Go, which would show as a change.
 	"github.com/klauspost/compress/zlib"
@@ -43,10 +42,10 @@ def main(packed,_,words):
 // limit bounds a request on the host, in seconds: packages take minutes on a slow line.
 const limit = "1800"
 
-// Command returns the shell command that reads a request made by Stdin. Where the login user's sudo asks for a
+// RemoteCommand returns the shell command that reads a request made by Stdin. Where the login user's sudo asks for a
 // password, it is the first line of the request. Words follow the command: the first is the token of the layer, which
 // the applier records; all of them make one run's command differ from another's.
-func Command(password bool, words ...string) string {
+func RemoteCommand(password bool, words ...string) string {
 	sudo := "sudo -n"
 	if password {
 		// -k: with a cached time stamp sudo would leave the password in the command's input.
@@ -55,18 +54,18 @@ func Command(password bool, words ...string) string {
 	return strings.Join(append([]string{sudo, "/usr/bin/timeout --kill-after=30", limit, "/usr/bin/python3 -I -c '" + loader + "'"}, words...), " ")
 }
 
-// Confirmation is the way by which a change has to be confirmed.
+// Confirmation is how a change has to be confirmed.
 type Confirmation struct {
 	Port    uint16 `json:"port"`    // sshd's, on the host
 	Seconds int    `json:"seconds"` // how long the host waits before it takes the change back
 }
 
-// Apply is the request that puts a layer in place. An armed layer waits for a confirmation through door. Its token
+// Apply is the request that puts a layer in place. An armed layer waits to be confirmed. Its token
 // stands in the command and not in here: a host that is not looked at keeps the command that it had.
-func (p Packed) Apply(door Confirmation) any {
+func (p Packed) Apply(confirmation Confirmation) any {
 	var confirm *Confirmation
 	if p.Armed {
-		confirm = &door
+		confirm = &confirmation
 	}
 	return struct {
 		Op          string            `json:"op"`
@@ -75,7 +74,7 @@ func (p Packed) Apply(door Confirmation) any {
 		Declared    string            `json:"declared"`
 		Contents    map[string]string `json:"contents"`
 		Secrets     secrets           `json:"secrets"`
-		Confirm     *Confirmation             `json:"confirm"`
+		Confirm     *Confirmation     `json:"confirm"`
 		LockSeconds int               `json:"lockSeconds"`
 	}{"apply", p.Name, p.Digest, p.declared, p.contents, p.secrets, confirm, 300}
 }
@@ -140,92 +139,4 @@ func packed(b []byte) string {
 		panic(err)
 	}
 	return base64.StdEncoding.EncodeToString(to.Bytes())
-}
-
-// ParseRefusal reads the answer to Confirm: why the host does not take it. It is final where no other confirmation of
-// this change will be taken either.
-func ParseRefusal(stdout []byte) (reason string, final bool) {
-	var answer struct{ Refused, Reason string }
-	if json.Unmarshal([]byte(LastLine(string(stdout))), &answer) != nil {
-		return "", false
-	}
-	return shown(answer.Reason), answer.Refused == "restarted" || answer.Refused == "too-late"
-}
-
-// Observation is the applier's answer to Observe.
-type Observation struct {
-	Layers map[string]struct {
-		Token  string  `json:"token"`
-		Digest string  `json:"digest"`
-		Drift  []Drift `json:"drift"`
-	} `json:"layers"`
-	Pending *struct {
-		Layer string `json:"layer"`
-		Token string `json:"token"`
-	} `json:"pending"`
-	LastRollback *struct {
-		Layer  string `json:"layer"`
-		Token  string `json:"token"`
-		Reason string `json:"reason"`
-		At     any    `json:"at"`
-	} `json:"lastRollback"`
-	Clock  float64 `json:"clock"` // seconds since 1970 on the host
-	BootID string  `json:"bootId"`
-}
-
-// Proof is the applier's answer to Prove where all is well.
-type Proof struct {
-	Proven   []string       `json:"proven"`
-	At       string         `json:"at"`       // the host's clock, in words
-	Settings map[string]int `json:"settings"` // how many were read back of each layer
-	NotShown []string       `json:"notShown"` // kernel settings that this host's kernel cannot be told
-}
-
-// ParseProof reads the standard output of a Prove that succeeded. An older applier's has neither time nor figures.
-func ParseProof(stdout string) (*Proof, error) {
-	var p Proof
-	if err := json.Unmarshal([]byte(LastLine(stdout)), &p); err != nil {
-		return nil, fmt.Errorf("read the host's proof: %w", err)
-	}
-	return &p, nil
-}
-
-// LastLine is where the applier's answer stands, in its standard output, and what failed, in its standard error.
-func LastLine(output string) string {
-	text := strings.TrimSpace(output)
-	return text[strings.LastIndexByte(text, '\n')+1:]
-}
-
-// Drift is one difference between what was declared and what is effective.
-type Drift struct {
-	Subject string `json:"subject"`
-	Want    any    `json:"want"`
-	Got     any    `json:"got"`
-}
-
-func (d Drift) String() string {
-	one := strings.NewReplacer("\n", "; ")
-	return shown(fmt.Sprintf("%s: expected %s, found %s", one.Replace(d.Subject), one.Replace(fmt.Sprint(d.Want)), one.Replace(fmt.Sprint(d.Got))))
-}
-
-// shown is text of the host's for a terminal, which obeys some characters: the host may be somebody else's by now.
-func shown(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && r != '\n' && r != '\t' {
-			return '?'
-		}
-		return r
-	}, text)
-}
-
-// ParseObservation reads the last line of the applier's standard output.
-func ParseObservation(stdout []byte) (*Observation, error) {
-	var o Observation
-	if err := json.Unmarshal([]byte(LastLine(string(stdout))), &o); err != nil {
-		return nil, fmt.Errorf("read the host's observation: %w", err)
-	}
-	if o.LastRollback != nil {
-		o.LastRollback.Reason = shown(o.LastRollback.Reason)
-	}
-	return &o, nil
 }

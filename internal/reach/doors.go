@@ -174,7 +174,7 @@ func (r *Doors) ask(ctx context.Context, d door.Door, password string, request a
 	if err != nil {
 		return nil, 0, err
 	}
-	stdout, stderr, exit, err := d.Run(ctx, layer.Command(d.Name == door.Tunnel), []byte(stdin))
+	stdout, stderr, exit, err := d.Run(ctx, layer.RemoteCommand(d.Name == door.Tunnel), []byte(stdin))
 	if err != nil {
 		return nil, exit, err
 	}
@@ -182,7 +182,7 @@ func (r *Doors) ask(ctx context.Context, d door.Door, password string, request a
 		return nil, exit, fmt.Errorf("become root as %q through the %s door: %w: %s"+
 			"\nhint: the password of claw is the secret output sudoPassword; `pulumi config set bootstrap true && pulumi up` mends sudo", d.User, d.Name, errSudo, layer.LastLine(string(stderr)))
 	}
-	if exit != 0 && exit != machine.ExitNothingPending && exit != machine.ExitRefused {
+	if exit != 0 && exit != machine.ExitNotPending && exit != machine.ExitRefused {
 		return stdout, exit, fmt.Errorf("ask the host through the %s door: exit status %d: %s", d.Name, exit, layer.LastLine(string(stderr)))
 	}
 	return stdout, exit, nil

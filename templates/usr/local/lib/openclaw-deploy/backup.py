@@ -34,6 +34,8 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Iterator
+from typing import IO, Any, BinaryIO, cast
 
 LATE_HOURS = 26  # a day, and what a backup may take
 TARGET = "/backups/openclaw"
@@ -68,7 +70,7 @@ class Failure(Exception):
     """What failed, in words that may be shown; a hint may follow on a line of its own."""
 
 
-def say(text):
+def say(text: str) -> None:
     try:
         print(text, flush=True)
     except BrokenPipeError:
@@ -79,7 +81,7 @@ def say(text):
 # The backup
 
 
-def create(keep_days):
+def create(keep_days: int) -> str:
     """Makes a backup and notes how that ended."""
     record = read_record() or {"since": time.time()}
     record["last"] = {"started": time.time(), "ended": None, "fault": None}
@@ -95,7 +97,7 @@ def create(keep_days):
     return path
 
 
-def make(keep_days):
+def make(keep_days: int) -> str:
     run_unit(ARCHIVE_UNIT, "OpenClaw's own backup failed")
     now = datetime.datetime.now(datetime.timezone.utc)
     name = f"openclaw-{now:%Y%m%dT%H%M%S.%fZ}.tar"
@@ -125,7 +127,7 @@ def make(keep_days):
     return path
 
 
-def pack(part):
+def pack(part: str) -> None:
     """Takes OpenClaw's archive over into a sealed tar, synced."""
     spool = os.open(SPOOL, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     descriptor = os.open(INNER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=spool)
@@ -144,7 +146,7 @@ def pack(part):
         with open(part, "xb") as out:
             with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
                 reader = Summing(state)
-                add(tar, INNER, reader, found.st_size)
+                add(tar, INNER, cast("IO[bytes]", reader), found.st_size)
                 add(tar, ENV, io.BytesIO(environment), len(environment))
                 sums = sums_text(reader.sum.hexdigest(), hashlib.sha256(environment).hexdigest())
                 add(tar, SUMS, io.BytesIO(sums), len(sums))
@@ -157,26 +159,26 @@ def pack(part):
 class Summing:
     """Reads a file once, for the archive and for its sum."""
 
-    def __init__(self, file):
+    def __init__(self, file: BinaryIO) -> None:
         self.file, self.sum = file, hashlib.sha256()
 
-    def read(self, size=-1):
+    def read(self, size: int = -1) -> bytes:
         block = self.file.read(size)
         self.sum.update(block)
         return block
 
 
-def add(tar, name, file, size):
+def add(tar: tarfile.TarFile, name: str, file: IO[bytes], size: int) -> None:
     entry = tarfile.TarInfo(name)
     entry.size, entry.mode, entry.mtime = size, 0o600, int(time.time())
     tar.addfile(entry, file)
 
 
-def sums_text(inner, environment):
+def sums_text(inner: str, environment: str) -> bytes:
     return f"{inner}  {INNER}\n{environment}  {ENV}\n".encode()
 
 
-def seal_text(sums):
+def seal_text(sums: bytes) -> bytes:
     with open(KEY, "rb") as file:
         key = bytes.fromhex(file.read().decode("ascii").strip())
     if len(key) < 32:
@@ -184,7 +186,7 @@ def seal_text(sums):
     return f"HMAC-SHA256 {hmac.new(key, sums, hashlib.sha256).hexdigest()}\n".encode()
 
 
-def expire(now, newest, keep_days):
+def expire(now: datetime.datetime, newest: str, keep_days: int) -> None:
     for name in os.listdir(TARGET):
         if is_backup(name) and name != newest:
             path = os.path.join(TARGET, name)
@@ -192,11 +194,11 @@ def expire(now, newest, keep_days):
                 os.unlink(path)
 
 
-def is_backup(name):
+def is_backup(name: str) -> bool:
     return name.startswith("openclaw-") and name.endswith(".tar")
 
 
-def check():
+def check() -> str | None:
     """What is wrong with the backups, on one line; None where nothing is."""
     record = read_record()
     if record is None:
@@ -206,7 +208,7 @@ def check():
         return f"the run of {when(last['started'])} did not end"
     if last and last["fault"]:
         return f"the run of {when(last['started'])} failed: {last['fault'].splitlines()[0][:MOST_SHOWN]}"
-    newest = 0
+    newest = 0.0
     try:
         newest = os.stat(os.path.join(TARGET, "latest")).st_mtime
     except OSError:
@@ -217,7 +219,7 @@ def check():
     return None
 
 
-def mend(keep_days):
+def mend(keep_days: int) -> None:
     if read_record() is None:  # a machine just made has until its first night
         write_record({"since": time.time()})
     fault = check()
@@ -226,19 +228,20 @@ def mend(keep_days):
         create(keep_days)
 
 
-def when(seconds):
+def when(seconds: float) -> str:
     return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def read_record():
+def read_record() -> dict[str, Any] | None:
     try:
         with open(RECORD) as file:
-            return json.load(file)
+            record: dict[str, Any] = json.load(file)
+            return record
     except (FileNotFoundError, ValueError):
         return None
 
 
-def write_record(record):
+def write_record(record: dict[str, Any]) -> None:
     write(RECORD, json.dumps(record).encode())
 
 
@@ -250,8 +253,8 @@ class Backup:
     """Reads a backup that anybody may have made: four plain files in their order, each a header of ours, and nothing
     else. Copies state.tar.gz to `inner` on the way, where that is given."""
 
-    def __init__(self, file, inner=None):
-        self.file, self.whole = file, hashlib.sha256()
+    def __init__(self, file: BinaryIO, inner: BinaryIO | None = None) -> None:
+        self.file, self.total = file, hashlib.sha256()
         got = self.member(INNER, MOST_BYTES, inner)
         self.environment, env_sum = self.text(ENV)
         self.sums_text, _ = self.text(SUMS)
@@ -261,19 +264,19 @@ class Backup:
                 raise Failure("something follows the backup: it was altered, or something else made it")
         if self.sums_text != sums_text(got, env_sum):
             raise Failure("its files are not those that SHA256SUMS was made of: it was altered or damaged")
-        self.whole = self.whole.hexdigest()
+        self.whole = self.total.hexdigest()
 
-    def sealed(self):
+    def sealed(self) -> bool:
         return hmac.compare_digest(self.seal_text, seal_text(self.sums_text))
 
-    def take(self, size, short=False):
+    def take(self, size: int, short: bool = False) -> bytes:
         block = self.file.read(size)
         if len(block) != size and not short:
             raise Failure("it ends too early: it was cut off")
-        self.whole.update(block)
+        self.total.update(block)
         return block
 
-    def member(self, name, most, out=None):
+    def member(self, name: str, most: int, out: BinaryIO | None = None) -> str:
         header = self.take(tarfile.BLOCKSIZE)
         try:
             entry = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
@@ -293,7 +296,7 @@ class Backup:
         self.take(-entry.size % tarfile.BLOCKSIZE)
         return total.hexdigest()
 
-    def text(self, name):
+    def text(self, name: str) -> tuple[bytes, str]:
         out = io.BytesIO()
         total = self.member(name, MOST_TEXT, out)
         return out.getvalue(), total
@@ -302,13 +305,13 @@ class Backup:
 class Bounded(io.RawIOBase):
     """A stream that ends in a fault where it is longer than it may be."""
 
-    def __init__(self, file, most):
+    def __init__(self, file: gzip.GzipFile, most: int) -> None:
         self.file, self.left, self.most = file, most, most
 
-    def readable(self):
+    def readable(self) -> bool:
         return True
 
-    def read(self, size=-1):
+    def read(self, size: int = -1) -> bytes:
         block = self.file.read(min(size if size >= 0 else 1 << 20, 1 << 20))
         self.left -= len(block)
         if self.left < 0:
@@ -323,17 +326,18 @@ class Entries:
     """Goes through OpenClaw's archive of its state, refuses what does not belong in one, and gives the rest, by its path
     below the state: as the service's user, in the sandbox."""
 
-    def __init__(self, path, most):
+    def __init__(self, path: str, most: int) -> None:
         self.file, self.most = open(path, "rb"), most
         self.kinds = {"": "implied"}
-        self.top, self.size, self.count, self.manifest, self.found = None, 0, 0, False, False
+        self.top: str | None = None
+        self.size, self.count, self.manifest, self.found = 0, 0, False, False
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[str, tarfile.TarInfo, tarfile.TarFile]]:
         try:
             plain = Bounded(gzip.GzipFile(fileobj=self.file), self.most)
-            with tarfile.open(fileobj=plain, mode="r|", errorlevel=2) as tar:
+            with tarfile.open(fileobj=cast("IO[bytes]", plain), mode="r|", errorlevel=2) as tar:
                 while member := tar.next():
-                    tar.members.clear()  # it would keep them all
+                    cast(Any, tar).members.clear()  # it would keep them all
                     path = self.admit(member)
                     if path is not None:
                         yield path, member, tar
@@ -346,7 +350,7 @@ class Entries:
         if not self.manifest or not self.found:
             raise Failure(f"{INNER} is not OpenClaw's: it holds no manifest and state")
 
-    def admit(self, member):
+    def admit(self, member: tarfile.TarInfo) -> str | None:
         name = member.name.rstrip("/") if member.isdir() else member.name
         shown = repr(name[:200])
         parts = name.split("/")
@@ -391,20 +395,21 @@ class Entries:
         raise Failure(f"{INNER} holds {shown}, which is not OpenClaw's state")
 
 
-def inspect(path):
+def inspect(path: str) -> None:
     """Whether a restore would take it: what is no use then is no backup."""
     for _ in Entries(path, MOST_UNPACKED):
         pass
 
 
-def unpack(source, target):
+def unpack(source: str, target: str) -> None:
     """Unpacks what the agent wrote, with the rights of the agent, into a folder that does not exist yet. The agent's
     links are the last to be made, as they were: nothing is written through them."""
     room = shutil.disk_usage(os.path.dirname(target)).free - SPARE
     if room < 0:
         raise Failure(f"{os.path.dirname(target)}: the disk is full")
     os.mkdir(target, 0o700)
-    folders, links = [], []
+    folders: list[tuple[str, tarfile.TarInfo]] = []
+    links: list[tuple[str, tarfile.TarInfo]] = []
     for path, member, tar in Entries(source, min(MOST_UNPACKED, room)):
         full = os.path.join(target, path) if path else target
         if member.isdir():
@@ -417,7 +422,7 @@ def unpack(source, target):
             continue
         descriptor = os.open(full, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "wb") as out:
-            shutil.copyfileobj(tar.extractfile(member), out, 1 << 20)
+            shutil.copyfileobj(cast("IO[bytes]", tar.extractfile(member)), out, 1 << 20)
             out.flush()
             os.fchmod(out.fileno(), member.mode & 0o777)
             os.utime(out.fileno(), (member.mtime, member.mtime))
@@ -432,7 +437,7 @@ def unpack(source, target):
 # The restore
 
 
-def restore(name, sum_):
+def restore(name: str, sum_: str | None) -> None:
     """Verified and staged first, then switched; the old state comes back where the gateway does not get ready."""
     recover()
     path = resolve(name)
@@ -448,13 +453,13 @@ def restore(name, sum_):
         "`pulumi up` brings them up to date")
 
 
-def resolve(name):
+def resolve(name: str) -> str:
     if name == "latest":
         name = os.path.join(TARGET, "latest")
     return os.path.realpath(name)
 
 
-def stage(path, sum_):
+def stage(path: str, sum_: str | None) -> bytes:
     """Copies the backup to where nobody can alter it any more while it is read, and verifies it there."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -498,7 +503,7 @@ def stage(path, sum_):
     return backup.environment
 
 
-def switch(environment):
+def switch(environment: bytes) -> str:
     """One exchange of two folders; what was goes to UNDO. No hangup in the middle of it ends it."""
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -526,7 +531,7 @@ def switch(environment):
     return UNDO
 
 
-def undo():
+def undo() -> None:
     recover()
     if not os.path.isdir(os.path.join(UNDO, "state")):
         raise Failure("no restore is kept that could be taken back")
@@ -537,7 +542,7 @@ def undo():
     say("the state from before the restore is back, and the gateway is ready; --undo once more takes that back")
 
 
-def swap_back():
+def swap_back() -> None:
     """Exchanges today's state and environment with those in UNDO."""
     stop_service()
     with open(ENVIRONMENT, "rb") as file:
@@ -549,7 +554,7 @@ def swap_back():
     write_environment(before)
 
 
-def recover():
+def recover() -> None:
     """Takes back a restore that did not finish: its process was killed, or the gateway did not get ready."""
     try:
         with open(PENDING) as file:
@@ -569,7 +574,7 @@ def recover():
     start_service()
 
 
-def exchange(one, other):
+def exchange(one: str, other: str) -> None:
     import ctypes  # it makes memory that is writable and executable, which the sandbox of a backup refuses
 
     libc = ctypes.CDLL(None, use_errno=True)
@@ -579,15 +584,15 @@ def exchange(one, other):
     sync_folder(os.path.dirname(other))
 
 
-def write_environment(content):
+def write_environment(content: bytes) -> None:
     write(ENVIRONMENT, content, 0o640, grp.getgrnam(SERVICE_USER).gr_gid)
 
 
-def stop_service():
+def stop_service() -> None:
     subprocess.run(["systemctl", "stop", SERVICE], check=True)
 
 
-def start_service():
+def start_service() -> None:
     """The installer knows how to start it: it waits until the gateway is ready, and says why it is not."""
     done = subprocess.run([INSTALLER, "switch"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           errors="replace", check=False)
@@ -595,7 +600,7 @@ def start_service():
         raise Failure(done.stdout.strip() or f"{INSTALLER} switch: exit status {done.returncode}")
 
 
-def clear_stage():
+def clear_stage() -> None:
     os.makedirs(STAGE, 0o700, exist_ok=True)
     os.chown(STAGE, 0, 0)
     for name in os.listdir(STAGE):
@@ -610,7 +615,7 @@ def clear_stage():
 # Both
 
 
-def run_unit(unit, failed):
+def run_unit(unit: str, failed: str) -> None:
     """Runs a unit to its end; where that fails its own last line says why."""
     subprocess.run(["systemctl", "reset-failed", unit], stderr=subprocess.DEVNULL, check=False)
     if subprocess.run(["systemctl", "start", unit], stderr=subprocess.DEVNULL, check=False).returncode == 0:
@@ -624,13 +629,13 @@ def run_unit(unit, failed):
     raise Failure(f"{failed}: {said[-1] if said else 'see journalctl -u ' + unit}")
 
 
-def want_room(folder, size):
+def want_room(folder: str, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if free - size < SPARE:
         raise Failure(f"{folder}: {free >> 20} MB are free, {(size + SPARE) >> 20} MB are needed")
 
 
-def write(path, content, mode=0o600, group=0):
+def write(path: str, content: bytes, mode: int = 0o600, group: int = 0) -> None:
     fresh = path + ".new"
     with open(fresh, "wb") as file:
         os.fchmod(file.fileno(), 0o600)
@@ -643,7 +648,7 @@ def write(path, content, mode=0o600, group=0):
     sync_folder(os.path.dirname(path))
 
 
-def sync_folder(path):
+def sync_folder(path: str) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -651,17 +656,17 @@ def sync_folder(path):
         os.close(descriptor)
 
 
-def words(fault):
+def words(fault: Exception) -> str:
     return str(fault) or type(fault).__name__
 
 
 class Lock:
     """One backup or restore at a time."""
 
-    def __init__(self, wait):
+    def __init__(self, wait: bool) -> None:
         self.wait = wait
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         os.makedirs(OWN, 0o700, exist_ok=True)
         self.descriptor = os.open(OWN + "/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -670,11 +675,11 @@ class Lock:
             os.close(self.descriptor)
             raise Failure("a backup or a restore is under way") from None
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         os.close(self.descriptor)
 
 
-def main(command, arguments):
+def main(command: str, arguments: list[str]) -> None:
     os.umask(0o077)
     if command == "inspect":
         inspect(os.path.join(SPOOL, INNER))
@@ -682,7 +687,7 @@ def main(command, arguments):
     if command == "unpack":
         unpack(os.path.join(STAGE, INNER), os.path.join(STAGE, "state"))
         return
-    keep_days = int(arguments.pop(0)) if command == "backup" else None  # the program's wrapper says it
+    keep_days = int(arguments.pop(0)) if command == "backup" else 0  # the program's wrapper says it
     if os.geteuid() != 0:
         raise Failure("it needs root: sudo openclaw-" + command)
     if command == "backup" and arguments == ["--check"]:

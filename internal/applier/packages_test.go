@@ -1,4 +1,4 @@
-package applytest
+package applier_test
 
 import (
 	"strings"
@@ -9,8 +9,8 @@ import (
 
 // repository puts an archive with one package where the root's apt looks, and nothing else.
 func repository(r *root) {
-	r.t.Helper()
-	r.sh(`rm -rf /etc/apt/sources.list /etc/apt/sources.list.d /var/lib/apt/lists
+	r.T.Helper()
+	r.Sh(`rm -rf /etc/apt/sources.list /etc/apt/sources.list.d /var/lib/apt/lists
 		mkdir -p /srv/archive /tmp/tree/DEBIAN /tmp/tree/etc /etc/apt/sources.list.d
 		printf 'Package: claw-test\nVersion: 1\nArchitecture: all\nMaintainer: nobody <nobody@invalid>\nDescription: test\n' >/tmp/tree/DEBIAN/control
 		echo /etc/claw-test.conf >/tmp/tree/DEBIAN/conffiles
@@ -30,21 +30,21 @@ func TestPackages(t *testing.T) {
 	repository(r)
 	l := layer.Layer{Name: "x", Packages: []string{"claw-test", "dpkg"}, Reload: [][]string{{"touch", "/run/reloaded"}}}
 	r.apply(l, "t1").want(t, 0, "applied", "package claw-test")
-	r.has("/etc/claw-test.conf", "theirs\n")
-	r.sh("test -e /run/reloaded")
+	r.Has("/etc/claw-test.conf", "theirs\n")
+	r.Sh("test -e /run/reloaded")
 	r.apply(l, "t2").want(t, 0, "unchanged")
 	r.quiet("x")
 
 	// Removed behind our back, its configuration changed: it comes back and the changed file stays.
-	r.sh("dpkg --remove claw-test >/dev/null; echo mine >/etc/claw-test.conf")
+	r.Sh("dpkg --remove claw-test >/dev/null; echo mine >/etc/claw-test.conf")
 	if drift := strings.Join(r.drift("x"), "\n"); drift != "package claw-test: expected installed, found missing" {
 		t.Errorf("drift: %s", drift)
 	}
 	r.apply(l, "t3").want(t, 0, "applied", "package claw-test")
-	r.has("/etc/claw-test.conf", "mine\n")
+	r.Has("/etc/claw-test.conf", "mine\n")
 
 	// An installation that was cut in the middle is finished first.
-	r.sh(`dpkg --remove claw-test >/dev/null; dpkg --unpack /srv/archive/claw-test.deb >/dev/null
+	r.Sh(`dpkg --remove claw-test >/dev/null; dpkg --unpack /srv/archive/claw-test.deb >/dev/null
 		touch /var/lib/dpkg/updates/0001`)
 	r.apply(l, "t4").want(t, 0, "applied", "package claw-test")
 	r.quiet("x")
@@ -60,7 +60,7 @@ func TestNoSuchPackage(t *testing.T) {
 	if !strings.HasPrefix(o.answer.Error, "installing claw-none failed: ") || !strings.HasSuffix(o.answer.Error, "E: Unable to locate package claw-none") {
 		t.Errorf("error: %s", o.answer.Error)
 	}
-	r.has("/etc/x", "")
+	r.Has("/etc/x", "")
 }
 
 // Another apt has the locks: waited for, and named when the wait ends.
@@ -69,7 +69,7 @@ func TestPackagesLocked(t *testing.T) {
 	r := newRoot(t)
 	repository(r)
 	hold := func(lock, gate string) {
-		c := r.command("/usr/bin/python3", "-I", "-c", `
+		c := r.Command("/usr/bin/python3", "-I", "-c", `
 import fcntl, os, sys, time
 f = open(sys.argv[1], "w")
 fcntl.lockf(f, fcntl.LOCK_EX)
@@ -81,12 +81,12 @@ while os.path.exists(sys.argv[2]):
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = c.Process.Kill(); _ = c.Wait() })
-		r.await("the lock", func() bool { return r.sh(`[ ! -e "$1" ] || echo held`, gate) == "held\n" })
+		r.Await("the lock", func() bool { return r.Sh(`[ ! -e "$1" ] || echo held`, gate) == "held\n" })
 	}
-	r.sh("mkdir -p /var/lib/apt/lists/partial")
+	r.Sh("mkdir -p /var/lib/apt/lists/partial")
 	l := layer.Layer{Name: "x", Packages: []string{"claw-test"}}
 	for _, lock := range []string{"/var/lib/apt/lists/lock", "/var/lib/dpkg/lock-frontend"} {
-		r.sh("dpkg --purge claw-test >/dev/null 2>&1 || :")
+		r.Sh("dpkg --purge claw-test >/dev/null 2>&1 || :")
 		hold(lock, "/run/gate")
 		var request map[string]any
 		remarshal(t, r.pack(l).Apply(layer.Confirmation{}), &request)
@@ -98,13 +98,13 @@ while os.path.exists(sys.argv[2]):
 		}
 		waiting := r.beginApply(l, "t2", window)
 		if lock == "/var/lib/apt/lists/lock" {
-			r.await("it to say that it waits", func() bool {
+			r.Await("it to say that it waits", func() bool {
 				return strings.Contains(waiting.err.String(), "waiting for another apt: E: Could not get lock")
 			})
 		} else {
-			r.await("it to install", func() bool { return strings.Contains(waiting.err.String(), "installing claw-test") })
+			r.Await("it to install", func() bool { return strings.Contains(waiting.err.String(), "installing claw-test") })
 		}
-		r.sh("rm /run/gate")
+		r.Sh("rm /run/gate")
 		waiting.end().want(t, 0, "applied", "package claw-test")
 	}
 }

@@ -1,4 +1,4 @@
-package installtest
+package hosttest
 
 import (
 	"archive/tar"
@@ -333,6 +333,35 @@ func TestKilledInTheMiddle(t *testing.T) {
 	p.mustRun("switch")
 	if left, _ := filepath.Glob(p.root + "/opt/openclaw/releases/*"); len(left) != 1 || p.current() != "one" {
 		t.Errorf("left: %v, current %q", left, p.current())
+	}
+}
+
+// A switch's own notes are written so: a power cut must not take one back that the next step counts on.
+func TestWhatIsWrittenOutlastsAPowerCut(t *testing.T) {
+	p := newPlace(t)
+	path, err := filepath.Abs(installer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("python3", "-I", "-c", `
+import importlib.machinery, importlib.util, os, stat, sys
+loader = importlib.machinery.SourceFileLoader("install", sys.argv[1])
+sys.dont_write_bytecode = True
+m = importlib.util.module_from_spec(importlib.util.spec_from_loader("install", loader))
+loader.exec_module(m)
+fsync, rename = os.fsync, os.rename
+def synced(descriptor):
+    fsync(descriptor)
+    print("sync", os.readlink("/proc/self/fd/%d" % descriptor))
+def renamed(old, new):
+    rename(old, new)
+    print("rename", new)
+os.fsync, os.rename = synced, renamed
+m.write(sys.argv[2], "text", 0o600)
+`, path, p.root+"/note").CombinedOutput()
+	want := fmt.Sprintf("sync %[1]s/note.new\nrename %[1]s/note\nsync %[1]s\n", p.root)
+	if err != nil || string(out) != want || p.read("/note") != "text" {
+		t.Errorf("%v\n%s\nwant\n%s", err, out, want)
 	}
 }
 

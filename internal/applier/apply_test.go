@@ -1,15 +1,15 @@
-package applytest
+package applier_test
 
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
+	"openclaw-azure/internal/applier"
 	"openclaw-azure/internal/layer"
 )
 
@@ -39,8 +39,8 @@ func TestApply(t *testing.T) {
 	t.Parallel()
 	r := newRoot(t)
 	r.apply(simple("a\n"), "t1").want(t, 0, "applied", "/etc/simple/one.conf", "/etc/simple/deep/two.conf")
-	r.has("/etc/simple/one.conf", "a\n")
-	r.has("/run/reloads", "a\n")
+	r.Has("/etc/simple/one.conf", "a\n")
+	r.Has("/run/reloads", "a\n")
 	if seen := r.observe().Layers["simple"]; seen.Token != "t1" || seen.Digest != r.pack(simple("a\n")).Digest {
 		t.Errorf("recorded %+v", seen)
 	}
@@ -49,50 +49,50 @@ func TestApply(t *testing.T) {
 	}
 
 	r.apply(simple("a\n"), "t2").want(t, 0, "unchanged", []string{}...)
-	r.has("/run/reloads", "a\n")
+	r.Has("/run/reloads", "a\n")
 	if token := r.observe().Layers["simple"].Token; token != "t2" {
 		t.Errorf("token %q", token)
 	}
 
 	r.apply(simple("b\n"), "t3").want(t, 0, "applied", "/etc/simple/one.conf")
-	r.has("/run/reloads", "a\nb\n")
+	r.Has("/run/reloads", "a\nb\n")
 
 	// A file that an earlier version owned goes, and what the operator put beside it stays.
-	r.write("/etc/simple/deep/mine", "mine\n")
+	r.Write("/etc/simple/deep/mine", "mine\n")
 	l := simple("b\n")
 	l.Files = l.Files[:1]
 	r.apply(l, "t4").want(t, 0, "applied", "/etc/simple/deep/two.conf")
-	r.has("/etc/simple/deep/two.conf", "")
-	r.has("/etc/simple/deep/mine", "mine\n")
+	r.Has("/etc/simple/deep/two.conf", "")
+	r.Has("/etc/simple/deep/mine", "mine\n")
 
 	// Unless another layer owns it now.
 	other := layer.Layer{Name: "other", Files: []layer.File{file("/etc/simple/one.conf", "b\n")}}
 	r.apply(other, "t5").want(t, 0, "unchanged")
 	l.Files = nil
 	r.apply(l, "t6").want(t, 0, "unchanged")
-	r.has("/etc/simple/one.conf", "b\n")
+	r.Has("/etc/simple/one.conf", "b\n")
 	nothingLeft(r)
 }
 
 // nothingLeft wants no trace of the work itself.
 func nothingLeft(r *root) {
-	r.t.Helper()
-	left := r.sh(`cd /var/lib/openclaw-deploy && ls -A | grep -v '^layers$\|^last-rollback.json$' || :
+	r.T.Helper()
+	left := r.Sh(`cd /var/lib/openclaw-deploy && ls -A | grep -v '^layers$\|^last-rollback.json$' || :
 		find /var/lib/openclaw-deploy/layers -name '*.unfinished'
 		find /etc /home /usr/local -name '*.openclaw-new' -o -name '*.openclaw-old' 2>/dev/null
 		find /etc/systemd -name 'openclaw-deploy-rollback.timer' -type l
 		[ ! -e /run/units/openclaw-deploy-rollback.timer.active ] || echo the timer runs`)
 	if left != "" {
-		r.t.Errorf("left behind:\n%s", left)
+		r.T.Errorf("left behind:\n%s", left)
 	}
 	if mode := stat(r, "/var/lib/openclaw-deploy"); mode != "700 root root" {
-		r.t.Errorf("/var/lib/openclaw-deploy: %s", mode)
+		r.T.Errorf("/var/lib/openclaw-deploy: %s", mode)
 	}
 }
 
 func stat(r *root, path string) string {
-	r.t.Helper()
-	return strings.TrimSpace(r.sh(`stat -c '%a %U %G' "$1"`, path))
+	r.T.Helper()
+	return strings.TrimSpace(r.Sh(`stat -c '%a %U %G' "$1"`, path))
 }
 
 func TestCheckFails(t *testing.T) {
@@ -101,15 +101,14 @@ func TestCheckFails(t *testing.T) {
 	r.apply(simple("a\n"), "t1").want(t, 0, "applied")
 	l := simple("b\nb\n")
 	l.Users = []layer.User{{Name: "claw", Group: "claw", Shell: "/bin/bash", Home: "/home/claw"}}
-	l.Checks = []layer.Check{{Argv: []string{"sh", "-c", `echo "$1: line 2: unknown word" >&2; exit 3`, "sh", "{stage}/etc/simple/one.conf"}, Hint: "see simple.conf(5)"}}
+	l.Checks = []layer.Check{{Argv: []string{"sh", "-c", `echo "$1: line 2: unknown word" >&2; exit 3`, "sh", "{stage}/etc/simple/one.conf"}}}
 	o := r.apply(l, "t2")
 	o.want(t, 1, "failed", []string{}...)
 	o.says(t, `check failed, nothing was changed: "sh -c echo \"$1: line 2: unknown word\" >&2; exit 3 sh /etc/simple/one.conf": exit status 3:
-/etc/simple/one.conf: line 2: unknown word
-see simple.conf(5)`)
-	r.has("/etc/simple/one.conf", "a\n")
-	r.has("/run/reloads", "a\n")
-	if r.sh("grep -c '^claw:' /etc/passwd || :") != "0\n" {
+/etc/simple/one.conf: line 2: unknown word`)
+	r.Has("/etc/simple/one.conf", "a\n")
+	r.Has("/run/reloads", "a\n")
+	if r.Sh("grep -c '^claw:' /etc/passwd || :") != "0\n" {
 		t.Error("the account was made")
 	}
 	if token := r.observe().Layers["simple"].Token; token != "t1" {
@@ -134,7 +133,7 @@ func TestCommandHasItsOwnLimit(t *testing.T) {
 		if !strings.Contains(o.stderr, `"sleep 61": no end after 1 s`) {
 			t.Errorf("%s: %s", slow, o.stderr)
 		}
-		r.has("/etc/simple/one.conf", "")
+		r.Has("/etc/simple/one.conf", "")
 	}
 	l := simple("a\n")
 	l.CommandSeconds = 100_000
@@ -148,8 +147,8 @@ func TestReloadFails(t *testing.T) {
 	for _, armed := range []bool{false, true} {
 		t.Run(fmt.Sprintf("armed=%v", armed), func(t *testing.T) {
 			r := newRoot(t)
-			r.write("/run/units/old.service.active", "")
-			r.write("/run/units/old.service.enabled", "")
+			r.Write("/run/units/old.service.active", "")
+			r.Write("/run/units/old.service.enabled", "")
 			before := simple("a\n")
 			before.Files = append(before.Files, file("/etc/simple/gone.conf", "a\n"))
 			r.apply(before, "t1").want(t, 0, "applied")
@@ -165,17 +164,17 @@ func TestReloadFails(t *testing.T) {
 			o.says(t, `reload failed: "sh -c echo it is no good >&2; exit 4": exit status 4:
 it is no good
 what was before is in force again`)
-			r.has("/etc/simple/one.conf", "a\n")
-			r.has("/etc/simple/gone.conf", "a\n")
-			r.has("/run/reloads", "a\nundo\n")
-			r.has("/etc/fresh/three.conf", "")
-			if r.sh("ls -d /etc/fresh || :; grep '^claw:' /etc/passwd /etc/group || :") != "ls: cannot access '/etc/fresh': No such file or directory\n" {
+			r.Has("/etc/simple/one.conf", "a\n")
+			r.Has("/etc/simple/gone.conf", "a\n")
+			r.Has("/run/reloads", "a\nundo\n")
+			r.Has("/etc/fresh/three.conf", "")
+			if r.Sh("ls -d /etc/fresh || :; grep '^claw:' /etc/passwd /etc/group || :") != "ls: cannot access '/etc/fresh': No such file or directory\n" {
 				t.Error("a folder or an account is left")
 			}
 			if mode := stat(r, "/etc/simple"); mode != "755 root root" {
 				t.Errorf("/etc/simple: %s", mode)
 			}
-			if units := r.sh("cd /run/units && ls | grep -v rollback"); units != "old.service.active\nold.service.enabled\n" {
+			if units := r.Sh("cd /run/units && ls | grep -v rollback"); units != "old.service.active\nold.service.enabled\n" {
 				t.Errorf("units: %q", units)
 			}
 			if seen := r.observe(); seen.Layers["simple"].Token != "t1" || seen.LastRollback != nil || seen.Pending != nil {
@@ -200,7 +199,7 @@ func TestConfirmed(t *testing.T) {
 	if pending := r.observe().Pending; pending == nil || pending.Layer != "simple" || pending.Token != "t1" {
 		t.Errorf("pending %+v", pending)
 	}
-	r.write("/run/gate", "")
+	r.Write("/run/gate", "")
 	for _, c := range []struct {
 		o       outcome
 		refused string
@@ -220,7 +219,7 @@ func TestConfirmed(t *testing.T) {
 		t.Fatalf("exit %d, %+v", o.exit, o.answer)
 	}
 	p.end().want(t, 0, "applied")
-	r.has("/etc/simple/one.conf", "a\n")
+	r.Has("/etc/simple/one.conf", "a\n")
 	if seen := r.observe(); seen.Pending != nil || seen.LastRollback != nil || seen.Layers["simple"].Token != "t1" {
 		t.Errorf("observed %+v", seen)
 	}
@@ -228,29 +227,22 @@ func TestConfirmed(t *testing.T) {
 
 	// Nothing to change: nothing to confirm.
 	r.apply(l, "t2").want(t, 0, "unchanged")
-	r.has("/run/reloads", "a\n")
+	r.Has("/run/reloads", "a\n")
 }
 
 // The order of the steps, as systemd was asked: the timer runs before anything changes and is enabled over a boot.
 func TestArmedBeforeChanged(t *testing.T) {
 	t.Parallel()
 	r := newRoot(t)
+	r.Write("/run/applier.py", string(applier.Source()))
 	l := armed(simple("a\n"))
 	l.Reload = [][]string{{"sh", "-c", `
 		ls /run/units/openclaw-deploy-rollback.timer.active /etc/systemd/system/timers.target.wants/openclaw-deploy-rollback.timer
 		grep -q OnActiveSec=4 /etc/systemd/system/openclaw-deploy-rollback.timer
 		grep -q 'ExecStart=/usr/bin/python3 -I /usr/local/lib/openclaw-deploy/apply.py rollback' /etc/systemd/system/openclaw-deploy-rollback.service
 		cmp /usr/local/lib/openclaw-deploy/apply.py "$1"
-		! grep -q applied /var/lib/openclaw-deploy/pending/manifest.json`, "sh", absolute(t, applierPath)}}
+		! grep -q applied /var/lib/openclaw-deploy/pending/manifest.json`, "sh", "/run/applier.py"}}
 	r.apply(l, "t1").want(t, 3, "rolledback")
-}
-
-func absolute(t *testing.T, path string) string {
-	path, err := filepath.Abs(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 func TestNotConfirmed(t *testing.T) {
@@ -261,9 +253,9 @@ func TestNotConfirmed(t *testing.T) {
 	o := r.apply(l, "t1") // the first deploy: nothing of ours is on the host yet
 	o.want(t, 3, "rolledback", "/etc/simple/one.conf", "/etc/simple/deep/two.conf", "unit x.service")
 	o.says(t, "no confirmation over a new connection on port 2222 within 2 s\nthe host has put back what was before")
-	r.has("/etc/simple/one.conf", "")
-	r.has("/run/reloads", "a\nundo\n")
-	if left := r.sh("ls -d /etc/simple /run/units/x.* 2>/dev/null || :"); left != "" {
+	r.Has("/etc/simple/one.conf", "")
+	r.Has("/run/reloads", "a\nundo\n")
+	if left := r.Sh("ls -d /etc/simple /run/units/x.* 2>/dev/null || :"); left != "" {
 		t.Errorf("left: %s", left)
 	}
 	seen := r.observe()
@@ -289,40 +281,40 @@ func TestKilledInWindow(t *testing.T) {
 	t.Parallel()
 	r := newRoot(t)
 	r.apply(simple("a\n"), "t1").want(t, 0, "applied")
-	before := r.sh("ls -li /etc/simple/one.conf")
+	before := r.Sh("ls -li /etc/simple/one.conf")
 	l := armed(simple("b\n"))
-	l.Users = []layer.User{{Name: "root", Group: "root", Groups: []string{}, Shell: "/bin/sh", Home: "/root", Password: "$6$salt$canaryhash"}}
-	shadow := r.sh("getent shadow root; getent passwd root")
+	l.Users = []layer.User{{Name: "root", Group: "root", Shell: "/bin/sh", Home: "/root", Password: "$6$salt$canaryhash"}}
+	shadow := r.Sh("getent shadow root; getent passwd root")
 	p := r.beginApply(l, "t2", 30)
 	r.awaitWindow(l)
 	p.kill()
 	p.end()
-	r.has("/etc/simple/one.conf", "b\n")
+	r.Has("/etc/simple/one.conf", "b\n")
 	if drift := r.drift("simple"); !slices.Contains(drift, "last run of layer simple: expected finished, found interrupted") {
 		t.Errorf("drift: %q", drift)
 	}
-	if _, err := os.Lstat(r.path("/etc/systemd/system/timers.target.wants/openclaw-deploy-rollback.timer")); err != nil {
+	if _, err := os.Lstat(r.Path("/etc/systemd/system/timers.target.wants/openclaw-deploy-rollback.timer")); err != nil {
 		t.Error(err)
 	}
-	out := r.sh("/usr/bin/python3 -I /usr/local/lib/openclaw-deploy/apply.py rollback")
+	out := r.Sh("/usr/bin/python3 -I /usr/local/lib/openclaw-deploy/apply.py rollback")
 	if out != `{"rolledback":true,"layer":"simple","reason":"rolled back: no confirmation over a new connection on port 2222 within 30 s"}`+"\n" {
 		t.Errorf("%s", out)
 	}
-	r.has("/etc/simple/one.conf", "a\n")
-	if after := r.sh("ls -li /etc/simple/one.conf"); after != before {
+	r.Has("/etc/simple/one.conf", "a\n")
+	if after := r.Sh("ls -li /etc/simple/one.conf"); after != before {
 		t.Errorf("the old file itself is back:\n%s%s", before, after)
 	}
-	if after := r.sh("getent shadow root; getent passwd root"); cutAge(after) != cutAge(shadow) {
+	if after := r.Sh("getent shadow root; getent passwd root"); cutAge(after) != cutAge(shadow) {
 		t.Errorf("the account: %s, was %s", after, shadow)
 	}
-	r.has("/run/reloads", "a\nb\nundo\n")
+	r.Has("/run/reloads", "a\nb\nundo\n")
 	nothingLeft(r)
 
 	// Exactly once.
-	if out := r.sh("/usr/bin/python3 -I /usr/local/lib/openclaw-deploy/apply.py rollback"); out != `{"rolledback":false,"reason":"nothing pending"}`+"\n" {
+	if out := r.Sh("/usr/bin/python3 -I /usr/local/lib/openclaw-deploy/apply.py rollback"); out != `{"rolledback":false,"reason":"nothing pending"}`+"\n" {
 		t.Errorf("%s", out)
 	}
-	r.has("/run/reloads", "a\nb\nundo\n")
+	r.Has("/run/reloads", "a\nb\nundo\n")
 	r.quiet("simple")
 }
 
@@ -344,8 +336,8 @@ func TestKilledAfterConfirmation(t *testing.T) {
 	}
 	p.kill()
 	p.end()
-	r.sh("/usr/bin/python3 -I /usr/local/lib/openclaw-deploy/apply.py rollback")
-	r.has("/etc/simple/one.conf", "a\n")
+	r.Sh("/usr/bin/python3 -I /usr/local/lib/openclaw-deploy/apply.py rollback")
+	r.Has("/etc/simple/one.conf", "a\n")
 	if seen := r.observe(); seen.Layers["simple"].Token != "t1" || seen.LastRollback != nil || seen.Pending != nil {
 		t.Errorf("observed %+v", seen)
 	}
@@ -367,7 +359,7 @@ func TestNextRunRollsBack(t *testing.T) {
 	if want := "an earlier change of layer simple was rolled back: no confirmation over a new connection on port 2222 within 30 s\n"; o.stderr != want {
 		t.Errorf("said %q", o.stderr)
 	}
-	r.has("/etc/simple/one.conf", "")
+	r.Has("/etc/simple/one.conf", "")
 	if last := r.observe().LastRollback; last == nil || last.Layer != "simple" || last.Token != "t1" {
 		t.Errorf("last rollback %+v", last)
 	}
@@ -392,7 +384,7 @@ func TestKilledAnywhere(t *testing.T) {
 		p := r.beginApply(big(next), next, window)
 		pid := p.applier()
 		for content := was; content != next; { // without a pause: the next file follows within a millisecond
-			if text, err := os.ReadFile(r.path(fmt.Sprintf("/etc/big/%d", 3*i))); err == nil {
+			if text, err := os.ReadFile(r.Path(fmt.Sprintf("/etc/big/%d", 3*i))); err == nil {
 				content = string(text[:1])
 			}
 		}
@@ -400,7 +392,7 @@ func TestKilledAnywhere(t *testing.T) {
 		p.end()
 		mixed := map[string]int{}
 		for n := range 30 {
-			content := r.read(fmt.Sprintf("/etc/big/%d", n))
+			content := r.Read(fmt.Sprintf("/etc/big/%d", n))
 			if content != strings.Repeat(was, 20000) && content != strings.Repeat(next, 20000) {
 				t.Fatalf("/etc/big/%d is half written: %d bytes", n, len(content))
 			}
@@ -412,7 +404,7 @@ func TestKilledAnywhere(t *testing.T) {
 		if o := r.apply(big(next), next); o.exit != 0 {
 			t.Fatalf("%s\n%s", o.stdout, o.stderr)
 		}
-		r.has("/run/reloaded", strings.Repeat(next, 20000))
+		r.Has("/run/reloaded", strings.Repeat(next, 20000))
 		r.quiet("big")
 		nothingLeft(r)
 		was = next
@@ -429,15 +421,15 @@ func TestKilledBeforeReload(t *testing.T) {
 	l := simple("a\n")
 	l.Reload = [][]string{{"sh", "-c", "[ ! -e /run/hang ] || sleep 60; cat /etc/simple/one.conf >>/run/reloads"}}
 	r.apply(l, "t1").want(t, 0, "applied")
-	r.write("/etc/simple/one.conf", "tampered\n")
-	r.write("/run/hang", "")
+	r.Write("/etc/simple/one.conf", "tampered\n")
+	r.Write("/run/hang", "")
 	p := r.beginApply(l, "t2", window)
-	r.await("the reload", func() bool { return r.read("/etc/simple/one.conf") == "a\n" })
+	r.Await("the reload", func() bool { return r.Read("/etc/simple/one.conf") == "a\n" })
 	p.kill()
 	p.end()
-	r.sh("rm /run/hang")
+	r.Sh("rm /run/hang")
 	r.apply(l, "t3").want(t, 0, "applied", "an unfinished run")
-	r.has("/run/reloads", "a\na\n")
+	r.Has("/run/reloads", "a\na\n")
 	r.quiet("simple")
 }
 
@@ -463,26 +455,26 @@ func TestQuick(t *testing.T) {
 		l.Files[1].Content = []byte(two)
 		l.Quick = &layer.Quick{Path: "/etc/simple/one.conf", Argv: []string{"sh", "-c", "echo quick >>/run/reloads; [ ! -e /run/fails ] && cp /etc/simple/one.conf /run/loaded"}}
 		l.Reload = append(l.Reload, []string{"cp", "/etc/simple/one.conf", "/run/loaded"})
-		l.Probes = []layer.Probe{{Kind: "command", Subject: "what is loaded", Argv: []string{"cat", "/run/loaded"}, Want: works}}
+		l.Probes = []layer.Probe{layer.Command("what is loaded", works, "cat", "/run/loaded")}
 		return l
 	}
 	r := newRoot(t)
 	step := func(what string, l layer.Layer, reloads string) {
 		t.Helper()
-		r.sh("rm -f /run/reloads")
+		r.Sh("rm -f /run/reloads")
 		if o := r.apply(l, what); o.answer.Result != "applied" {
 			t.Errorf("%s: %+v", what, o.answer)
 		}
-		if got := r.read("/run/reloads"); got != reloads {
+		if got := r.Read("/run/reloads"); got != reloads {
 			t.Errorf("%s: %q, want %q", what, got, reloads)
 		}
 	}
 	step("a first time", l("a\n", "two\n", "a"), "a\n")
 	step("the file alone", l("b\n", "two\n", "b"), "quick\n")
 	step("another file too", l("c\n", "three\n", "c"), "c\n")
-	r.write("/run/fails", "")
+	r.Write("/run/fails", "")
 	step("the quick way fails", l("d\n", "three\n", "d"), "quick\nd\n")
-	r.sh("rm /run/fails; echo drifted >/run/loaded")
+	r.Sh("rm /run/fails; echo drifted >/run/loaded")
 	step("nothing but drift", l("d\n", "three\n", "d"), "d\n")
 	step("it does not do", l("e\n", "three\n", "more than this"), "quick\ne\n")
 }
@@ -495,15 +487,15 @@ func TestKilledWhileChanging(t *testing.T) {
 	l := armed(simple("b\n"))
 	l.Reload = [][]string{{"sleep", "60"}}
 	p := r.beginApply(l, "t2", 30)
-	r.await("the reload", func() bool { return r.read("/etc/simple/one.conf") == "b\n" })
+	r.Await("the reload", func() bool { return r.Read("/etc/simple/one.conf") == "b\n" })
 	if o := r.confirm(l, 2222); o.exit != 75 {
 		t.Errorf("exit %d, %+v", o.exit, o.answer)
 	}
 	p.kill()
 	p.end()
-	r.sh("/usr/bin/python3 -I /usr/local/lib/openclaw-deploy/apply.py rollback")
-	r.has("/etc/simple/one.conf", "a\n")
-	r.has("/run/reloads", "a\nundo\n")
+	r.Sh("/usr/bin/python3 -I /usr/local/lib/openclaw-deploy/apply.py rollback")
+	r.Has("/etc/simple/one.conf", "a\n")
+	r.Has("/run/reloads", "a\nundo\n")
 	r.quiet("simple")
 	nothingLeft(r)
 }
@@ -514,7 +506,7 @@ func TestDamagedRecords(t *testing.T) {
 	r := newRoot(t)
 	r.apply(simple("a\n"), "t1").want(t, 0, "applied")
 	for _, path := range []string{"layers/simple.json", "last-rollback.json", "pending/manifest.json"} {
-		r.write("/var/lib/openclaw-deploy/"+path, `{"token":`)
+		r.Write("/var/lib/openclaw-deploy/"+path, `{"token":`)
 	}
 	if drift := r.drift("simple"); !slices.Equal(drift, []string{"record of layer simple: expected a record, found unreadable"}) {
 		t.Errorf("drift: %q", drift)
@@ -528,16 +520,16 @@ func TestDamagedPayload(t *testing.T) {
 	t.Parallel()
 	r := newRoot(t)
 	body := func(change func(map[string]any)) map[string]any {
-		m := map[string]any{"op": "apply", "layer": "x", "token": "t", "secrets": map[string]any{},
+		m := map[string]any{"op": "apply", "layer": "x", "secrets": map[string]any{},
 			"declared": `{"layer":"x","files":[{"path":"/etc/x","mode":"0644","owner":"root","group":"root","sha256":"ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"}]}`,
 			"digest":   "5a47f3b7", "contents": map[string]any{"/etc/x": "a"}}
-		m["digest"] = strings.TrimSpace(r.sh(`printf %s "$1" | sha256sum | cut -d' ' -f1`, m["declared"].(string)))
+		m["digest"] = strings.TrimSpace(r.Sh(`printf %s "$1" | sha256sum | cut -d' ' -f1`, m["declared"].(string)))
 		change(m)
 		return m
 	}
 	declare := func(m map[string]any, declared string) {
 		m["declared"] = declared
-		m["digest"] = strings.TrimSpace(r.sh(`printf %s "$1" | sha256sum | cut -d' ' -f1`, declared))
+		m["digest"] = strings.TrimSpace(r.Sh(`printf %s "$1" | sha256sum | cut -d' ' -f1`, declared))
 	}
 	for _, c := range []struct {
 		name   string
@@ -577,7 +569,7 @@ func TestDamagedPayload(t *testing.T) {
 			o := r.begin(body(c.change), "t").end()
 			o.want(t, 1, "failed")
 			o.says(t, c.want)
-			r.has("/etc/x", "")
+			r.Has("/etc/x", "")
 		})
 	}
 }
@@ -600,7 +592,7 @@ func TestTwoAtATime(t *testing.T) {
 	}
 
 	waiting := r.beginApply(second, "t3", window)
-	r.await("the second to wait", func() bool {
+	r.Await("the second to wait", func() bool {
 		return strings.Contains(waiting.err.String(), "waiting for applying layer simple, process")
 	})
 	if o := r.confirm(armed(simple("a\n")), 2222); o.exit != 0 {
@@ -619,7 +611,7 @@ func TestDiskFull(t *testing.T) {
 	l.Reload = nil
 	r.apply(l, "t1").want(t, 0, "applied")
 	fill := func() {
-		r.sh("dd if=/dev/zero of=/var/fill bs=64k 2>/dev/null || :; dd if=/dev/zero bs=1 count=4096 >>/var/fill 2>/dev/null || :")
+		r.Sh("dd if=/dev/zero of=/var/fill bs=64k 2>/dev/null || :; dd if=/dev/zero bs=1 count=4096 >>/var/fill 2>/dev/null || :")
 	}
 	fill()
 	next := simple(strings.Repeat("b", 1<<20))
@@ -629,29 +621,29 @@ func TestDiskFull(t *testing.T) {
 	if !strings.HasSuffix(o.answer.Error, "no space left on the disk") {
 		t.Errorf("error: %s", o.answer.Error)
 	}
-	r.has("/etc/simple/one.conf", strings.Repeat("a", 1<<20))
+	r.Has("/etc/simple/one.conf", strings.Repeat("a", 1<<20))
 
 	// A tool that found no room and does not say so.
-	r.sh("rm /var/fill")
+	r.Sh("rm /var/fill")
 	unsaid := simple("c\n")
 	unsaid.Reload = [][]string{{"sh", "-c", "dd if=/dev/zero of=/var/fill bs=64k; dd if=/dev/zero bs=1 count=4096 >>/var/fill; exit 10"}}
 	if o = r.apply(unsaid, "t2"); !strings.HasSuffix(o.answer.Error, "\nno space left on the disk\nwhat was before is in force again") {
 		t.Errorf("error: %s", o.answer.Error)
 	}
-	r.has("/etc/simple/one.conf", strings.Repeat("a", 1<<20))
+	r.Has("/etc/simple/one.conf", strings.Repeat("a", 1<<20))
 
 	// Full in the middle of an armed change: what was needs no room to come back.
-	r.sh("rm /var/fill")
+	r.Sh("rm /var/fill")
 	p := r.beginApply(armed(next), "t3", 5)
 	r.awaitWindow(armed(next))
 	fill()
 	o = p.end()
 	o.want(t, 3, "rolledback")
-	r.has("/etc/simple/one.conf", strings.Repeat("a", 1<<20))
+	r.Has("/etc/simple/one.conf", strings.Repeat("a", 1<<20))
 	if seen := r.observe(); seen.Pending != nil || seen.Layers["simple"].Token != "t1" {
 		t.Errorf("observed %+v", seen)
 	}
-	r.sh("rm /var/fill")
+	r.Sh("rm /var/fill")
 	r.apply(next, "t4").want(t, 0, "applied")
 	nothingLeft(r)
 }
@@ -660,40 +652,40 @@ func TestDiskFull(t *testing.T) {
 func TestSymlinks(t *testing.T) {
 	t.Parallel()
 	r := newRoot(t)
-	r.sh("useradd --create-home mallory; mkdir /home/mallory/state; chown mallory: /home/mallory/state")
+	r.Sh("useradd --create-home mallory; mkdir /home/mallory/state; chown mallory: /home/mallory/state")
 	inside := layer.Layer{Name: "inside", Files: []layer.File{file("/home/mallory/state/conf", "ours\n")}}
 
-	r.sh("echo precious >/etc/precious; ln -s /etc/precious /home/mallory/state/conf; chown -h mallory: /home/mallory/state/conf")
+	r.Sh("echo precious >/etc/precious; ln -s /etc/precious /home/mallory/state/conf; chown -h mallory: /home/mallory/state/conf")
 	r.apply(inside, "t1").want(t, 0, "applied")
-	r.has("/etc/precious", "precious\n")
-	if kind := r.sh("stat -c %F /home/mallory/state/conf"); kind != "regular file\n" {
+	r.Has("/etc/precious", "precious\n")
+	if kind := r.Sh("stat -c %F /home/mallory/state/conf"); kind != "regular file\n" {
 		t.Errorf("%s", kind)
 	}
 
-	r.sh("rm -r /home/mallory/state; mkdir /etc/target; ln -s /etc/target /home/mallory/state; chown -h mallory: /home/mallory/state")
+	r.Sh("rm -r /home/mallory/state; mkdir /etc/target; ln -s /etc/target /home/mallory/state; chown -h mallory: /home/mallory/state")
 	o := r.apply(inside, "t2")
 	o.want(t, 1, "failed")
 	o.says(t, `"/home/mallory/state": refusing to follow the symlink "/home/mallory/state", which root did not make`)
-	r.has("/etc/target/conf", "")
+	r.Has("/etc/target/conf", "")
 	if drift := r.drift("inside"); !slices.Equal(drift, []string{`/home/mallory/state/conf: expected a file, found "/home/mallory/state": refusing to follow the symlink "/home/mallory/state", which root did not make`}) {
 		t.Errorf("drift: %q", drift)
 	}
 
 	// A hard link to somebody else's file is replaced, not written to.
-	r.sh("rm /home/mallory/state; mkdir /home/mallory/state; ln /etc/precious /home/mallory/state/conf; chown mallory: /home/mallory/state")
+	r.Sh("rm /home/mallory/state; mkdir /home/mallory/state; ln /etc/precious /home/mallory/state/conf; chown mallory: /home/mallory/state")
 	r.apply(inside, "t3").want(t, 0, "applied")
-	r.has("/etc/precious", "precious\n")
+	r.Has("/etc/precious", "precious\n")
 
 	// A pipe hangs nothing.
-	r.sh("rm /home/mallory/state/conf; mkfifo /home/mallory/state/conf")
+	r.Sh("rm /home/mallory/state/conf; mkfifo /home/mallory/state/conf")
 	if drift := r.drift("inside"); !slices.Equal(drift, []string{"/home/mallory/state/conf: expected a file, found neither file nor folder"}) {
 		t.Errorf("drift: %q", drift)
 	}
 
 	// A symlink that root made, in a folder of root's, is how distributions move things.
-	r.sh("mkdir /srv/real; ln -s /srv/real /srv/link")
+	r.Sh("mkdir /srv/real; ln -s /srv/real /srv/link")
 	r.apply(layer.Layer{Name: "linked", Files: []layer.File{file("/srv/link/conf", "x\n")}}, "t4").want(t, 0, "applied")
-	r.has("/srv/real/conf", "x\n")
+	r.Has("/srv/real/conf", "x\n")
 }
 
 // A unit file that goes takes its unit with it.
@@ -703,7 +695,7 @@ func TestRetiredUnit(t *testing.T) {
 	l := layer.Layer{Name: "x", Files: []layer.File{file("/etc/systemd/system/ours.timer", "[Timer]\n")},
 		Units: []layer.Unit{{Name: "ours.timer", Enabled: on(), Active: on()}}}
 	r.apply(l, "t1").want(t, 0, "applied", "/etc/systemd/system/ours.timer", "unit ours.timer")
-	r.has("/run/systemctl.log", `show --property=Id,LoadState,ActiveState,UnitFileState -- ours.timer
+	r.Has("/run/systemctl.log", `show --property=Id,LoadState,ActiveState,UnitFileState -- ours.timer
 --no-ask-password daemon-reload
 show --property=Id,LoadState,ActiveState,UnitFileState -- ours.timer
 --no-ask-password enable ours.timer
@@ -711,7 +703,7 @@ reset-failed ours.timer
 --no-ask-password start ours.timer
 `)
 	r.apply(layer.Layer{Name: "x"}, "t2").want(t, 0, "applied", "/etc/systemd/system/ours.timer", "unit ours.timer")
-	if units := r.sh("ls /run/units"); units != "" {
+	if units := r.Sh("ls /run/units"); units != "" {
 		t.Errorf("units: %q", units)
 	}
 }
@@ -720,10 +712,10 @@ reset-failed ours.timer
 func TestSocketToService(t *testing.T) {
 	t.Parallel()
 	r := newRoot(t)
-	r.sh("cd /run/units && touch ssh.socket.enabled ssh.socket.active ssh.service.active")
+	r.Sh("cd /run/units && touch ssh.socket.enabled ssh.socket.active ssh.service.active")
 	l := layer.Layer{Name: "ssh", Units: []layer.Unit{{Name: "ssh.socket", Enabled: off(), Active: off()}, {Name: "ssh.service", Enabled: on(), Active: on()}}}
 	r.apply(l, "t1").want(t, 0, "applied", "unit ssh.socket", "unit ssh.service")
-	if calls := r.sh("grep -v show /run/systemctl.log"); calls != `--no-ask-password disable ssh.socket
+	if calls := r.Sh("grep -v show /run/systemctl.log"); calls != `--no-ask-password disable ssh.socket
 --no-ask-password stop ssh.socket
 --no-ask-password stop ssh.service
 --no-ask-password enable ssh.service
@@ -738,8 +730,8 @@ reset-failed ssh.service
 func TestUnitDoesNotStart(t *testing.T) {
 	t.Parallel()
 	r := newRoot(t)
-	r.write("/run/units/broken", "x.service\n")
-	r.sh("printf '#!/bin/sh\necho x.service says why not\n' >/usr/local/sbin/journalctl; chmod 755 /usr/local/sbin/journalctl")
+	r.Write("/run/units/broken", "x.service\n")
+	r.Sh("printf '#!/bin/sh\necho x.service says why not\n' >/usr/local/sbin/journalctl; chmod 755 /usr/local/sbin/journalctl")
 	l := simple("a\n")
 	l.Units = []layer.Unit{{Name: "x.service", Enabled: on(), Active: on()}}
 	o := r.apply(l, "t1")
@@ -748,5 +740,5 @@ func TestUnitDoesNotStart(t *testing.T) {
 Job for x.service failed.
 x.service says why not
 what was before is in force again`)
-	r.has("/etc/simple/one.conf", "")
+	r.Has("/etc/simple/one.conf", "")
 }

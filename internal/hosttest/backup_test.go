@@ -1,4 +1,4 @@
-package applytest
+package hosttest
 
 import (
 	"os"
@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"openclaw-azure/internal/hosttest/privateroot"
 )
 
 const (
@@ -46,37 +48,37 @@ const asService = "setpriv --reuid openclaw --regid openclaw --clear-groups "
 
 // backupRoot is a root with a service, its state, and the two programs. What systemd would do with their units, a
 // script does, as the same user and without the sandbox.
-func backupRoot(t *testing.T) *root {
+func backupRoot(t *testing.T) *privateroot.Root {
 	t.Helper()
-	r := newRoot(t)
+	r := privateroot.New(t)
 	program, err := os.ReadFile(backupPath)
 	if err != nil {
 		t.Fatal(err)
 	}
 	// The root has 64 MB in all.
 	text := strings.Replace(string(program), "SPARE = 256 << 20", "SPARE = 1 << 20", 1)
-	r.write(installed, text)
-	r.write("/run/inner.py", inner)
+	r.Write(installed, text)
+	r.Write("/run/inner.py", inner)
 	for _, name := range []string{"openclaw-backup", "openclaw-restore"} {
 		wrapper, err := os.ReadFile("../../templates/usr/local/sbin/" + name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.write("/usr/local/sbin/"+name, strings.Replace(string(wrapper), "{{.BackupKeepDays}}", "14", 1))
+		r.Write("/usr/local/sbin/"+name, strings.Replace(string(wrapper), "{{.BackupKeepDays}}", "14", 1))
 	}
-	r.write("/run/units/openclaw-backup-archive.service.run",
+	r.Write("/run/units/openclaw-backup-archive.service.run",
 		"set -e; rm -rf /var/spool/openclaw-backup/*\n"+asService+"/usr/bin/python3 -I /run/inner.py /var/spool/openclaw-backup/state.tar.gz \"$(cat /run/extra)\"\n"+
 			asService+"/usr/bin/python3 -I "+installed+" inspect\n")
-	r.write("/run/units/openclaw-restore-unpack.service.run", asService+"/usr/bin/python3 -I "+installed+" unpack\n")
-	r.write("/usr/local/sbin/journalctl", `#!/bin/sh
+	r.Write("/run/units/openclaw-restore-unpack.service.run", asService+"/usr/bin/python3 -I "+installed+" unpack\n")
+	r.Write("/usr/local/sbin/journalctl", `#!/bin/sh
 for word in "$@"; do case $word in --unit=*) cat "/run/units/${word#--unit=}.log" ;; esac; done
 `)
 	// Starts the service and waits for it, as the real one does; /run/sick says why it does not get ready.
-	r.write("/usr/local/sbin/openclaw-install", `#!/bin/sh
+	r.Write("/usr/local/sbin/openclaw-install", `#!/bin/sh
 systemctl start openclaw.service
 if [ -e /run/sick ]; then cat /run/sick; exit 1; fi
 `)
-	r.sh(`chmod 755 /usr/local/sbin/*
+	r.Sh(`chmod 755 /usr/local/sbin/*
 rm -rf /backups /var/lib/openclaw* /var/spool/openclaw-backup /etc/openclaw /etc/openclaw.env
 id openclaw >/dev/null 2>&1 || useradd --system --user-group openclaw
 getent group claw >/dev/null || groupadd claw
@@ -91,47 +93,36 @@ ln -s note link; ln -s /etc/hostname out; chown -hR openclaw:openclaw .`)
 	return r
 }
 
-// run runs a program of the root's and gives its exit status and all that it said.
-func (r *root) run(argv ...string) (int, string) {
-	r.t.Helper()
-	c := r.command(argv...)
-	out, err := c.CombinedOutput()
-	if c.ProcessState == nil {
-		r.t.Fatal(err)
-	}
-	return c.ProcessState.ExitCode(), string(out)
-}
-
 const tree = `cd /var/lib/openclaw && find . -printf '%P %y %m %u:%g %l\n' | sort && cat note && cat /etc/openclaw.env && stat -c '%U:%G %a' /etc/openclaw.env`
 
 func TestBackupAndRestore(t *testing.T) {
 	t.Parallel()
 	r := backupRoot(t)
-	before := r.sh(tree)
-	code, out := r.run("openclaw-backup")
+	before := r.Sh(tree)
+	code, out := r.Run("openclaw-backup")
 	said := regexp.MustCompile(`^(/backups/openclaw/openclaw-\S+\.tar): verified\nsha256 ([0-9a-f]{64})\n$`).FindStringSubmatch(out)
 	if code != 0 || said == nil {
 		t.Fatalf("openclaw-backup: exit status %d\n%s", code, out)
 	}
-	if got := r.sh(`readlink -f /backups/openclaw/latest; sha256sum <"$1"; stat -c '%U:%G %a' "$1"; ls -A /backups/openclaw | wc -l; d=$(mktemp -d); cd $d; tar -xf "$1"; sha256sum --quiet -c SHA256SUMS; ls`, said[1]); got !=
+	if got := r.Sh(`readlink -f /backups/openclaw/latest; sha256sum <"$1"; stat -c '%U:%G %a' "$1"; ls -A /backups/openclaw | wc -l; d=$(mktemp -d); cd $d; tar -xf "$1"; sha256sum --quiet -c SHA256SUMS; ls`, said[1]); got !=
 		said[1]+"\n"+said[2]+"  -\nroot:claw 640\n2\nSEAL\nSHA256SUMS\nopenclaw.env\nstate.tar.gz\n" {
 		t.Errorf("the backup is not as it should be:\n%s", got)
 	}
 
-	r.sh(`cd /var/lib/openclaw; echo forgot >note; rm sub/tool; echo new >new; chown openclaw new; echo KEY=now >/etc/openclaw.env`)
-	altered := r.sh(tree)
-	if code, out := r.run("openclaw-restore", "latest"); code != 0 || !strings.Contains(out, "restored, and the gateway is ready") {
+	r.Sh(`cd /var/lib/openclaw; echo forgot >note; rm sub/tool; echo new >new; chown openclaw new; echo KEY=now >/etc/openclaw.env`)
+	altered := r.Sh(tree)
+	if code, out := r.Run("openclaw-restore", "latest"); code != 0 || !strings.Contains(out, "restored, and the gateway is ready") {
 		t.Fatalf("openclaw-restore: exit status %d\n%s", code, out)
 	}
-	if got := r.sh(tree); got != before {
+	if got := r.Sh(tree); got != before {
 		t.Errorf("restored:\n%s\nbacked up:\n%s", got, before)
 	}
-	r.sh(`[ -e /run/units/openclaw.service.active ]; [ -z "$(ls -A /var/lib/openclaw-restore)" ]; [ "$(stat -c '%U %a' /var/lib/openclaw-backup/undo)" = "root 700" ]`)
+	r.Sh(`[ -e /run/units/openclaw.service.active ]; [ -z "$(ls -A /var/lib/openclaw-restore)" ]; [ "$(stat -c '%U %a' /var/lib/openclaw-backup/undo)" = "root 700" ]`)
 	for _, want := range []string{altered, before} {
-		if code, out := r.run("openclaw-restore", "--undo"); code != 0 {
+		if code, out := r.Run("openclaw-restore", "--undo"); code != 0 {
 			t.Fatalf("openclaw-restore --undo: exit status %d\n%s", code, out)
 		}
-		if got := r.sh(tree); got != want {
+		if got := r.Sh(tree); got != want {
 			t.Errorf("undone:\n%s\nbefore:\n%s", got, want)
 		}
 	}
@@ -141,11 +132,11 @@ func TestBackupAndRestore(t *testing.T) {
 func TestRestoreRefuses(t *testing.T) {
 	t.Parallel()
 	r := backupRoot(t)
-	if code, out := r.run("openclaw-backup"); code != 0 {
+	if code, out := r.Run("openclaw-backup"); code != 0 {
 		t.Fatal(out)
 	}
-	r.sh(`cp /backups/openclaw/latest /run/good; : >/run/systemctl.log; mkdir /run/parts; tar -C /run/parts -xf /run/good`)
-	before := r.sh(tree)
+	r.Sh(`cp /backups/openclaw/latest /run/good; : >/run/systemctl.log; mkdir /run/parts; tar -C /run/parts -xf /run/good`)
+	before := r.Sh(tree)
 	const pack = `tar --format=ustar --owner=0 --group=0 --numeric-owner --mode=600 -C /run/parts -cf /run/bad `
 	for name, c := range map[string]struct{ make, want string }{
 		"nothing there":            {`rm -f /run/bad`, "there is no /run/bad"},
@@ -174,28 +165,28 @@ import tarfile
 e = tarfile.TarInfo('state.tar.gz'); e.size = (8 << 30) - 1; e.mode = 0o600
 f = open('/run/bad', 'r+b'); f.write(e.tobuf(tarfile.USTAR_FORMAT))"`, "it ends too early: it was cut off"},
 	} {
-		r.sh("rm -rf /run/bad; " + c.make)
-		code, out := r.run("openclaw-restore", "/run/bad")
+		r.Sh("rm -rf /run/bad; " + c.make)
+		code, out := r.Run("openclaw-restore", "/run/bad")
 		if code == 0 || !strings.Contains(out, c.want) || strings.Contains(out, "Traceback") {
 			t.Errorf("%s: exit status %d, want %q:\n%s", name, code, c.want, out)
 		}
-		if got := r.sh(tree + `; ls -A /var/lib/openclaw-restore; grep -e stop -e unpack /run/systemctl.log || true`); got != before {
+		if got := r.Sh(tree + `; ls -A /var/lib/openclaw-restore; grep -e stop -e unpack /run/systemctl.log || true`); got != before {
 			t.Fatalf("%s: something was changed, is left or ran:\n%s", name, got)
 		}
 	}
 
 	// Another machine's: with its sum, and only with that.
-	r.sh(`printf '%064d\n' 8 >/etc/openclaw/backup-key`)
-	code, out := r.run("openclaw-restore", "/run/good")
+	r.Sh(`printf '%064d\n' 8 >/etc/openclaw/backup-key`)
+	code, out := r.Run("openclaw-restore", "/run/good")
 	hint := regexp.MustCompile(`vouch for it: openclaw-restore --sha256 ([0-9a-f]{64}) /run/good\n$`).FindStringSubmatch(out)
 	if code == 0 || hint == nil {
 		t.Fatalf("exit status %d\n%s", code, out)
 	}
 	wrong := strings.Repeat("0", 64)
-	if code, out := r.run("openclaw-restore", "--sha256", wrong, "/run/good"); code == 0 || !strings.Contains(out, "its SHA-256 is "+hint[1]+", not the one that was given") {
+	if code, out := r.Run("openclaw-restore", "--sha256", wrong, "/run/good"); code == 0 || !strings.Contains(out, "its SHA-256 is "+hint[1]+", not the one that was given") {
 		t.Errorf("exit status %d\n%s", code, out)
 	}
-	if code, out := r.run("openclaw-restore", "--sha256", hint[1], "/run/good"); code != 0 {
+	if code, out := r.Run("openclaw-restore", "--sha256", hint[1], "/run/good"); code != 0 {
 		t.Errorf("exit status %d\n%s", code, out)
 	}
 }
@@ -240,21 +231,21 @@ MOST = 0`, ""}, // more than the disk has: see below
 			prepare = asService + `sh -c 'cd /run && tar -czf /var/lib/openclaw-restore/state.tar.gz extra'`
 			want = "holds 'extra', which is not OpenClaw's"
 		}
-		r.sh(`cd /var/lib/openclaw-restore; rm -rf ./*; chown openclaw .`)
-		r.sh(prepare, script)
-		code, out := r.run("setpriv", "--reuid", "openclaw", "--regid", "openclaw", "--clear-groups", "/usr/bin/python3", "-I", installed, "unpack")
+		r.Sh(`cd /var/lib/openclaw-restore; rm -rf ./*; chown openclaw .`)
+		r.Sh(prepare, script)
+		code, out := r.Run("setpriv", "--reuid", "openclaw", "--regid", "openclaw", "--clear-groups", "/usr/bin/python3", "-I", installed, "unpack")
 		if code == 0 || !strings.Contains(out, want) || strings.Contains(out, "Traceback") {
 			t.Errorf("%s: exit status %d, want %q:\n%s", name, code, want, out)
 		}
 	}
 
 	// What a restore would refuse is no backup.
-	r.write("/run/extra", `entry(STATE + "/h", tarfile.LNKTYPE, link=STATE + "/note")`)
-	code, out := r.run("openclaw-backup")
+	r.Write("/run/extra", `entry(STATE + "/h", tarfile.LNKTYPE, link=STATE + "/note")`)
+	code, out := r.Run("openclaw-backup")
 	if want := "OpenClaw's own backup failed: openclaw-inspect: state.tar.gz holds '2026-11-24T19-04-00.188+00-00-openclaw-backup/payload/posix/var/lib/openclaw/h', which is a hard link\n"; code == 0 || !strings.HasSuffix(out, want) {
 		t.Errorf("exit status %d, want %q:\n%s", code, want, out)
 	}
-	if made := r.sh(`ls -A /backups/openclaw`); made != "" {
+	if made := r.Sh(`ls -A /backups/openclaw`); made != "" {
 		t.Errorf("a backup was made: %s", made)
 	}
 }
@@ -262,50 +253,50 @@ MOST = 0`, ""}, // more than the disk has: see below
 func TestRestoreThatDoesNotGetReady(t *testing.T) {
 	t.Parallel()
 	r := backupRoot(t)
-	if code, out := r.run("openclaw-backup"); code != 0 {
+	if code, out := r.Run("openclaw-backup"); code != 0 {
 		t.Fatal(out)
 	}
-	r.sh(`echo today >/var/lib/openclaw/note; echo KEY=now >/etc/openclaw.env`)
-	before := r.sh(tree)
+	r.Sh(`echo today >/var/lib/openclaw/note; echo KEY=now >/etc/openclaw.env`)
+	before := r.Sh(tree)
 	// Ready with today's state alone.
-	r.write("/usr/local/sbin/openclaw-install", `#!/bin/sh
+	r.Write("/usr/local/sbin/openclaw-install", `#!/bin/sh
 systemctl start openclaw.service
 grep -q today /var/lib/openclaw/note && exit 0
 [ ! -e /run/hang ] || sleep 60
 echo 'openclaw.service ended with exit status 1'; exit 1
 `)
-	code, out := r.run("openclaw-restore", "latest")
+	code, out := r.Run("openclaw-restore", "latest")
 	if want := "openclaw-restore: the gateway does not get ready with the restored state: the old one is back: openclaw.service ended with exit status 1\n"; code == 0 || !strings.HasSuffix(out, want) {
 		t.Errorf("exit status %d, want %q:\n%s", code, want, out)
 	}
-	if got := r.sh(tree); got != before {
+	if got := r.Sh(tree); got != before {
 		t.Errorf("the old state is not back:\n%s", got)
 	}
 
 	// Killed while it waits: the next one takes it back first.
-	r.write("/run/hang", "")
-	c := r.command("openclaw-restore", "latest")
+	r.Write("/run/hang", "")
+	c := r.Command("openclaw-restore", "latest")
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	r.await("the restored state in place", func() bool {
-		note, _ := os.ReadFile(r.path("/var/lib/openclaw/note"))
-		return string(note) == "remember\n" && exec.Command("test", "-e", r.path("/var/lib/openclaw-backup/restoring.json")).Run() == nil
+	r.Await("the restored state in place", func() bool {
+		note, _ := os.ReadFile(r.Path("/var/lib/openclaw/note"))
+		return string(note) == "remember\n" && exec.Command("test", "-e", r.Path("/var/lib/openclaw-backup/restoring.json")).Run() == nil
 	})
 	if err := syscall.Kill(-c.Process.Pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	_ = c.Wait()
-	r.await("it is gone", func() bool {
-		code, _ := r.run("flock", "-n", "/var/lib/openclaw-backup/lock", "true")
+	r.Await("it is gone", func() bool {
+		code, _ := r.Run("flock", "-n", "/var/lib/openclaw-backup/lock", "true")
 		return code == 0
 	})
-	code, out = r.run("openclaw-restore", "--undo")
+	code, out = r.Run("openclaw-restore", "--undo")
 	if code == 0 || out != "a restore that did not finish was taken back\nopenclaw-restore: no restore is kept that could be taken back\n" {
 		t.Errorf("exit status %d:\n%s", code, out)
 	}
-	if got := r.sh(tree); got != before {
+	if got := r.Sh(tree); got != before {
 		t.Errorf("the old state is not back:\n%s", got)
 	}
 }
@@ -315,75 +306,75 @@ func TestBackupCheck(t *testing.T) {
 	r := backupRoot(t)
 	check := func(what, want string) {
 		t.Helper()
-		if code, out := r.run("openclaw-backup", "--check"); code != 0 || !regexp.MustCompile("^(?:"+want+")$").MatchString(out) {
+		if code, out := r.Run("openclaw-backup", "--check"); code != 0 || !regexp.MustCompile("^(?:"+want+")$").MatchString(out) {
 			t.Errorf("%s: exit status %d: %q, want %q", what, code, out, want)
 		}
 	}
 	const stamp = `\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC`
 	mend := func(code int) {
 		t.Helper()
-		if got, out := r.run("openclaw-backup", "--mend"); got != code {
+		if got, out := r.Run("openclaw-backup", "--mend"); got != code {
 			t.Errorf("openclaw-backup --mend: exit status %d, want %d\n%s", got, code, out)
 		}
 	}
 	check("nothing known", `there is no /var/lib/openclaw-backup/record.json: no run of openclaw-backup is known\n`)
 	mend(0)
 	check("a machine just made", "")
-	r.sh(`ls /backups/openclaw/latest 2>/dev/null && exit 1; /usr/bin/python3 - <<'X'
+	r.Sh(`ls /backups/openclaw/latest 2>/dev/null && exit 1; /usr/bin/python3 - <<'X'
 import json, time
 json.dump({"since": time.time() - 27 * 3600}, open("/var/lib/openclaw-backup/record.json", "w"))
 X`)
 	check("a night without", `there is no backup since `+stamp+`\n`)
 	mend(0)
 	check("mended", "")
-	r.sh(`touch -d '27 hours ago' "$(readlink -f /backups/openclaw/latest)"`)
+	r.Sh(`touch -d '27 hours ago' "$(readlink -f /backups/openclaw/latest)"`)
 	check("an old one", `the newest backup is of `+stamp+`\n`)
 	mend(0)
 	check("mended", "")
-	r.write("/run/extra", `raise SystemExit("no disk")`)
-	if code, _ := r.run("openclaw-backup"); code == 0 {
+	r.Write("/run/extra", `raise SystemExit("no disk")`)
+	if code, _ := r.Run("openclaw-backup"); code == 0 {
 		t.Error("a backup without OpenClaw's own")
 	}
 	check("a failed run", `the run of `+stamp+` failed: OpenClaw's own backup failed: no disk\n`)
 	mend(1)
-	r.write("/run/extra", "")
+	r.Write("/run/extra", "")
 	mend(0)
 	check("mended", "")
-	r.sh(`rm "$(readlink -f /backups/openclaw/latest)"`)
+	r.Sh(`rm "$(readlink -f /backups/openclaw/latest)"`)
 	check("deleted", `/backups/openclaw/latest is gone\n`)
 	mend(0)
 
 	// Killed in the middle, and under way.
-	r.write("/run/extra", `time.sleep(60)`)
-	c := r.command("openclaw-backup")
+	r.Write("/run/extra", `time.sleep(60)`)
+	c := r.Command("openclaw-backup")
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	r.await("a run under way", func() bool { return strings.Contains(r.read("/var/lib/openclaw-backup/record.json"), `"ended": null`) })
+	r.Await("a run under way", func() bool { return strings.Contains(r.Read("/var/lib/openclaw-backup/record.json"), `"ended": null`) })
 	check("under way", "")
-	if code, out := r.run("openclaw-restore", "latest"); code == 0 || out != "openclaw-restore: a backup or a restore is under way\n" {
+	if code, out := r.Run("openclaw-restore", "latest"); code == 0 || out != "openclaw-restore: a backup or a restore is under way\n" {
 		t.Errorf("a restore beside a backup: exit status %d: %s", code, out)
 	}
 	if err := syscall.Kill(-c.Process.Pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	_ = c.Wait()
-	r.await("it is gone", func() bool {
-		code, _ := r.run("flock", "-n", "/var/lib/openclaw-backup/lock", "true")
+	r.Await("it is gone", func() bool {
+		code, _ := r.Run("flock", "-n", "/var/lib/openclaw-backup/lock", "true")
 		return code == 0
 	})
 	check("killed", `the run of `+stamp+` did not end\n`)
-	r.write("/run/extra", "")
-	r.write("/backups/openclaw/.openclaw-20000101T000000.000000Z.tar.part", "of one that was killed later")
+	r.Write("/run/extra", "")
+	r.Write("/backups/openclaw/.openclaw-20000101T000000.000000Z.tar.part", "of one that was killed later")
 
 	// Kept for so many days, the newest for ever.
-	r.sh(`cd /backups/openclaw; touch -d '15 days ago' openclaw-20000101T000000.000000Z.tar; touch -d '13 days ago' openclaw-20000102T000000.000000Z.tar; touch -d '15 days ago' mine.tar`)
+	r.Sh(`cd /backups/openclaw; touch -d '15 days ago' openclaw-20000101T000000.000000Z.tar; touch -d '13 days ago' openclaw-20000102T000000.000000Z.tar; touch -d '15 days ago' mine.tar`)
 	mend(0)
-	if got := r.sh(`cd /backups/openclaw; ls -A | grep -e ^openclaw-2000 -e ^mine -e part || true`); got != "mine.tar\nopenclaw-20000102T000000.000000Z.tar\n" {
+	if got := r.Sh(`cd /backups/openclaw; ls -A | grep -e ^openclaw-2000 -e ^mine -e part || true`); got != "mine.tar\nopenclaw-20000102T000000.000000Z.tar\n" {
 		t.Errorf("kept: %q", got)
 	}
-	if n := strings.TrimSpace(r.sh(`ls /var/spool/openclaw-backup | wc -l`)); n != "0" {
+	if n := strings.TrimSpace(r.Sh(`ls /var/spool/openclaw-backup | wc -l`)); n != "0" {
 		t.Errorf("%s files are left in the spool", n)
 	}
 }

@@ -1,4 +1,4 @@
-package applytest
+package applier_test
 
 import (
 	"slices"
@@ -21,10 +21,10 @@ func alone() layer.Layer {
 		Users: []layer.User{{Name: "claw", Group: "claw", Shell: "/bin/bash", Home: "/home/claw"}},
 		Files: []layer.File{file("/etc/alone.d/ours.conf", "ours\n")},
 		Probes: []layer.Probe{
-			{Kind: "files", Paths: []string{"/etc/alone.d/*", "/etc/alone.conf", "/etc/systemd/system/*"}, Except: []string{"/etc/alone.d/*.log"},
-				Generated: map[string]string{"/etc/alone.d/made-*": `id = [0-9]+\n`}},
-			{Kind: "keys", Allowed: map[string][]string{"admin": {oursSum}, "root": {oursSum}}},
-			{Kind: "accounts", Admins: []string{"admin"}, Privileged: []string{"sudo", "adm"}},
+			layer.Files(layer.Watched{Paths: []string{"/etc/alone.d/*", "/etc/alone.conf", "/etc/systemd/system/*"}, Except: []string{"/etc/alone.d/*.log"},
+				Generated: map[string]string{"/etc/alone.d/made-*": `id = [0-9]+\n`}}),
+			layer.Keys(map[string][]string{"admin": {oursSum}, "root": {oursSum}}),
+			layer.Accounts([]string{"admin"}, []string{"sudo", "adm"}),
 		},
 	}
 }
@@ -34,12 +34,12 @@ func alone() layer.Layer {
 func TestUndeclared(t *testing.T) {
 	t.Parallel()
 	r := newRoot(t)
-	r.sh(`cut -d: -f1,7 /etc/passwd | grep -v -e nologin -e false -e ^root -e ^sync | cut -d: -f1 | xargs -r -n 1 userdel
+	r.Sh(`cut -d: -f1,7 /etc/passwd | grep -v -e nologin -e false -e ^root -e ^sync | cut -d: -f1 | xargs -r -n 1 userdel
 sed -i 's/^root:[^:]*/root:*/' /etc/shadow; rm -rf /root/.ssh
 for g in sudo adm; do getent group $g | cut -d: -f4 | tr , '\n' | xargs -r -n 1 -I U gpasswd -d U $g; done
 useradd -m -s /bin/bash admin; mkdir -p /home/admin/.ssh /etc/alone.d; echo image >/etc/alone.d/image.conf; echo image >/etc/alone.conf
 rm -rf /etc/systemd/system/*; ln -s /no/such /etc/systemd/system/gone.service`)
-	r.write("/home/admin/.ssh/authorized_keys", "# yours\n"+ours+"\n")
+	r.Write("/home/admin/.ssh/authorized_keys", "# yours\n"+ours+"\n")
 	r.apply(alone(), "t1").want(t, 0, "applied")
 	r.quiet("alone")
 	r.apply(alone(), "t2").want(t, 0, "unchanged")
@@ -85,10 +85,10 @@ rm -rf /etc/systemd/system/*; ln -s /no/such /etc/systemd/system/gone.service`)
 		{"innocent", "echo x >/etc/alone.d/x.log; printf 'id = 7\n' >/etc/alone.d/made-2; ln -s /dev/null /etc/systemd/system/masked.service; useradd --system -s /usr/sbin/nologin daemon2; echo '# mine' >>/home/admin/.ssh/authorized_keys; mkdir /etc/alone.d/folder", nil, "true"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := &root{t: t, pid: r.pid}
-			r.sh(c.do)
+			r := &root{r.For(t)}
+			r.Sh(c.do)
 			for i, line := range c.want {
-				c.want[i] = strings.ReplaceAll(line, "UID", strings.TrimSpace(r.sh("id -u claw")))
+				c.want[i] = strings.ReplaceAll(line, "UID", strings.TrimSpace(r.Sh("id -u claw")))
 			}
 			o := r.begin(layer.Observe(), "").end()
 			if drift := o.drift(t, "alone"); !slices.Equal(drift, c.want) {
@@ -102,7 +102,7 @@ rm -rf /etc/systemd/system/*; ln -s /no/such /etc/systemd/system/gone.service`)
 				t.Errorf("a secret: %s", all)
 			}
 			r.quiet("alone")
-			r.sh("set -e; " + c.after)
+			r.Sh("set -e; " + c.after)
 		})
 	}
 }
@@ -111,15 +111,15 @@ rm -rf /etc/systemd/system/*; ln -s /no/such /etc/systemd/system/gone.service`)
 func TestUndeclaredComesBackUnconfirmed(t *testing.T) {
 	t.Parallel()
 	r := newRoot(t)
-	l := layer.Layer{Name: "armed", Armed: true, Probes: []layer.Probe{{Kind: "files", Paths: []string{"/etc/alone.d/*"}}}}
-	r.sh("mkdir /etc/alone.d")
+	l := layer.Layer{Name: "armed", Armed: true, Probes: []layer.Probe{layer.Files(layer.Watched{Paths: []string{"/etc/alone.d/*"}})}}
+	r.Sh("mkdir /etc/alone.d")
 	r.apply(l, "t1").want(t, 0, "unchanged")
-	r.sh("echo mine >/etc/alone.d/mine; chmod 640 /etc/alone.d/mine")
+	r.Sh("echo mine >/etc/alone.d/mine; chmod 640 /etc/alone.d/mine")
 	o := r.begin(r.pack(l).Apply(layer.Confirmation{Port: 2222, Seconds: 1}), "t2").end()
 	if o.exit != 3 {
 		t.Fatalf("exit %d: %s%s", o.exit, o.stdout, o.stderr)
 	}
-	if got := r.sh("cat /etc/alone.d/mine; stat -c %a /etc/alone.d/mine"); got != "mine\n640\n" {
+	if got := r.Sh("cat /etc/alone.d/mine; stat -c %a /etc/alone.d/mine"); got != "mine\n640\n" {
 		t.Errorf("%q", got)
 	}
 }
@@ -141,9 +141,9 @@ func TestNFTables(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRoot(t)
-			r.write("/usr/local/sbin/nft", "#!/bin/sh\n[ \"$1\" = -j ] || { echo \"$*\" >>/run/asked; exit 0; }\ncat <<'END'\n"+tables+c.more+"]}\nEND\n")
-			r.sh(`chmod 755 /usr/local/sbin/nft`)
-			r.apply(layer.Layer{Name: "x", Probes: []layer.Probe{{Kind: "nftables"}}}, "t1")
+			r.Write("/usr/local/sbin/nft", "#!/bin/sh\n[ \"$1\" = -j ] || { echo \"$*\" >>/run/asked; exit 0; }\ncat <<'END'\n"+tables+c.more+"]}\nEND\n")
+			r.Sh(`chmod 755 /usr/local/sbin/nft`)
+			r.apply(layer.Layer{Name: "x", Probes: []layer.Probe{layer.NFTables()}}, "t1")
 			if drift := strings.Join(r.drift("x"), "\n"); drift != c.want {
 				t.Errorf("drift %q, want %q", drift, c.want)
 			}

@@ -1,4 +1,4 @@
-package applytest
+package applier_test
 
 import (
 	"testing"
@@ -56,10 +56,10 @@ func TestEnv(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			r := newRoot(t)
-			r.sh("rm -f /etc/openclaw.env")
+			r.Sh("rm -f /etc/openclaw.env")
 			for _, s := range c.steps {
 				if s.write != "" {
-					r.write("/etc/openclaw.env", s.write)
+					r.Write("/etc/openclaw.env", s.write)
 				}
 				o := r.apply(env(s.values), "t")
 				if s.error != "" {
@@ -68,7 +68,7 @@ func TestEnv(t *testing.T) {
 				} else if o.exit != 0 {
 					t.Fatalf("%s", o.stdout)
 				}
-				r.has("/etc/openclaw.env", s.want)
+				r.Has("/etc/openclaw.env", s.want)
 				if s.error == "" {
 					r.quiet("env")
 					r.apply(env(s.values), "t").want(t, 0, "unchanged")
@@ -78,10 +78,10 @@ func TestEnv(t *testing.T) {
 	}
 	t.Run("symlink", func(t *testing.T) {
 		r := newRoot(t)
-		r.write("/etc/mine.env", "B=2\n")
-		r.sh("ln -s /etc/mine.env /etc/openclaw.env")
+		r.Write("/etc/mine.env", "B=2\n")
+		r.Sh("ln -s /etc/mine.env /etc/openclaw.env")
 		r.apply(env(map[string]string{"A": "1"}), "t").says(t, `"/etc/openclaw.env" is a symlink: it may hold lines of yours, so it is not replaced
 put a plain file there, then run again`)
-		r.has("/etc/mine.env", "B=2\n")
+		r.Has("/etc/mine.env", "B=2\n")
 	})
 }

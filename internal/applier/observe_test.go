@@ -1,8 +1,9 @@
-package applytest
+package applier_test
 
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -31,7 +32,7 @@ func whole() layer.Layer {
 		Name:   "whole",
 		Groups: []layer.Group{{Name: "openclaw", System: true}},
 		Users: []layer.User{
-			{Name: "claw", Group: "claw", Groups: []string{"adm", "games"}, Shell: "/bin/bash", Home: "/home/claw", Password: hash},
+			{Name: "claw", Group: "claw", Shell: "/bin/bash", Home: "/home/claw", Password: hash},
 			{Name: "openclaw", Group: "openclaw", Shell: "/usr/sbin/nologin", Home: "/var/lib/openclaw", System: true},
 		},
 		Directories: []layer.Directory{{Path: "/home/claw/.ssh", Mode: "0700", Owner: "claw", Group: "claw"}},
@@ -43,8 +44,8 @@ func whole() layer.Layer {
 		Units:  []layer.Unit{{Name: "whole.timer", Enabled: on(), Active: on()}, {Name: "whole.socket", Enabled: off(), Active: off()}},
 		Reload: [][]string{{"sh", "-c", "rm -f /run/differs; sysctl -qw net.ipv4.ip_forward=0 2>/dev/null || echo 0 >/proc/sys/net/ipv4/ip_forward"}},
 		Probes: []layer.Probe{
-			{Kind: "command", Subject: "the light", Argv: []string{"sh", "-c", "[ ! -e /run/differs ] && echo green || echo red"}, Want: "green"},
-			{Kind: "sysctl", Key: "net.ipv4.ip_forward", Want: "0"},
+			layer.Shell("the light", "green", "[ ! -e /run/differs ] && echo green || echo red"),
+			layer.Sysctl("net.ipv4.ip_forward", "0"),
 		},
 	}
 }
@@ -62,7 +63,7 @@ func TestObserve(t *testing.T) {
 			t.Errorf("%s: %s, want %s", path, got, want)
 		}
 	}
-	if row := r.sh("getent shadow claw openclaw | cut -d: -f1,2"); row != "claw:"+hash+"\nopenclaw:!\n" {
+	if row := r.Sh("getent shadow claw openclaw | cut -d: -f1,2"); row != "claw:"+hash+"\nopenclaw:!\n" {
 		t.Errorf("%s", row)
 	}
 
@@ -82,7 +83,7 @@ func TestObserve(t *testing.T) {
 		{"variable changed", "sed -i s/canary/other/ /etc/openclaw.env", []string{"/etc/openclaw.env: API_KEY: expected the configured value, found another value"}},
 		{"variable gone", "sed -i /API_KEY/d /etc/openclaw.env", []string{"/etc/openclaw.env: API_KEY: expected the configured value, found missing"}},
 		{"shell", "usermod -s /bin/sh claw", []string{"user claw: shell: expected /bin/bash, found /bin/sh"}},
-		{"groups", "usermod -G adm,sudo claw", []string{"user claw: groups: expected adm,games, found adm,sudo"}},
+		{"groups", "usermod -G adm,sudo claw", []string{"user claw: groups: expected none, found adm,sudo"}},
 		{"password", "echo 'claw:$6$x$y' | chpasswd -e", []string{"user claw: password: expected as deployed, found differs"}},
 		{"password locked", "usermod -L claw", []string{"user claw: password: expected as deployed, found locked"}},
 		{"password set", "echo 'openclaw:$6$x$y' | chpasswd -e", []string{"user openclaw: password: expected locked, found set"}},
@@ -100,9 +101,9 @@ func TestObserve(t *testing.T) {
 		{"sysctl", "echo 1 >/proc/sys/net/ipv4/ip_forward", []string{"sysctl net.ipv4.ip_forward: expected 0, found 1"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := &root{t: t, pid: r.pid}
-			uid := r.sh("id -u claw; id -g claw")
-			r.sh(c.break_)
+			r := &root{r.For(t)}
+			uid := r.Sh("id -u claw; id -g claw")
+			r.Sh(c.break_)
 			o := r.begin(layer.Observe(), "").end()
 			if strings.Contains(o.stdout+o.stderr, "canary") {
 				t.Errorf("a secret: %s%s", o.stdout, o.stderr)
@@ -130,20 +131,18 @@ func TestNotAvailable(t *testing.T) {
 	t.Parallel()
 	r := newRoot(t)
 	l := layer.Layer{Name: "x", Reload: [][]string{{"touch", "/run/reloaded"}}, Probes: []layer.Probe{
-		{Kind: "sysctl", Key: "net.ipv4.no_such_thing", Want: "1"},
-		{Kind: "sysctl", Key: "kernel.random.boot_id", Want: "mine"}, // there, and nobody can set it
+		layer.Sysctl("net.ipv4.no_such_thing", "1"),
+		layer.Sysctl("kernel.random.boot_id", "mine"), // there, and nobody can set it
 	}}
 	r.apply(l, "t1").want(t, 0, "unchanged")
 	want := []string{"sysctl net.ipv4.no_such_thing: expected 1, found not available", "sysctl kernel.random.boot_id: expected mine, found not available"}
 	if drift := r.drift("x"); !slices.Equal(drift, want) {
 		t.Errorf("drift: %q", drift)
 	}
-	r.has("/run/reloaded", "")
+	r.Has("/run/reloaded", "")
 
 	// Settings of a kernel that is not this host's: no fault, and the proof names them. What could be set is one still.
-	for i := range l.Probes {
-		l.Probes[i].MayLack = true
-	}
+	l.Probes = []layer.Probe{layer.KernelSysctl("net.ipv4.no_such_thing", "1"), layer.KernelSysctl("kernel.random.boot_id", "mine")}
 	r.apply(l, "t2").want(t, 0, "unchanged") // nothing but what is read back
 	r.quiet("x")
 	o := r.begin(layer.Prove(map[string]string{"x": r.pack(l).Digest}), "").end()
@@ -158,23 +157,24 @@ func TestProbes(t *testing.T) {
 	t.Parallel()
 	r := newRoot(t)
 	says := func(name, text string) {
-		r.write("/usr/local/sbin/"+name, "#!/bin/sh\necho \"$0 $*\" >>/run/asked\ncat <<'END'\n"+text+"END\n")
-		r.sh(`chmod 755 "$1"`, "/usr/local/sbin/"+name)
+		r.Write("/usr/local/sbin/"+name, "#!/bin/sh\necho \"$0 $*\" >>/run/asked\ncat <<'END'\n"+text+"END\n")
+		r.Sh(`chmod 755 "$1"`, "/usr/local/sbin/"+name)
 	}
 	says("sshd", "port 22\nport 2222\npermitrootlogin no\nallowusers claw\nallowusers azureuser\nmaxauthtries 6\n")
 	says("iptables", "-P INPUT DROP\n-P OUTPUT ACCEPT\n-N f2b-sshd\n-N ufw-user-input\n-A INPUT -p tcp -j f2b-sshd\n-A INPUT -j ufw-before-input\n"+
 		"-A ufw-user-input -p udp -m udp --dport 51820 -j ACCEPT\n-A ufw-user-input -p tcp -m tcp --dport 8080 -j ACCEPT\n")
 	says("wg", canary+"\tPUBLIC\t51820\toff\nPEER1\t"+canary+"\t(none)\t10.100.0.2/32\t0\t0\t0\toff\nPEER2\t(none)\t(none)\t10.100.0.3/32\t0\t0\t0\toff\n")
 	l := layer.Layer{Name: "x", Probes: []layer.Probe{
-		{Kind: "sshd", User: "claw", Addr: "10.100.0.2", LPort: 2222, Want: map[string]string{
-			"permitrootlogin": "no", "port": "2222 22", "allowusers": "claw azureuser", "maxauthtries": "3", "banner": "none"}},
-		{Kind: "iptables", Family: "4", Table: "filter", Ignore: []string{`-N f2b-sshd`, `-A INPUT -p tcp -j f2b-sshd`}, Want: []string{
+		layer.SSHD("claw", netip.MustParseAddr("10.100.0.2"), 2222, map[string]string{
+			"permitrootlogin": "no", "port": "2222 22", "allowusers": "claw azureuser", "maxauthtries": "3", "banner": "none"}),
+		layer.IPTables([]string{
 			"-P INPUT DROP", "-P OUTPUT ACCEPT", "-A INPUT -j ufw-before-input", "-A ufw-user-input -p tcp -m tcp --dport 2222 -j ACCEPT",
-			"-A ufw-user-input -p udp -m udp --dport 51820 -j ACCEPT", "-N ufw-user-input", "-N ufw-gone"}},
-		{Kind: "wireguard", Interface: "wg0", Port: 51821, PublicKey: "PUBLIC", Peers: map[string][]string{"PEER1": {"10.100.0.2/32"}, "PEER3": {"10.100.0.4/32"}}},
-		{Kind: "jail", Name: "sshd", Want: map[string]string{"maxretry": "3"}},
-		{Kind: "command", Subject: "nothing there", Argv: []string{"/no/such/program"}, Want: "x"},
-		{Kind: "command", Subject: "a word and a failure", Argv: []string{"sh", "-c", "echo disabled; exit 1"}, Want: "disabled"},
+			"-A ufw-user-input -p udp -m udp --dport 51820 -j ACCEPT", "-N ufw-user-input", "-N ufw-gone"},
+			[]string{`-N f2b-sshd`, `-A INPUT -p tcp -j f2b-sshd`}, nil),
+		layer.WireGuard("wg0", 51821, "PUBLIC", map[string][]string{"PEER1": {"10.100.0.2/32"}, "PEER3": {"10.100.0.4/32"}}),
+		layer.Jail("sshd", map[string]string{"maxretry": "3"}),
+		layer.Command("nothing there", "x", "/no/such/program"),
+		layer.Shell("a word and a failure", "disabled", "echo disabled; exit 1"),
 	}}
 	r.apply(l, "t1").want(t, 0, "applied")
 	o := r.begin(layer.Observe(), "").end()
@@ -195,7 +195,7 @@ func TestProbes(t *testing.T) {
 	if drift := r.drift("x"); !slices.Equal(drift, want) {
 		t.Errorf("drift:\n%s\nwant:\n%s", strings.Join(drift, "\n"), strings.Join(want, "\n"))
 	}
-	if asked := r.sh("sort -u /run/asked"); !strings.Contains(asked, "sshd -T -C user=claw,host=10.100.0.2,addr=10.100.0.2,lport=2222,laddr=127.0.0.1\n") ||
+	if asked := r.Sh("sort -u /run/asked"); !strings.Contains(asked, "sshd -T -C user=claw,host=10.100.0.2,addr=10.100.0.2,lport=2222,laddr=127.0.0.1\n") ||
 		!strings.Contains(asked, "iptables -w 5 -t filter -S\n") {
 		t.Errorf("asked: %s", asked)
 	}
@@ -206,11 +206,11 @@ func TestRepairsRunningState(t *testing.T) {
 	t.Parallel()
 	r := newRoot(t)
 	l := layer.Layer{Name: "x", Reload: [][]string{{"rm", "-f", "/run/differs"}},
-		Probes: []layer.Probe{{Kind: "command", Subject: "the light", Argv: []string{"sh", "-c", "[ ! -e /run/differs ] && echo green || echo red"}, Want: "green"}}}
+		Probes: []layer.Probe{layer.Shell("the light", "green", "[ ! -e /run/differs ] && echo green || echo red")}}
 	r.apply(l, "t1").want(t, 0, "unchanged")
-	r.write("/run/differs", "")
+	r.Write("/run/differs", "")
 	r.apply(l, "t2").want(t, 0, "applied", "the light")
-	r.has("/run/differs", "")
+	r.Has("/run/differs", "")
 }
 
 func TestProve(t *testing.T) {
@@ -221,7 +221,7 @@ func TestProve(t *testing.T) {
 	if o := r.begin(layer.Prove(map[string]string{"whole": digest}), "").end(); o.exit != 0 {
 		t.Errorf("exit %d: %s", o.exit, o.stderr)
 	}
-	r.sh("chmod 777 /etc/whole.conf")
+	r.Sh("chmod 777 /etc/whole.conf")
 	o := r.begin(layer.Prove(map[string]string{"whole": digest}), "").end()
 	if o.exit != 1 || o.stderr != `the host is not as declared:
 LAYER  EXPECTED                    EFFECTIVE
@@ -263,7 +263,7 @@ func TestSecrets(t *testing.T) {
 			t.Errorf("case %d: a secret:\n%s", i, all)
 		}
 	}
-	readable := r.sh(`find /etc /home /root /run /srv /tmp /usr/local /var/lib /var/log /var/tmp -xdev -type f -newer /run/sshd-session -perm /o=r -exec grep -l "$1\|canaryCanary" {} + 2>/dev/null || :`, canary)
+	readable := r.Sh(`find /etc /home /root /run /srv /tmp /usr/local /var/lib /var/log /var/tmp -xdev -type f -newer /run/sshd-session -perm /o=r -exec grep -l "$1\|canaryCanary" {} + 2>/dev/null || :`, canary)
 	if readable != "" {
 		t.Errorf("readable by all: %s", readable)
 	}
