@@ -7,13 +7,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 
 	"openclaw-azure/internal/breakglass"
 	"openclaw-azure/internal/host"
 	"openclaw-azure/internal/lastrun"
+	"openclaw-azure/internal/standin"
 )
 
 // The labels of the break-glass and of the rule that opens port 22.
@@ -34,15 +33,6 @@ var closedResources = append([]string{
 // openResources are what it consists of while port 22 is open.
 var openResources = append([]string{labelBreakGlass, labelBootstrap}, closedResources...)
 
-func equal(t *testing.T, what string, want, got any) {
-	t.Helper()
-	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
-		t.Errorf("%s: wanted (-), got (+)\n%s", what, diff)
-	}
-}
-
-func sorted(list []string) []string { return slices.Sorted(slices.Values(list)) }
-
 // What a run says that takes its time for the agent, and for OpenClaw.
 const (
 	waitsForAgent   = "info: waiting for Azure's agent on the machine, which lets cloud-init finish and then sees to it that port 22 opens"
@@ -52,18 +42,18 @@ const (
 func TestEngineFirstDeploy(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	first := w.mustUp()
+	first := w.MustUp()
 
-	equal(t, "resources", sorted(openResources), slices.Sorted(maps.Keys(w.resources())))
-	equal(t, "messages", []string{waitsForAgent, waitsForGateway}, first.messages)
+	equal(t, "resources", sorted(openResources), slices.Sorted(maps.Keys(w.Resources())))
+	equal(t, "messages", []string{waitsForAgent, waitsForGateway}, first.Messages)
 
-	first.inOrder("create keys", "create "+labelVM)
-	first.inOrder("create "+labelWireGuard, "create "+labelBreakGlass)
-	first.inOrder("create "+labelBootstrap, "create "+labelBreakGlass, "create base through bootstrap")
-	layers := slices.DeleteFunc(slices.Clone(first.happened), func(s string) bool { return !strings.Contains(s, " through ") })
+	first.InOrder("create keys", "create "+labelVM)
+	first.InOrder("create "+labelWireGuard, "create "+labelBreakGlass)
+	first.InOrder("create "+labelBootstrap, "create "+labelBreakGlass, "create base through bootstrap")
+	layers := slices.DeleteFunc(slices.Clone(first.Happened), func(s string) bool { return !strings.Contains(s, " through ") })
 	equal(t, "layers one after the other, then the proof by the other door",
 		append(each("create ", host.Names(), " through bootstrap"), "create proof through tunnel"), layers)
-	if last := first.happened[len(first.happened)-1]; last != "create proof through tunnel" {
+	if last := first.Happened[len(first.Happened)-1]; last != "create proof through tunnel" {
 		t.Errorf("the proof is not the last, but %q", last)
 	}
 }
@@ -71,15 +61,15 @@ func TestEngineFirstDeploy(t *testing.T) {
 func TestEngineFirstDeployInputs(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.set("wireguardCidrs", "198.18.1.0/24, 198.18.9.0/24")
-	w.mustUp()
-	group, nsg := w.inputs("ResourceGroup openclaw")["resourceGroupName"], w.inputs("NetworkSecurityGroup perimeter")["networkSecurityGroupName"]
+	w.Set("wireguardCidrs", "198.18.1.0/24, 198.18.9.0/24")
+	w.MustUp()
+	group, nsg := w.Inputs("ResourceGroup openclaw")["resourceGroupName"], w.Inputs("NetworkSecurityGroup perimeter")["networkSecurityGroupName"]
 	tags := map[string]any{"project": "openclaw", "stack": "dev"}
 
 	rules := map[string]any{}
-	for name := range w.resources() {
+	for name := range w.Resources() {
 		if strings.HasPrefix(name, "SecurityRule ") {
-			rules[name] = w.inputs(name)
+			rules[name] = w.Inputs(name)
 		}
 	}
 	equal(t, "rules", map[string]any{
@@ -98,25 +88,25 @@ func TestEngineFirstDeployInputs(t *testing.T) {
 	}, rules)
 	equal(t, "security group: no rule of its own, which would undo the standalone ones", map[string]any{
 		"resourceGroupName": group, "networkSecurityGroupName": nsg, "location": "westeurope", "tags": tags, "__createBeforeDelete": true,
-	}, w.inputs("NetworkSecurityGroup perimeter"))
+	}, w.Inputs("NetworkSecurityGroup perimeter"))
 
-	ip := w.inputs("PublicIPAddress public-ip")
+	ip := w.Inputs("PublicIPAddress public-ip")
 	delete(ip, "publicIpAddressName")
 	equal(t, "public address", map[string]any{
 		"resourceGroupName": group, "location": "westeurope", "tags": tags, "__createBeforeDelete": true,
 		"publicIPAllocationMethod": "Static", "publicIPAddressVersion": "IPv4", "sku": map[string]any{"name": "Standard"},
 	}, ip)
-	nsgID := map[string]any{"id": string(w.resources()["NetworkSecurityGroup perimeter"].ID)}
-	equal(t, "the subnet's security group", any(nsgID), w.inputs("Subnet subnet")["networkSecurityGroup"])
-	equal(t, "the subnet", any("10.0.0.0/24"), w.inputs("Subnet subnet")["addressPrefix"])
-	equal(t, "the interface's security group", any(nsgID), w.inputs("NetworkInterface nic")["networkSecurityGroup"])
+	nsgID := map[string]any{"id": string(w.Resources()["NetworkSecurityGroup perimeter"].ID)}
+	equal(t, "the subnet's security group", any(nsgID), w.Inputs("Subnet subnet")["networkSecurityGroup"])
+	equal(t, "the subnet", any("10.0.0.0/24"), w.Inputs("Subnet subnet")["addressPrefix"])
+	equal(t, "the interface's security group", any(nsgID), w.Inputs("NetworkInterface nic")["networkSecurityGroup"])
 	equal(t, "the interface's address", any([]any{map[string]any{
 		"name": "primary", "privateIPAllocationMethod": "Dynamic",
-		"subnet":          map[string]any{"id": string(w.resources()["Subnet subnet"].ID)},
-		"publicIPAddress": map[string]any{"id": string(w.resources()["PublicIPAddress public-ip"].ID)},
-	}}), w.inputs("NetworkInterface nic")["ipConfigurations"])
+		"subnet":          map[string]any{"id": string(w.Resources()["Subnet subnet"].ID)},
+		"publicIPAddress": map[string]any{"id": string(w.Resources()["PublicIPAddress public-ip"].ID)},
+	}}), w.Inputs("NetworkInterface nic")["ipConfigurations"])
 
-	vm := w.inputs(labelVM)
+	vm := w.Inputs(labelVM)
 	profile := vm["osProfile"].(map[string]any)
 	if text, _ := profile["customData"].(string); text == "" {
 		t.Error("osProfile has no customData")
@@ -126,13 +116,13 @@ func TestEngineFirstDeployInputs(t *testing.T) {
 		"resourceGroupName": group, "location": "westeurope", "tags": tags, "vmName": "vm",
 		"hardwareProfile": map[string]any{"vmSize": "Standard_B2als_v2"},
 		"networkProfile": map[string]any{"networkInterfaces": []any{map[string]any{
-			"id": string(w.resources()["NetworkInterface nic"].ID), "primary": true, "deleteOption": "Detach"}}},
+			"id": string(w.Resources()["NetworkInterface nic"].ID), "primary": true, "deleteOption": "Detach"}}},
 		"osProfile": map[string]any{
 			"computerName": "openclaw", "adminUsername": "azureuser",
 			"linuxConfiguration": map[string]any{
 				"disablePasswordAuthentication": true,
 				"ssh": map[string]any{"publicKeys": []any{map[string]any{
-					"path": "/home/azureuser/.ssh/authorized_keys", "keyData": w.made(1).Bootstrap.Public}}},
+					"path": "/home/azureuser/.ssh/authorized_keys", "keyData": w.Made(1).Bootstrap.Public}}},
 			},
 		},
 		"storageProfile": map[string]any{
@@ -144,44 +134,44 @@ func TestEngineFirstDeployInputs(t *testing.T) {
 		"diagnosticsProfile": map[string]any{"bootDiagnostics": map[string]any{"enabled": true}},
 	}, vm)
 
-	command := w.inputs(labelBreakGlass)
+	command := w.Inputs(labelBreakGlass)
 	name, _ := command["runCommandName"].(string)
 	if !strings.HasPrefix(name, "break-glass-") {
 		t.Errorf("the run command's name is %q", name)
 	}
 	delete(command, "runCommandName")
 	equal(t, "break-glass", map[string]any{
-		"resourceGroupName": group, "location": "westeurope", "tags": tags, "vmName": w.inputs(labelVM)["vmName"],
+		"resourceGroupName": group, "location": "westeurope", "tags": tags, "vmName": w.Inputs(labelVM)["vmName"],
 		"source":                          map[string]any{"script": breakglass.Script},
 		"asyncExecution":                  false,
 		"treatFailureAsDeploymentFailure": true,
 		"timeoutInSeconds":                1800.0,
 		"parameters": []any{
 			map[string]any{"name": "ADMIN_USER", "value": "azureuser"},
-			map[string]any{"name": "ADMIN_KEY", "value": w.made(1).Bootstrap.Public},
+			map[string]any{"name": "ADMIN_KEY", "value": w.Made(1).Bootstrap.Public},
 			map[string]any{"name": "ALLOWED_CIDRS", "value": "198.18.1.10/32"},
 			map[string]any{"name": "BOOTSTRAP_PORT", "value": "22"},
 			map[string]any{"name": "SSH_PORT", "value": "2222"},
 			map[string]any{"name": "WIREGUARD_PORT", "value": "51820"},
 		},
-		"protectedParameters": []any{map[string]any{"name": "HOST_KEY", "value": w.made(1).HostKey.Private}},
+		"protectedParameters": []any{map[string]any{"name": "HOST_KEY", "value": w.Made(1).HostKey.Private}},
 	}, command)
 
 	for _, name := range append(slices.Clone(host.Names()), "proof") {
-		in := w.inputs(name)
+		in := w.Inputs(name)
 		if in["update"] != nil || in["delete"] != nil || in["triggers"] != nil || in["environment"] != nil {
 			t.Errorf("%s: an input that would replace it, run without a host or need AcceptEnv: %v", name, slices.Sorted(maps.Keys(in)))
 		}
 		equal(t, name+": previous output", any(false), in["addPreviousOutputInEnv"])
 		equal(t, name+": logging", any("none"), in["logging"])
-		equal(t, name+": pinned host key", any(w.made(1).HostKey.Public), in["connection"].(map[string]any)["hostKey"])
+		equal(t, name+": pinned host key", any(w.Made(1).HostKey.Public), in["connection"].(map[string]any)["hostKey"])
 	}
 }
 
 func TestEngineOutputs(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	open := w.mustUp().outputs
+	open := w.MustUp().Outputs
 	secret := map[string]bool{}
 	for name, value := range open {
 		secret[string(name)] = value.ContainsSecrets()
@@ -191,8 +181,8 @@ func TestEngineOutputs(t *testing.T) {
 		"peers": true, "operatorKey": true, "sudoPassword": true, "gatewayToken": true, lastrun.Output: true,
 	}, secret)
 
-	hostKey := strings.Join(strings.Fields(w.made(1).HostKey.Public)[:2], " ")
-	values := plain(open).Mappable()
+	hostKey := strings.Join(strings.Fields(w.Made(1).HostKey.Public)[:2], " ")
+	values := standin.Plain(open).Mappable()
 	for name, want := range map[string]any{
 		"publicIp":         "198.18.100.1",
 		"wireguardSources": "198.18.1.10/32",
@@ -200,9 +190,9 @@ func TestEngineOutputs(t *testing.T) {
 			"tunnel: WireGuard 198.18.100.1:51820/udp from 198.18.1.10/32, then claw@10.100.0.1 port 2222",
 		"next":         "the tunnel was proven: close port 22 with `pulumi config set bootstrap false && pulumi up`",
 		"knownHosts":   "[10.100.0.1]:2222 " + hostKey + "\n198.18.100.1 " + hostKey + "\n",
-		"operatorKey":  w.made(1).Operator.Private,
-		"sudoPassword": w.made(1).SudoPassword.Plain,
-		"gatewayToken": w.made(1).GatewayToken,
+		"operatorKey":  w.Made(1).Operator.Private,
+		"sudoPassword": w.Made(1).SudoPassword.Plain,
+		"gatewayToken": w.Made(1).GatewayToken,
 	} {
 		equal(t, name, want, values[name])
 	}
@@ -210,8 +200,8 @@ func TestEngineOutputs(t *testing.T) {
 		t.Error("peers: no endpoint for laptop")
 	}
 
-	w.set("bootstrap", "false")
-	values = plain(w.mustUp().outputs).Mappable()
+	w.Set("bootstrap", "false")
+	values = standin.Plain(w.MustUp().Outputs).Mappable()
 	for name, want := range map[string]any{
 		"doors":      "tunnel: WireGuard 198.18.100.1:51820/udp from 198.18.1.10/32, then claw@10.100.0.1 port 2222",
 		"next":       "port 22 is closed: connect through the tunnel (see the output readme)",
@@ -225,34 +215,34 @@ func TestEngineOutputs(t *testing.T) {
 func TestEngineFirstPreview(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	r := w.preview()
-	if r.err != nil {
-		t.Fatal(r.err)
+	r := w.Preview()
+	if r.Err != nil {
+		t.Fatal(r.Err)
 	}
-	equal(t, "messages", []string{}, r.messages)
-	equal(t, "what happened", []string{}, r.happened)
-	equal(t, "changes", sorted(append(each("create ", openResources, ""), "create openclaw-dev")), sorted(r.changes()))
+	equal(t, "messages", []string{}, r.Messages)
+	equal(t, "what happened", []string{}, r.Happened)
+	equal(t, "changes", sorted(append(each("create ", openResources, ""), "create openclaw-dev")), sorted(r.Changes()))
 }
 
 // What a preview announced is what `up` does.
 func TestEnginePreviewOfClosing(t *testing.T) {
 	t.Parallel()
 	w := deployed(t)
-	w.set("bootstrap", "false")
-	preview := w.preview()
-	equal(t, "what happened", []string{"look through tunnel"}, preview.happened)
-	equal(t, "changes", sorted(preview.changes()), sorted(w.mustUp().changes()))
+	w.Set("bootstrap", "false")
+	preview := w.Preview()
+	equal(t, "what happened", []string{"look through tunnel"}, preview.Happened)
+	equal(t, "changes", sorted(preview.Changes()), sorted(w.MustUp().Changes()))
 }
 
 func TestEngineRefreshFindsNothing(t *testing.T) {
 	t.Parallel()
-	for _, w := range []*world{deployed(t), closed(t)} {
-		r := w.refresh()
-		if r.err != nil {
-			t.Fatal(r.err)
+	for _, w := range []*standin.World{deployed(t), closed(t)} {
+		r := w.Refresh()
+		if r.Err != nil {
+			t.Fatal(r.Err)
 		}
-		w.quiet()
-		equal(t, "up --refresh", []string{}, w.mustUp(withRefresh).changesOfUpdate())
+		w.Quiet()
+		equal(t, "up --refresh", []string{}, w.MustUp(standin.WithRefresh).ChangesOfUpdate())
 	}
 }
 
@@ -260,32 +250,32 @@ func TestEngineRefreshFindsNothing(t *testing.T) {
 func TestEngineDestroyAndRebuild(t *testing.T) {
 	t.Parallel()
 	w := closed(t)
-	w.silent = true
-	r := w.destroy()
-	if r.err != nil {
-		t.Fatal(r.err)
+	w.Silent = true
+	r := w.Destroy()
+	if r.Err != nil {
+		t.Fatal(r.Err)
 	}
-	equal(t, "left in the state", 0, len(w.state.Resources))
-	equal(t, "left in Azure", 0, len(w.azure.exists))
+	equal(t, "left in the state", 0, len(w.State.Resources))
+	equal(t, "left in Azure", 0, len(w.Azure.Exists))
 
 	// A closed stack cannot be rebuilt: nothing could configure it.
-	r = w.up()
-	equal(t, "refusal", []string{neverConfigured}, r.said("error"))
-	equal(t, "what happened", []string{}, r.happened)
+	r = w.Up()
+	equal(t, "refusal", []string{neverConfigured}, r.Said("error"))
+	equal(t, "what happened", []string{}, r.Happened)
 
-	w.silent = false
-	w.set("bootstrap", "true")
-	w.mustUp()
-	equal(t, "address", any("198.18.100.2"), plain(w.outputs()).Mappable()["publicIp"])
-	equal(t, "machine", "00000000-0000-4000-8000-000000000002", w.guest.id)
-	equal(t, "the administrator's key", w.made(2).Bootstrap.Public, w.guest.adminKey)
-	for name, on := range w.guest.layers {
-		if on.token == "" {
+	w.Silent = false
+	w.Set("bootstrap", "true")
+	w.MustUp()
+	equal(t, "address", any("198.18.100.2"), standin.Plain(w.Outputs()).Mappable()["publicIp"])
+	equal(t, "machine", "00000000-0000-4000-8000-000000000002", w.Guest.Id)
+	equal(t, "the administrator's key", w.Made(2).Bootstrap.Public, w.Guest.AdminKey)
+	for name, on := range w.Guest.Layers {
+		if on.Token == "" {
 			t.Errorf("layer %s has no token", name)
 		}
 	}
-	w.set("bootstrap", "false")
-	w.mustUp()
+	w.Set("bootstrap", "false")
+	w.MustUp()
 }
 
 // A quota is exceeded after the network exists; another size mends it, and what stands is kept.
@@ -293,29 +283,29 @@ func TestEngineHalfMade(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	quota := `Status=409 Code="OperationNotAllowed" Message="Operation could not be completed as it results in exceeding approved Total Regional Cores quota."`
-	w.azure.fails["vm"] = quota
-	r := w.up()
-	if r.err == nil {
+	w.Azure.Fails["vm"] = quota
+	r := w.Up()
+	if r.Err == nil {
 		t.Fatal("the machine was made")
 	}
 	equal(t, "what to do, once", []string{quota + `
 the size "Standard_B2als_v2" is not to be had in "westeurope", or not in this subscription's quota; the rest is kept and ` + "`pulumi up`" + ` goes on from here
 hint: pulumi config set vmSize Standard_B2as_v2    # or another that ` + "`az vm list-skus --location westeurope --size Standard_B --output table`" + ` shows without a restriction`},
-		hooked(r.said("error"), "vm-refused"))
+		hooked(r.Said("error"), "vm-refused"))
 	for _, name := range append(slices.Clone(host.Names()), "proof") {
-		if w.resources()[name] != nil {
+		if w.Resources()[name] != nil {
 			t.Errorf("layer %s without a machine", name)
 		}
 	}
-	equal(t, "outputs that promise something", any(nil), plain(w.outputs()).Mappable()["doors"])
+	equal(t, "outputs that promise something", any(nil), standin.Plain(w.Outputs()).Mappable()["doors"])
 
-	w.set("bootstrap", "false")
-	equal(t, "closing it", []string{neverConfigured}, w.preview().said("error"))
+	w.Set("bootstrap", "false")
+	equal(t, "closing it", []string{neverConfigured}, w.Preview().Said("error"))
 
-	w.set("bootstrap", "true")
-	clear(w.azure.fails)
-	w.set("vmSize", "Standard_B2as_v2")
-	for _, change := range w.mustUp().changes() {
+	w.Set("bootstrap", "true")
+	clear(w.Azure.Fails)
+	w.Set("vmSize", "Standard_B2as_v2")
+	for _, change := range w.MustUp().Changes() {
 		if op, name, _ := strings.Cut(change, " "); op != "create" && op != "update" || strings.HasPrefix(name, "ResourceGroup ") || name == "keys" {
 			t.Errorf("the second run: %s", change)
 		}
@@ -329,25 +319,25 @@ func TestEngineBreakGlassFails(t *testing.T) {
 	failed := func(status int) string {
 		return fmt.Sprintf(`Status=200 Code="VMExtensionProvisioningError" Message="VM has reported a failure when processing run command 'break-glass'. Error message: 'Execution failed: command terminated with exit status=%d'."`, status)
 	}
-	w.azure.fails["break-glass"] = failed(28)
+	w.Azure.Fails["break-glass"] = failed(28)
 	if want, said := "no space left on the disk of the machine: port 22 was not opened from inside"+
-		"\nhint: make room on it, through the tunnel or Azure's serial console, then `pulumi up`", w.up().said("error"); !slices.Contains(said, want) {
+		"\nhint: make room on it, through the tunnel or Azure's serial console, then `pulumi up`", w.Up().Said("error"); !slices.Contains(said, want) {
 		t.Errorf("the run says %q, want %q", said, want)
 	}
-	w.azure.fails["break-glass"] = failed(1)
-	r := w.up()
-	firing := plain(w.resources()["VirtualMachineRunCommandByVirtualMachine break-glass"].Inputs)
-	for _, want := range []string{w.azure.fails["break-glass"], "the script that opens port 22 from inside failed on the machine" +
+	w.Azure.Fails["break-glass"] = failed(1)
+	r := w.Up()
+	firing := standin.Plain(w.Resources()["VirtualMachineRunCommandByVirtualMachine break-glass"].Inputs)
+	for _, want := range []string{w.Azure.Fails["break-glass"], "the script that opens port 22 from inside failed on the machine" +
 		"\nhint: what it said: az vm run-command show --resource-group " + firing["resourceGroupName"].StringValue() + " --vm-name " + firing["vmName"].StringValue() +
 		" --name " + firing["runCommandName"].StringValue() + " --instance-view --query instanceView.error --output tsv" +
 		"\nhint: pulumi up    # runs it again"} {
-		if said := r.said("error"); !slices.ContainsFunc(said, func(text string) bool { return strings.Contains(text, want) }) {
+		if said := r.Said("error"); !slices.ContainsFunc(said, func(text string) bool { return strings.Contains(text, want) }) {
 			t.Errorf("the run says %q, want %q", said, want)
 		}
 	}
-	clear(w.azure.fails)
-	w.mustUp()
-	if again := plain(w.resources()["VirtualMachineRunCommandByVirtualMachine break-glass"].Inputs)["runCommandName"]; again == firing["runCommandName"] {
+	clear(w.Azure.Fails)
+	w.MustUp()
+	if again := standin.Plain(w.Resources()["VirtualMachineRunCommandByVirtualMachine break-glass"].Inputs)["runCommandName"]; again == firing["runCommandName"] {
 		t.Errorf("the name is %v again, under which Azure's agent does not run it", again)
 	}
 }
@@ -360,32 +350,32 @@ func TestEngineKilledWhileAzureMakes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			_, w.azure.killed, _ = strings.Cut(name, " ")
-			if r := w.up(); r.err == nil {
+			_, w.Azure.Killed, _ = strings.Cut(name, " ")
+			if r := w.Up(); r.Err == nil {
 				t.Fatal("not killed")
 			}
-			if _, known := w.resources()[name]; known {
+			if _, known := w.Resources()[name]; known {
 				t.Fatal("Pulumi knows it")
 			}
-			w.azure.killed = ""
-			w.set("allowedSshCidr", "198.18.1.0/24")
-			if r := w.preview(); r.err != nil || !slices.ContainsFunc(r.said("info"), func(text string) bool { return strings.Contains(text, "is in Azure already") }) {
-				t.Errorf("the preview ends with %v and says %q", r.err, r.messages)
+			w.Azure.Killed = ""
+			w.Set("allowedSshCidr", "198.18.1.0/24")
+			if r := w.Preview(); r.Err != nil || !slices.ContainsFunc(r.Said("info"), func(text string) bool { return strings.Contains(text, "is in Azure already") }) {
+				t.Errorf("the preview ends with %v and says %q", r.Err, r.Messages)
 			}
 			if name == "VirtualMachine vm" {
-				w.azure.making = 1
+				w.Azure.Making = 1
 			}
-			r := w.mustUp()
-			if waited := slices.Contains(r.said("info"), `waiting for Azure to finish "vm", which a run began that was killed`); waited != (name == "VirtualMachine vm") {
-				t.Errorf("the run says %q", r.messages)
+			r := w.MustUp()
+			if waited := slices.Contains(r.Said("info"), `waiting for Azure to finish "vm", which a run began that was killed`); waited != (name == "VirtualMachine vm") {
+				t.Errorf("the run says %q", r.Messages)
 			}
-			if slices.Contains(r.happened, "create "+name) {
+			if slices.Contains(r.Happened, "create "+name) {
 				t.Error("made again")
 			}
-			equal(t, "machines", 1, w.azure.machine)
-			equal(t, "the rule's sources", any("198.18.1.0/24"), w.inputs("SecurityRule ssh-bootstrap")["sourceAddressPrefix"])
-			if r := w.destroy(); r.err != nil || len(w.azure.exists) > 0 {
-				t.Errorf("destroy: %v, left %d in Azure", r.err, len(w.azure.exists))
+			equal(t, "machines", 1, w.Azure.Machine)
+			equal(t, "the rule's sources", any("198.18.1.0/24"), w.Inputs("SecurityRule ssh-bootstrap")["sourceAddressPrefix"])
+			if r := w.Destroy(); r.Err != nil || len(w.Azure.Exists) > 0 {
+				t.Errorf("destroy: %v, left %d in Azure", r.Err, len(w.Azure.Exists))
 			}
 		})
 	}
@@ -400,31 +390,31 @@ func TestEngineFailsAtEachStep(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			if _, name, ofAzure := strings.Cut(failing, " "); ofAzure {
-				w.azure.fails[name] = `Status=500 Code="InternalServerError" Message="An error occurred."`
+				w.Azure.Fails[name] = `Status=500 Code="InternalServerError" Message="An error occurred."`
 			} else {
-				w.fails[failing] = true
+				w.Fails[failing] = true
 			}
-			r := w.up()
-			if r.err == nil {
+			r := w.Up()
+			if r.Err == nil {
 				t.Fatal("no error")
 			}
-			equal(t, "outputs", 0, len(w.outputs()))
-			begun := slices.DeleteFunc(slices.Clone(r.happened), func(s string) bool { return !strings.Contains(s, " through ") })
+			equal(t, "outputs", 0, len(w.Outputs()))
+			begun := slices.DeleteFunc(slices.Clone(r.Happened), func(s string) bool { return !strings.Contains(s, " through ") })
 			at := slices.Index(append(slices.Clone(host.Names()), "proof"), failing) // -1: no layer
 			equal(t, "layers that were begun", at+1, len(begun))
 
-			destroyed := w.copy(t)
-			destroyed.silent = true // the host may be dead
-			if r := destroyed.destroy(); r.err != nil || len(destroyed.azure.exists) > 0 || len(destroyed.state.Resources) > 0 {
-				t.Errorf("destroy: %v, left %d in Azure, %d in the state", r.err, len(destroyed.azure.exists), len(destroyed.state.Resources))
+			destroyed := w.Copy(t)
+			destroyed.Silent = true // the host may be dead
+			if r := destroyed.Destroy(); r.Err != nil || len(destroyed.Azure.Exists) > 0 || len(destroyed.State.Resources) > 0 {
+				t.Errorf("destroy: %v, left %d in Azure, %d in the state", r.Err, len(destroyed.Azure.Exists), len(destroyed.State.Resources))
 			}
 
-			before := w.resources()
-			clear(w.azure.fails)
-			clear(w.fails)
-			w.mustUp()
+			before := w.Resources()
+			clear(w.Azure.Fails)
+			clear(w.Fails)
+			w.MustUp()
 			for name, made := range before {
-				if now := w.resources()[name]; now.ID != made.ID && name != labelBreakGlass {
+				if now := w.Resources()[name]; now.ID != made.ID && name != labelBreakGlass {
 					t.Errorf("the next run: %s was made anew: %s, before %s", name, now.ID, made.ID)
 				}
 			}
@@ -435,13 +425,13 @@ func TestEngineFailsAtEachStep(t *testing.T) {
 func TestEngineTarget(t *testing.T) {
 	t.Parallel()
 	w := closed(t)
-	w.set("backupKeepDays", "30")
-	r := w.up(w.target("backup"))
-	if r.err != nil {
-		t.Fatal(r.err, r.messages)
+	w.Set("backupKeepDays", "30")
+	r := w.Up(w.Target("backup"))
+	if r.Err != nil {
+		t.Fatal(r.Err, r.Messages)
 	}
-	equal(t, "changes", []string{"update backup"}, r.changes())
-	equal(t, "the rest", []string{"update proof"}, w.mustUp().changes())
+	equal(t, "changes", []string{"update backup"}, r.Changes())
+	equal(t, "the rest", []string{"update proof"}, w.MustUp().Changes())
 }
 
 // A first deploy of some of it promises nothing, and the next run makes the rest.
@@ -458,10 +448,10 @@ func TestEngineTargetOfAFirstDeploy(t *testing.T) {
 		"proof":       {append([]string{"**azure-native**", "**command:local**"}, each("**::", host.Names(), "")...), errNotProven.Error()},
 	} {
 		w := newWorld(t)
-		r := w.up(targets(of.named...))
-		equal(t, missing+" is not named: errors", []string{of.says}, r.said("error"))
-		equal(t, missing+" is not named: outputs", 0, len(w.outputs()))
-		w.mustUp()
+		r := w.Up(standin.Targets(of.named...))
+		equal(t, missing+" is not named: errors", []string{of.says}, r.Said("error"))
+		equal(t, missing+" is not named: outputs", 0, len(w.Outputs()))
+		w.MustUp()
 	}
 }
 
@@ -470,28 +460,28 @@ func TestEngineFirstDeployContinuedOnError(t *testing.T) {
 	t.Parallel()
 	for _, failing := range []string{"ssh", "proof"} {
 		w := newWorld(t)
-		w.fails[failing] = true
-		if r := w.up(continueOnError); r.err == nil {
+		w.Fails[failing] = true
+		if r := w.Up(standin.ContinueOnError); r.Err == nil {
 			t.Errorf("%s fails: no error", failing)
 		}
-		equal(t, failing+" fails: outputs", 0, len(w.outputs()))
-		w.set("bootstrap", "false")
-		equal(t, failing+" fails: closing it", []string{neverConfigured}, w.preview().said("error"))
+		equal(t, failing+" fails: outputs", 0, len(w.Outputs()))
+		w.Set("bootstrap", "false")
+		equal(t, failing+" fails: closing it", []string{neverConfigured}, w.Preview().Said("error"))
 	}
 }
 
 // A resize is an update of the same machine, open and closed.
 func TestEngineResize(t *testing.T) {
 	t.Parallel()
-	for _, w := range []*world{deployed(t), closed(t)} {
-		id := w.guest.id
-		w.set("vmSize", "Standard_B4als_v2")
-		equal(t, "preview", []string{"update " + labelVM}, w.preview().changes())
-		r := w.up()
-		equal(t, "changes", []string{"update " + labelVM}, r.changes())
-		equal(t, "errors", []string{}, r.said("error"))
-		equal(t, "machine", id, w.guest.id)
-		w.quiet()
+	for _, w := range []*standin.World{deployed(t), closed(t)} {
+		id := w.Guest.Id
+		w.Set("vmSize", "Standard_B4als_v2")
+		equal(t, "preview", []string{"update " + labelVM}, w.Preview().Changes())
+		r := w.Up()
+		equal(t, "changes", []string{"update " + labelVM}, r.Changes())
+		equal(t, "errors", []string{}, r.Said("error"))
+		equal(t, "machine", id, w.Guest.Id)
+		w.Quiet()
 	}
 }
 
@@ -510,10 +500,10 @@ func hooked(said []string, hook string) []string {
 func TestEngineMachineRefusedForAnotherReason(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.azure.fails["vm"] = `Status=400 Code="InvalidParameter" Message="The Admin Username specified is not allowed."`
-	r := w.up()
-	if said := strings.Join(r.said("error"), "\n"); !strings.Contains(said, w.azure.fails["vm"]) || strings.Contains(said, "vmSize") {
-		t.Errorf("errors %q", r.said("error"))
+	w.Azure.Fails["vm"] = `Status=400 Code="InvalidParameter" Message="The Admin Username specified is not allowed."`
+	r := w.Up()
+	if said := strings.Join(r.Said("error"), "\n"); !strings.Contains(said, w.Azure.Fails["vm"]) || strings.Contains(said, "vmSize") {
+		t.Errorf("errors %q", r.Said("error"))
 	}
 }
 
@@ -521,53 +511,53 @@ func TestEngineMachineRefusedForAnotherReason(t *testing.T) {
 func TestEngineMachineDeletedBehindPulumi(t *testing.T) {
 	t.Parallel()
 	w := closed(t)
-	machine := w.inputs(labelVM)["vmName"].(string)
-	w.azure.deleteBehindPulumi(azureVM)
-	before := len(w.azure.exists)
-	for name, r := range map[string]*result{"preview": w.preview(), "preview --refresh": w.preview(withRefresh), "up": w.up(), "up --refresh": w.up(withRefresh)} {
+	machine := w.Inputs(labelVM)["vmName"].(string)
+	w.Azure.DeleteBehindPulumi(standin.AzureVM)
+	before := len(w.Azure.Exists)
+	for name, r := range map[string]*standin.Result{"preview": w.Preview(), "preview --refresh": w.Preview(standin.WithRefresh), "up": w.Up(), "up --refresh": w.Up(standin.WithRefresh)} {
 		equal(t, name+", closed", []string{"the virtual machine \"" + machine + "\" is gone: it was deleted behind Pulumi's back" +
-			"\nhint: pulumi config set bootstrap true && pulumi up --refresh    # makes it anew, as declared; OpenClaw's state and backups were on its disk; then close port 22 again"}, r.said("error"))
-		equal(t, name+", closed: what happened", []string{"look through tunnel"}, r.happened)
+			"\nhint: pulumi config set bootstrap true && pulumi up --refresh    # makes it anew, as declared; OpenClaw's state and backups were on its disk; then close port 22 again"}, r.Said("error"))
+		equal(t, name+", closed: what happened", []string{"look through tunnel"}, r.Happened)
 	}
-	equal(t, "left in Azure", before, len(w.azure.exists))
+	equal(t, "left in Azure", before, len(w.Azure.Exists))
 
-	w.set("bootstrap", "true")
+	w.Set("bootstrap", "true")
 	open := deployed(t)
-	open.azure.deleteBehindPulumi(azureVM)
-	machine = open.inputs(labelVM)["vmName"].(string)
-	r := open.up() // without --refresh Pulumi believes that it is there
+	open.Azure.DeleteBehindPulumi(standin.AzureVM)
+	machine = open.Inputs(labelVM)["vmName"].(string)
+	r := open.Up() // without --refresh Pulumi believes that it is there
 	equal(t, "up, open", []string{"the virtual machine \"" + machine + "\" is gone: it was deleted behind Pulumi's back" +
-		"\nhint: pulumi up --refresh    # makes it anew, as declared; OpenClaw's state and backups were on its disk"}, r.said("error"))
-	r = w.mustUp(withRefresh)
-	r.inOrder(append([]string{"create " + labelVM, "create " + labelBreakGlass},
+		"\nhint: pulumi up --refresh    # makes it anew, as declared; OpenClaw's state and backups were on its disk"}, r.Said("error"))
+	r = w.MustUp(standin.WithRefresh)
+	r.InOrder(append([]string{"create " + labelVM, "create " + labelBreakGlass},
 		append(each("update ", host.Names(), " through bootstrap"), "update proof through tunnel")...)...)
-	w.set("bootstrap", "false")
-	w.mustUp()
+	w.Set("bootstrap", "false")
+	w.MustUp()
 }
 
 // What a machine was made of does not change on it: that is said as long as it is so, and nothing destroys it. What
 // depends on the image follows the machine and not the configuration.
 func TestEngineImageChanges(t *testing.T) {
 	t.Parallel()
-	for _, w := range []*world{deployed(t), closed(t)} {
-		id := w.guest.id
-		w.set("image", "ubuntu-24.04")
+	for _, w := range []*standin.World{deployed(t), closed(t)} {
+		id := w.Guest.Id
+		w.Set("image", "ubuntu-24.04")
 		warning := `a machine that lives keeps what it was made of, and nothing destroys it for that:
   image: value "ubuntu-24.04", the machine was made of "debian-13"
 hint: to have it made anew: bring the backups home from /backups/openclaw, then
 hint: pulumi destroy && pulumi config set bootstrap true && pulumi up`
-		for _, r := range []*result{w.preview(), w.up(), w.preview()} {
-			equal(t, "error", nil, r.err)
-			equal(t, "warnings", []string{warning}, r.said("warning"))
-			equal(t, "changes", []string{}, r.changes())
+		for _, r := range []*standin.Result{w.Preview(), w.Up(), w.Preview()} {
+			equal(t, "error", nil, r.Err)
+			equal(t, "warnings", []string{warning}, r.Said("warning"))
+			equal(t, "changes", []string{}, r.Changes())
 		}
-		equal(t, "machine", id, w.guest.id)
+		equal(t, "machine", id, w.Guest.Id)
 
-		if r := w.destroy(); r.err != nil {
-			t.Fatal(r.err)
+		if r := w.Destroy(); r.Err != nil {
+			t.Fatal(r.Err)
 		}
-		w.set("bootstrap", "true")
-		equal(t, "made anew of it", []string{waitsForAgent, waitsForGateway}, w.mustUp().messages)
+		w.Set("bootstrap", "true")
+		equal(t, "made anew of it", []string{waitsForAgent, waitsForGateway}, w.MustUp().Messages)
 	}
 }
 
@@ -575,39 +565,39 @@ hint: pulumi destroy && pulumi config set bootstrap true && pulumi up`
 func TestEngineAdministratorChanges(t *testing.T) {
 	t.Parallel()
 	w := deployed(t)
-	id := w.guest.id
-	w.set("adminUsername", "operator1")
-	r := w.mustUp()
+	id := w.Guest.Id
+	w.Set("adminUsername", "operator1")
+	r := w.MustUp()
 	equal(t, "warnings", []string{`a machine that lives keeps what it was made of, and nothing destroys it for that:
   adminUsername: value "operator1", Azure's own record of the machine says "azureuser" and keeps it; port 22 opens to the new one
 hint: to have it made anew: bring the backups home from /backups/openclaw, then
-hint: pulumi destroy && pulumi config set bootstrap true && pulumi up`}, r.said("warning"))
-	equal(t, "machine", id, w.guest.id)
-	equal(t, "administrator", "operator1", w.guest.admin)
+hint: pulumi destroy && pulumi config set bootstrap true && pulumi up`}, r.Said("warning"))
+	equal(t, "machine", id, w.Guest.Id)
+	equal(t, "administrator", "operator1", w.Guest.Admin)
 }
 
 // Somebody's inbound rule is named in preview and fails `up`, open and closed, with what removes it.
 func TestEngineForeignRule(t *testing.T) {
 	t.Parallel()
-	for name, w := range map[string]*world{"open": deployed(t), "closed": closed(t)} {
-		group, nsg := w.inputs("ResourceGroup openclaw")["resourceGroupName"], w.inputs("NetworkSecurityGroup perimeter")["networkSecurityGroupName"]
-		w.azure.admitBehindPulumi(map[string]any{"name": "allow-rdp", "direction": "Inbound", "access": "Allow", "protocol": "Tcp", "priority": 300.0,
+	for name, w := range map[string]*standin.World{"open": deployed(t), "closed": closed(t)} {
+		group, nsg := w.Inputs("ResourceGroup openclaw")["resourceGroupName"], w.Inputs("NetworkSecurityGroup perimeter")["networkSecurityGroupName"]
+		w.Azure.AdmitBehindPulumi(map[string]any{"name": "allow-rdp", "direction": "Inbound", "access": "Allow", "protocol": "Tcp", "priority": 300.0,
 			"sourceAddressPrefix": "*", "sourcePortRange": "*", "destinationAddressPrefix": "*", "destinationPortRange": "3389"})
-		w.azure.admitBehindPulumi(map[string]any{"name": "way out", "direction": "Outbound", "access": "Allow", "protocol": "Tcp", "priority": 300.0,
+		w.Azure.AdmitBehindPulumi(map[string]any{"name": "way out", "direction": "Outbound", "access": "Allow", "protocol": "Tcp", "priority": 300.0,
 			"sourceAddressPrefix": "*", "sourcePortRange": "*", "destinationAddressPrefix": "*", "destinationPortRange": "443"})
 		text := fmt.Sprintf(`security group %q has inbound rules that nobody declared:
   "allow-rdp": Allow Tcp to port 3389 from *, priority 300
 hint: az network nsg rule delete --resource-group %s --nsg-name %s --name allow-rdp`, nsg, group, nsg)
-		preview := w.preview()
-		equal(t, name+": preview", []string{"warning: " + text}, preview.messages)
-		equal(t, name+": its error", nil, preview.err)
-		w.set("backupKeepDays", "30")
-		up := w.up()
-		equal(t, name+": up", []string{text}, up.said("error"))
-		equal(t, name+": changes", []string{}, up.changes())
+		preview := w.Preview()
+		equal(t, name+": preview", []string{"warning: " + text}, preview.Messages)
+		equal(t, name+": its error", nil, preview.Err)
+		w.Set("backupKeepDays", "30")
+		up := w.Up()
+		equal(t, name+": up", []string{text}, up.Said("error"))
+		equal(t, name+": changes", []string{}, up.Changes())
 
-		maps.DeleteFunc(w.azure.exists, func(id resource.ID, _ resource.PropertyMap) bool { return strings.HasSuffix(string(id), "/allow-rdp") })
-		equal(t, name+": without it", []string{"update backup", "update proof"}, w.mustUp().changes())
+		maps.DeleteFunc(w.Azure.Exists, func(id resource.ID, _ resource.PropertyMap) bool { return strings.HasSuffix(string(id), "/allow-rdp") })
+		equal(t, name+": without it", []string{"update backup", "update proof"}, w.MustUp().Changes())
 	}
 }
 
@@ -615,14 +605,14 @@ hint: az network nsg rule delete --resource-group %s --nsg-name %s --name allow-
 func TestEngineBootstrapRuleMadeByHand(t *testing.T) {
 	t.Parallel()
 	w := closed(t)
-	w.azure.admitBehindPulumi(map[string]any{"name": "SSH-Bootstrap", "direction": "Inbound", "access": "Allow", "protocol": "Tcp", "priority": 1001.0,
+	w.Azure.AdmitBehindPulumi(map[string]any{"name": "SSH-Bootstrap", "direction": "Inbound", "access": "Allow", "protocol": "Tcp", "priority": 1001.0,
 		"sourceAddressPrefix": "*", "sourcePortRange": "*", "destinationAddressPrefix": "*", "destinationPortRange": "22"})
-	nsg := w.inputs("NetworkSecurityGroup perimeter")["networkSecurityGroupName"]
+	nsg := w.Inputs("NetworkSecurityGroup perimeter")["networkSecurityGroupName"]
 	want := fmt.Sprintf("port 22 was closed, and security group %q has rule \"SSH-Bootstrap\": where this run does not delete it, somebody else made it"+
-		"\nhint: az network nsg rule delete --resource-group %s --nsg-name %s --name SSH-Bootstrap", nsg, w.inputs("ResourceGroup openclaw")["resourceGroupName"], nsg)
-	for _, r := range []*result{w.preview(), w.up()} {
-		equal(t, "warnings", []string{want}, r.said("warning"))
-		equal(t, "error", nil, r.err)
+		"\nhint: az network nsg rule delete --resource-group %s --nsg-name %s --name SSH-Bootstrap", nsg, w.Inputs("ResourceGroup openclaw")["resourceGroupName"], nsg)
+	for _, r := range []*standin.Result{w.Preview(), w.Up()} {
+		equal(t, "warnings", []string{want}, r.Said("warning"))
+		equal(t, "error", nil, r.Err)
 	}
 }
 
@@ -630,7 +620,7 @@ func TestEngineBootstrapRuleMadeByHand(t *testing.T) {
 func TestEngineProof(t *testing.T) {
 	t.Parallel()
 	w := closed(t)
-	readme := plain(w.outputs()).Mappable()["readme"].(string)
+	readme := standin.Plain(w.Outputs()).Mappable()["readme"].(string)
 	table := "\n## The last proof\n\n2026-01-02 03:04:05 UTC, from the machine that ran Pulumi: the tunnel opened, port 22 did not answer, " +
 		"and all that was read back on the host was as declared.\n\n| layer | settings read back |\n|---|---|\n| base | 7 |\n"
 	if !strings.Contains(readme, table) {
@@ -638,15 +628,15 @@ func TestEngineProof(t *testing.T) {
 	}
 
 	w = deployed(t)
-	if open := plain(w.outputs()).Mappable()["readme"].(string); !strings.Contains(open, "port 22 opened to the bootstrap key") {
+	if open := standin.Plain(w.Outputs()).Mappable()["readme"].(string); !strings.Contains(open, "port 22 opened to the bootstrap key") {
 		t.Errorf("the readme of an open one: %s", open)
 	}
-	w.set("bootstrap", "false")
-	w.guest.stubborn22 = true
-	r := w.up()
-	equal(t, "errors", true, strings.Contains(strings.Join(r.said("error"), "\n"), "port 22 is to be closed, and sshd answers"))
-	if !w.azure.admits(w.home, "Tcp", 22) {
+	w.Set("bootstrap", "false")
+	w.Guest.Stubborn22 = true
+	r := w.Up()
+	equal(t, "errors", true, strings.Contains(strings.Join(r.Said("error"), "\n"), "port 22 is to be closed, and sshd answers"))
+	if !w.Azure.Admits(w.Home, "Tcp", 22) {
 		t.Error("the rule is gone, though the proof failed")
 	}
-	equal(t, "next is as before", any("the tunnel was proven: close port 22 with `pulumi config set bootstrap false && pulumi up`"), plain(w.outputs()).Mappable()["next"])
+	equal(t, "next is as before", any("the tunnel was proven: close port 22 with `pulumi config set bootstrap false && pulumi up`"), standin.Plain(w.Outputs()).Mappable()["next"])
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"openclaw-azure/internal/host"
+	"openclaw-azure/internal/standin"
 )
 
 const neverConfigured = `bootstrap: value "false": this stack's machine was never configured, or its last deploy did not finish: there is no tunnel that could stay
@@ -32,15 +33,15 @@ func updated(layersBy string) []string {
 func TestEngineClose(t *testing.T) {
 	t.Parallel()
 	w := deployed(t)
-	w.set("bootstrap", "false")
-	r := w.mustUp()
+	w.Set("bootstrap", "false")
+	r := w.MustUp()
 	// Every layer is an update: a replacement would run a delete on the host. The rule is the last thing of all.
 	equal(t, "what happened", slices.Concat([]string{"look through tunnel"}, updated("tunnel"),
-		[]string{"delete " + labelBreakGlass, "delete " + labelBootstrap}), r.happened)
+		[]string{"delete " + labelBreakGlass, "delete " + labelBootstrap}), r.Happened)
 	equal(t, "changes", slices.Concat(each("update ", closing, ""), []string{"update proof",
-		"delete " + labelBreakGlass, "delete " + labelBootstrap}), r.changes())
-	equal(t, "messages", []string{}, r.messages)
-	if w.guest.sshd22 || w.guest.firewall22 {
+		"delete " + labelBreakGlass, "delete " + labelBootstrap}), r.Changes())
+	equal(t, "messages", []string{}, r.Messages)
+	if w.Guest.Sshd22 || w.Guest.Firewall22 {
 		t.Error("the host still has its own port 22 open")
 	}
 }
@@ -49,31 +50,31 @@ func TestEngineClose(t *testing.T) {
 func TestEngineRuleStaysWhenAnythingFails(t *testing.T) {
 	t.Parallel()
 	for _, failing := range append(slices.Clone(closing), "proof") {
-		for name, options := range map[string][]option{"": nil, " continue-on-error": {continueOnError}} {
+		for name, options := range map[string][]standin.Option{"": nil, " continue-on-error": {standin.ContinueOnError}} {
 			t.Run(failing+name, func(t *testing.T) {
 				t.Parallel()
 				w := deployed(t)
-				w.set("bootstrap", "false")
-				w.fails[failing] = true
-				r := w.up(options...)
-				if r.err == nil {
+				w.Set("bootstrap", "false")
+				w.Fails[failing] = true
+				r := w.Up(options...)
+				if r.Err == nil {
 					t.Fatal("no error")
 				}
-				if w.resources()[labelBootstrap] == nil || !w.azure.admits(w.home, "Tcp", 22) {
+				if w.Resources()[labelBootstrap] == nil || !w.Azure.Admits(w.Home, "Tcp", 22) {
 					t.Error("the rule is gone")
 				}
 				until := slices.IndexFunc(updated("tunnel"), func(s string) bool { return strings.HasPrefix(s, "update "+failing+" ") })
-				equal(t, "what happened", append([]string{"look through tunnel"}, updated("tunnel")[:until+1]...), r.happened)
+				equal(t, "what happened", append([]string{"look through tunnel"}, updated("tunnel")[:until+1]...), r.Happened)
 				equal(t, "the stack still says what held before", any("the tunnel was proven: close port 22 with `pulumi config set bootstrap false && pulumi up`"),
-					plain(w.outputs()).Mappable()["next"])
+					standin.Plain(w.Outputs()).Mappable()["next"])
 
 				if failing != "ssh" && failing != "proof" {
 					return
 				}
-				delete(w.fails, failing)
-				r = w.up()
-				if last := r.happened[len(r.happened)-1]; r.err != nil || last != "delete "+labelBootstrap {
-					t.Errorf("the next run: %v, ends with %q", r.err, last)
+				delete(w.Fails, failing)
+				r = w.Up()
+				if last := r.Happened[len(r.Happened)-1]; r.Err != nil || last != "delete "+labelBootstrap {
+					t.Errorf("the next run: %v, ends with %q", r.Err, last)
 				}
 			})
 		}
@@ -84,62 +85,62 @@ func TestEngineRuleStaysWhenAnythingFails(t *testing.T) {
 func TestEngineUnconfirmedChangeFails(t *testing.T) {
 	t.Parallel()
 	w := deployed(t)
-	w.guest.lastRollback = "ssh"
-	w.set("bootstrap", "false")
-	r := w.up()
-	if r.err != nil {
-		t.Fatal(r.err)
+	w.Guest.LastRollback = "ssh"
+	w.Set("bootstrap", "false")
+	r := w.Up()
+	if r.Err != nil {
+		t.Fatal(r.Err)
 	}
-	equal(t, "warnings", []string{"the host took back its last change, of layer \"ssh\": no confirmation in 120 s; it is tried again"}, r.said("warning"))
-	w.quiet()
+	equal(t, "warnings", []string{"the host took back its last change, of layer \"ssh\": no confirmation in 120 s; it is tried again"}, r.Said("warning"))
+	w.Quiet()
 }
 
 // A run that was killed in its window: the next one may come before the host has put itself back.
 func TestEngineUnconfirmedChangeWaits(t *testing.T) {
 	t.Parallel()
 	w := deployed(t)
-	w.guest.pending = "firewall"
-	r := w.up()
-	if r.err != nil {
-		t.Fatal(r.err)
+	w.Guest.Pending = "firewall"
+	r := w.Up()
+	if r.Err != nil {
+		t.Fatal(r.Err)
 	}
-	equal(t, "changes", append(each("update ", host.Names(), ""), "update proof"), r.changes())
-	equal(t, "warnings", []string{"a change of layer \"firewall\" from an earlier run waits on the host for a confirmation that did not come: this run takes it back and tries again"}, r.said("warning"))
-	w.quiet()
+	equal(t, "changes", append(each("update ", host.Names(), ""), "update proof"), r.Changes())
+	equal(t, "warnings", []string{"a change of layer \"firewall\" from an earlier run waits on the host for a confirmation that did not come: this run takes it back and tries again"}, r.Said("warning"))
+	w.Quiet()
 }
 
 func TestEngineSilentTunnelChangesNothing(t *testing.T) {
 	t.Parallel()
-	for name, w := range map[string]*world{"closing": deployed(t), "closed": closed(t)} {
+	for name, w := range map[string]*standin.World{"closing": deployed(t), "closed": closed(t)} {
 		t.Run(name, func(t *testing.T) {
-			w.t = t
-			w.silent = true
-			w.set("bootstrap", "false")
+			w.T = t
+			w.Silent = true
+			w.Set("bootstrap", "false")
 			const refusal = "port 22 stays as it is and nothing was changed, since the tunnel door does not open from this machine: the host is silent"
-			r := w.up()
-			equal(t, "messages", []string{"error: " + refusal}, r.messages)
-			equal(t, "changes", []string{}, r.changes())
-			equal(t, "what happened", []string{"look through tunnel"}, r.happened)
+			r := w.Up()
+			equal(t, "messages", []string{"error: " + refusal}, r.Messages)
+			equal(t, "changes", []string{}, r.Changes())
+			equal(t, "what happened", []string{"look through tunnel"}, r.Happened)
 
 			// A plan changes nothing, and a silent host is not a reason to make none.
-			r = w.preview()
-			if r.err != nil {
-				t.Error(r.err)
+			r = w.Preview()
+			if r.Err != nil {
+				t.Error(r.Err)
 			}
-			equal(t, "the preview's messages", []string{"warning: the host does not answer: the plan is made without looking at it, and `pulumi up` changes nothing before the tunnel door opens from this machine: the host is silent"}, r.messages)
+			equal(t, "the preview's messages", []string{"warning: the host does not answer: the plan is made without looking at it, and `pulumi up` changes nothing before the tunnel door opens from this machine: the host is silent"}, r.Messages)
 			if name == "closed" {
-				equal(t, "the plan", []string{}, r.changes())
+				equal(t, "the plan", []string{}, r.Changes())
 			}
-			w.set("driftCheck", "required")
-			r = w.preview()
-			equal(t, "the preview's messages where an answer is required", []string{"error: " + refusal}, r.messages)
-			w.set("driftCheck", "off")
-			r = w.preview()
-			equal(t, "the preview's messages where nobody looks", []string{}, r.messages)
-			equal(t, "what happened where nobody looks", []string{}, r.happened)
-			w.set("driftCheck", "on")
-			w.silent = false
-			w.mustUp()
+			w.Set("driftCheck", "required")
+			r = w.Preview()
+			equal(t, "the preview's messages where an answer is required", []string{"error: " + refusal}, r.Messages)
+			w.Set("driftCheck", "off")
+			r = w.Preview()
+			equal(t, "the preview's messages where nobody looks", []string{}, r.Messages)
+			equal(t, "what happened where nobody looks", []string{}, r.Happened)
+			w.Set("driftCheck", "on")
+			w.Silent = false
+			w.MustUp()
 		})
 	}
 }
@@ -148,132 +149,132 @@ func TestEngineSilentTunnelChangesNothing(t *testing.T) {
 func TestEngineHomeMovesWhileClosed(t *testing.T) {
 	t.Parallel()
 	w := closed(t)
-	w.home = netip.MustParseAddr("198.18.1.20")
-	w.set("allowedSshCidr", "198.18.1.20/32")
+	w.Home = netip.MustParseAddr("198.18.1.20")
+	w.Set("allowedSshCidr", "198.18.1.20/32")
 
-	preview := w.preview()
-	if preview.err != nil {
-		t.Error(preview.err)
+	preview := w.Preview()
+	if preview.Err != nil {
+		t.Error(preview.Err)
 	}
-	equal(t, "the preview's warnings", []string{"the tunnel does not answer yet: `pulumi up` admits the new wireguardCidrs first and tries again: WireGuard does not answer"}, preview.said("warning"))
+	equal(t, "the preview's warnings", []string{"the tunnel does not answer yet: `pulumi up` admits the new wireguardCidrs first and tries again: WireGuard does not answer"}, preview.Said("warning"))
 
-	r := w.up()
-	if r.err != nil {
-		t.Fatal(r.err, r.messages)
+	r := w.Up()
+	if r.Err != nil {
+		t.Fatal(r.Err, r.Messages)
 	}
-	equal(t, "first", []string{"update " + labelWireGuard, "look through tunnel"}, r.happened[:2])
-	w.quiet()
-	equal(t, "sources", any("198.18.1.20/32"), plain(w.outputs()).Mappable()["wireguardSources"])
+	equal(t, "first", []string{"update " + labelWireGuard, "look through tunnel"}, r.Happened[:2])
+	w.Quiet()
+	equal(t, "sources", any("198.18.1.20/32"), standin.Plain(w.Outputs()).Mappable()["wireguardSources"])
 }
 
 // The new address is wrong: the rule is all that was changed, and the old address brings everything back.
 func TestEngineHomeMovesToTheWrongAddress(t *testing.T) {
 	t.Parallel()
 	w := closed(t)
-	w.set("wireguardCidrs", "198.18.1.99/32")
-	r := w.up()
-	equal(t, "errors", []string{"port 22 stays as it is and nothing but the sources of the WireGuard rule was changed, since the tunnel door does not open from this machine: WireGuard does not answer"}, r.said("error"))
-	equal(t, "changes", []string{"update " + labelWireGuard}, r.changes())
-	equal(t, "what happened", []string{"update " + labelWireGuard, "look through tunnel"}, r.happened)
+	w.Set("wireguardCidrs", "198.18.1.99/32")
+	r := w.Up()
+	equal(t, "errors", []string{"port 22 stays as it is and nothing but the sources of the WireGuard rule was changed, since the tunnel door does not open from this machine: WireGuard does not answer"}, r.Said("error"))
+	equal(t, "changes", []string{"update " + labelWireGuard}, r.Changes())
+	equal(t, "what happened", []string{"update " + labelWireGuard, "look through tunnel"}, r.Happened)
 
-	w.set("wireguardCidrs", "198.18.1.10/32")
-	r = w.up()
-	if r.err != nil {
-		t.Fatalf("the way back: %v %q", r.err, r.messages)
+	w.Set("wireguardCidrs", "198.18.1.10/32")
+	r = w.Up()
+	if r.Err != nil {
+		t.Fatalf("the way back: %v %q", r.Err, r.Messages)
 	}
-	equal(t, "the way back", []string{"update " + labelWireGuard}, r.changes())
-	w.quiet()
+	equal(t, "the way back", []string{"update " + labelWireGuard}, r.Changes())
+	w.Quiet()
 }
 
 func TestEngineReopen(t *testing.T) {
 	t.Parallel()
 	w := closed(t)
-	before := len(w.guest.layers)
-	w.set("bootstrap", "true")
-	r := w.mustUp()
-	fired := r.fired()
+	before := len(w.Guest.Layers)
+	w.Set("bootstrap", "true")
+	r := w.MustUp()
+	fired := r.Fired()
 	equal(t, "fired", 1, len(fired))
-	equal(t, "what happened", slices.Concat([]string{"look through tunnel", "create " + labelBootstrap, "create " + labelBreakGlass}, fired, updated("bootstrap")), r.happened)
-	equal(t, "layers on the host", before, len(w.guest.layers))
+	equal(t, "what happened", slices.Concat([]string{"look through tunnel", "create " + labelBootstrap, "create " + labelBreakGlass}, fired, updated("bootstrap")), r.Happened)
+	equal(t, "layers on the host", before, len(w.Guest.Layers))
 
 	// And back again: the flag is a switch, not a one-way street.
-	w.set("bootstrap", "false")
-	w.mustUp()
+	w.Set("bootstrap", "false")
+	w.MustUp()
 }
 
 // The tunnel is dead, and sshd and UFW with it: the break-glass opens the door again.
 func TestEngineReopenWithADeadTunnel(t *testing.T) {
 	t.Parallel()
 	w := closed(t)
-	w.guest.wireguard = "broken"
-	w.set("bootstrap", "true")
-	r := w.mustUp()
-	equal(t, "warnings", []string{"the host does not answer: the plan is made without looking at it: WireGuard does not answer: other keys"}, r.said("warning"))
-	r.inOrder(append([]string{"create " + labelBootstrap, "create " + labelBreakGlass}, updated("bootstrap")...)...)
+	w.Guest.Wireguard = "broken"
+	w.Set("bootstrap", "true")
+	r := w.MustUp()
+	equal(t, "warnings", []string{"the host does not answer: the plan is made without looking at it: WireGuard does not answer: other keys"}, r.Said("warning"))
+	r.InOrder(append([]string{"create " + labelBootstrap, "create " + labelBreakGlass}, updated("bootstrap")...)...)
 }
 
 // rescue fires the break-glass once more, under another name: Azure's agent would not run it again under the old one.
 func TestEngineRescue(t *testing.T) {
 	t.Parallel()
 	w := deployed(t)
-	first := w.inputs(labelBreakGlass)["runCommandName"]
-	w.guest.sshd22, w.guest.firewall22 = false, false // somebody broke the bootstrap door on the host
-	w.set("rescue", "1")
-	r := w.mustUp()
-	if second := w.inputs(labelBreakGlass)["runCommandName"]; second == first {
+	first := w.Inputs(labelBreakGlass)["runCommandName"]
+	w.Guest.Sshd22, w.Guest.Firewall22 = false, false // somebody broke the bootstrap door on the host
+	w.Set("rescue", "1")
+	r := w.MustUp()
+	if second := w.Inputs(labelBreakGlass)["runCommandName"]; second == first {
 		t.Errorf("fired under the same name %q", first)
 	}
 	equal(t, "what happened", slices.Concat([]string{"look through bootstrap", "delete " + labelBreakGlass, "create " + labelBreakGlass},
-		r.fired(), updated("bootstrap")), r.happened)
+		r.Fired(), updated("bootstrap")), r.Happened)
 }
 
 // A key that the host refused is not tried again by the same run, which could not mend it: three refusals ban.
 func TestEngineRefusedKeyIsTriedOnce(t *testing.T) {
 	t.Parallel()
 	w := deployed(t)
-	w.guest.adminKey = ""
-	r := w.up()
-	equal(t, "errors", []string{"no layer was changed, since the bootstrap door does not open: key refused"}, r.said("error"))
-	equal(t, "what happened", []string{"look through bootstrap"}, r.happened)
+	w.Guest.AdminKey = ""
+	r := w.Up()
+	equal(t, "errors", []string{"no layer was changed, since the bootstrap door does not open: key refused"}, r.Said("error"))
+	equal(t, "what happened", []string{"look through bootstrap"}, r.Happened)
 
-	w.set("rescue", "1")
-	w.mustUp()
+	w.Set("rescue", "1")
+	w.MustUp()
 }
 
 // Who may knock changes: the rule, the host's firewall, and the break-glass that would open it.
 func TestEngineAllowedAddressChangesWhileOpen(t *testing.T) {
 	t.Parallel()
 	w := deployed(t)
-	w.home = netip.MustParseAddr("198.18.1.20")
-	w.set("allowedSshCidr", "198.18.1.20/32")
-	r := w.mustUp()
+	w.Home = netip.MustParseAddr("198.18.1.20")
+	w.Set("allowedSshCidr", "198.18.1.20/32")
+	r := w.MustUp()
 	// The host could not be looked at, so that only what is declared otherwise is applied.
-	r.inOrder("update "+labelBootstrap, "create "+labelBreakGlass, "update firewall through bootstrap", "update proof through tunnel")
-	equal(t, "messages", []string{"warning: the host does not answer: the plan is made without looking at it: port 22 does not answer", waitsForAgent}, r.messages)
+	r.InOrder("update "+labelBootstrap, "create "+labelBreakGlass, "update firewall through bootstrap", "update proof through tunnel")
+	equal(t, "messages", []string{"warning: the host does not answer: the plan is made without looking at it: port 22 does not answer", waitsForAgent}, r.Messages)
 }
 
 func TestEngineNeverDeployedIsNotClosed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.set("bootstrap", "false")
-	for _, r := range []*result{w.preview(), w.up()} {
-		equal(t, "errors", []string{neverConfigured}, r.said("error"))
-		equal(t, "what happened", []string{}, r.happened)
+	w.Set("bootstrap", "false")
+	for _, r := range []*standin.Result{w.Preview(), w.Up()} {
+		equal(t, "errors", []string{neverConfigured}, r.Said("error"))
+		equal(t, "what happened", []string{}, r.Happened)
 	}
-	equal(t, "in Azure", 0, len(w.azure.exists))
+	equal(t, "in Azure", 0, len(w.Azure.Exists))
 }
 
 // Another region would make a machine anew with nothing on it.
 func TestEngineRefusesAnotherLocation(t *testing.T) {
 	t.Parallel()
-	for _, w := range []*world{closed(t), deployed(t)} {
-		w.config["azure-native:location"] = "northeurope"
-		for _, r := range []*result{w.preview(), w.up()} {
+	for _, w := range []*standin.World{closed(t), deployed(t)} {
+		w.Config["azure-native:location"] = "northeurope"
+		for _, r := range []*standin.Result{w.Preview(), w.Up()} {
 			equal(t, "errors", []string{`azure-native:location: value "northeurope", the machine stands in "westeurope": Azure moves none, and one made anew there would take nothing along` +
 				"\nhint: bring the backups home from /backups/openclaw, then" +
-				"\nhint: pulumi destroy && pulumi config set bootstrap true && pulumi up"}, r.said("error"))
-			equal(t, "what happened", []string{}, r.happened)
-			equal(t, "changes", []string{}, r.changes())
+				"\nhint: pulumi destroy && pulumi config set bootstrap true && pulumi up"}, r.Said("error"))
+			equal(t, "what happened", []string{}, r.Happened)
+			equal(t, "changes", []string{}, r.Changes())
 		}
 	}
 }
@@ -290,21 +291,21 @@ func TestEngineRefusedWhileClosed(t *testing.T) {
 		{"openclaw:adminUsername", "operator1", `adminUsername: value "operator1", in force "azureuser"`},
 		{"openclaw:rescue", "7", `rescue: value "7", in force "0"`},
 	}
-	refuses := func(w *world, lines ...string) {
+	refuses := func(w *standin.World, lines ...string) {
 		t.Helper()
-		for _, r := range []*result{w.preview(), w.up()} {
+		for _, r := range []*standin.Result{w.Preview(), w.Up()} {
 			equal(t, lines[0]+": errors", []string{"what carries the tunnel changes only while the bootstrap door is open:\n  " + strings.Join(lines, "\n  ") +
-				"\nhint: pulumi config set bootstrap true && pulumi up, then close port 22 again"}, r.said("error"))
-			equal(t, lines[0]+": what happened", []string{}, r.happened)
-			equal(t, lines[0]+": changes", []string{}, r.changes())
+				"\nhint: pulumi config set bootstrap true && pulumi up, then close port 22 again"}, r.Said("error"))
+			equal(t, lines[0]+": what happened", []string{}, r.Happened)
+			equal(t, lines[0]+": changes", []string{}, r.Changes())
 		}
 	}
 	all, lines := closed(t), []string{}
 	for _, change := range changes {
 		alone := closed(t)
-		alone.config[change.key] = change.value
+		alone.Config[change.key] = change.value
 		refuses(alone, change.line)
-		all.config[change.key] = change.value
+		all.Config[change.key] = change.value
 		lines = append(lines, change.line)
 	}
 	refuses(all, lines...)
@@ -314,11 +315,11 @@ func TestEngineRefusedWhileClosed(t *testing.T) {
 func TestEngineRefusedOnTheWayToClosed(t *testing.T) {
 	t.Parallel()
 	w := deployed(t)
-	w.set("bootstrap", "false")
-	w.set("sshPort", "2022")
-	r := w.up()
-	if r.err == nil || len(r.changes()) > 0 || !strings.Contains(strings.Join(r.said("error"), ""), `sshPort: value "2022", in force "2222"`) {
-		t.Errorf("%v, changes %q, errors %q", r.err, r.changes(), r.said("error"))
+	w.Set("bootstrap", "false")
+	w.Set("sshPort", "2022")
+	r := w.Up()
+	if r.Err == nil || len(r.Changes()) > 0 || !strings.Contains(strings.Join(r.Said("error"), ""), `sshPort: value "2022", in force "2222"`) {
+		t.Errorf("%v, changes %q, errors %q", r.Err, r.Changes(), r.Said("error"))
 	}
 }
 
@@ -326,16 +327,16 @@ func TestEngineRefusedOnTheWayToClosed(t *testing.T) {
 func TestEngineLocalPortTaken(t *testing.T) {
 	t.Parallel()
 	w := closed(t)
-	w.portTaken = true
-	taken := "the tunnel's local port is taken: listen on 127.0.0.1:" + w.localPort()
-	preview := w.preview()
-	if preview.err != nil {
-		t.Error(preview.err)
+	w.PortTaken = true
+	taken := "the tunnel's local port is taken: listen on 127.0.0.1:" + w.LocalPort()
+	preview := w.Preview()
+	if preview.Err != nil {
+		t.Error(preview.Err)
 	}
-	equal(t, "the preview's warnings", []string{"the host is not looked at: " + taken}, preview.said("warning"))
-	r := w.up()
-	equal(t, "errors", []string{taken}, r.said("error"))
-	equal(t, "changes", []string{}, r.changes())
+	equal(t, "the preview's warnings", []string{"the host is not looked at: " + taken}, preview.Said("warning"))
+	r := w.Up()
+	equal(t, "errors", []string{taken}, r.Said("error"))
+	equal(t, "changes", []string{}, r.Changes())
 }
 
 // Two stacks on one machine have a tunnel each.
@@ -344,11 +345,11 @@ func TestEngineTwoStacks(t *testing.T) {
 	ports := map[any]string{}
 	for _, stack := range []string{"dev", "production"} {
 		w := newWorld(t)
-		w.stack = stack
-		w.mustUp()
-		w.set("bootstrap", "false")
-		w.mustUp()
-		port := w.inputs("ssh")["connection"].(map[string]any)["port"]
+		w.Stack = stack
+		w.MustUp()
+		w.Set("bootstrap", "false")
+		w.MustUp()
+		port := w.Inputs("ssh")["connection"].(map[string]any)["port"]
 		if other, taken := ports[port]; taken {
 			t.Errorf("stacks %q and %q both have port %v", stack, other, port)
 		}

@@ -1,9 +1,10 @@
-package main
+package standin
 
 import (
 	"bytes"
 	"compress/zlib"
 	"context"
+	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -36,8 +37,8 @@ import (
 // It cannot show how SSH itself behaves (dials, retries, hangs, streams), and it runs no shell: of a remote command's
 // text it reads the words, of its standard input the request.
 type commands struct {
-	world *world
-	made  int // pairs of a whole stack
+	world *World
+	Made  int // pairs of a whole stack
 }
 
 const (
@@ -65,7 +66,7 @@ func (c *commands) create(_ context.Context, req plugin.CreateRequest) (plugin.C
 	if err != nil {
 		return plugin.CreateResponse{}, err
 	}
-	id := resource.ID(req.URN.Name() + "-" + newToken())
+	id := resource.ID(req.URN.Name() + "-" + rand.Text())
 	if req.Preview {
 		id = ""
 	}
@@ -82,7 +83,7 @@ func (c *commands) delete(_ context.Context, req plugin.DeleteRequest) (plugin.D
 	defer c.world.mu.Unlock()
 	c.world.note("delete " + req.URN.Name())
 	if req.Inputs.HasValue("delete") {
-		c.world.t.Errorf("%s has a `delete`: destroying it would need the host", req.URN.Name())
+		c.world.T.Errorf("%s has a `delete`: destroying it would need the host", req.URN.Name())
 	}
 	return plugin.DeleteResponse{Status: resource.StatusOK}, nil
 }
@@ -99,16 +100,16 @@ func (c *commands) execute(verb, name, kind string, inputs resource.PropertyMap,
 	var err error
 	if kind == localCommand {
 		c.world.note(verb + " " + name)
-		if c.world.fails[name] {
+		if c.world.Fails[name] {
 			return nil, errors.New("exit status 1")
 		}
-		stdout, err = c.generate(plain(inputs))
+		stdout, err = c.generate(Plain(inputs))
 	} else {
-		stdout, err = c.remote(verb, name, plain(inputs))
+		stdout, err = c.remote(verb, name, Plain(inputs))
 	}
 	if err != nil {
 		// The real one prints the whole command.
-		return nil, fmt.Errorf("%w: running %q", err, plain(inputs)["create"].StringValue())
+		return nil, fmt.Errorf("%w: running %q", err, Plain(inputs)["create"].StringValue())
 	}
 	out["stdout"], out["stderr"] = resource.NewProperty(stdout), resource.NewProperty("")
 	return out, nil
@@ -118,8 +119,8 @@ func (c *commands) execute(verb, name, kind string, inputs resource.PropertyMap,
 func (c *commands) generate(in resource.PropertyMap) (string, error) {
 	switch command := in["create"].StringValue(); command {
 	case "go run ./cmd/keys stack":
-		c.made++
-		text := generatedKeys(c.made)
+		c.Made++
+		text := GeneratedKeys(c.Made)
 		c.world.remember(text)
 		return text, nil
 	case "go run ./cmd/keys peer":
@@ -141,7 +142,7 @@ var made struct {
 	texts []string
 }
 
-func generatedKeys(n int) string {
+func GeneratedKeys(n int) string {
 	made.Lock()
 	defer made.Unlock()
 	for len(made.texts) < n {
@@ -158,29 +159,6 @@ func generatedKeys(n int) string {
 	return made.texts[n-1]
 }
 
-// guest is the machine as far as the program deals with it: its doors, and what was applied last.
-type guest struct {
-	id      string
-	address string
-
-	hostKey, admin, adminKey string
-	sshd22, firewall22       bool
-	stubborn22               bool // sshd and firewall keep port 22 whatever they are told
-
-	clawKeys  string // authorized_keys
-	clawHash  string // of the password
-	wireguard string // wg0.conf
-	sshd      string // the drop-in
-
-	layers       map[string]*record
-	drift        map[string][]layer.Drift
-	pending      string // layer that waits for its confirmation
-	lastRollback string // layer that was taken back
-}
-
-// record is what the applier keeps of a layer.
-type record struct{ token, digest string }
-
 // request is what the applier reads, all of its kinds in one.
 type request struct {
 	Op, Layer, Digest, Declared string
@@ -195,24 +173,24 @@ func (c *commands) remote(verb, name string, in resource.PropertyMap) (string, e
 	w := c.world
 	connection := in["connection"].ObjectValue()
 	through := "bootstrap"
-	if connection["port"].NumberValue() == float64(reach.LocalPort(w.project, w.stack)) {
+	if connection["port"].NumberValue() == float64(reach.LocalPort(w.project, w.Stack)) {
 		through = "tunnel"
 	}
 	w.note(fmt.Sprintf("%s %s through %s", verb, name, through))
 	if w.tried != through {
-		w.t.Errorf("%s: the %s door was not tried before, but %q", name, through, w.tried)
+		w.T.Errorf("%s: the %s door was not tried before, but %q", name, through, w.tried)
 	}
 	w.tried = ""
 	if err := w.dial(through, connection); err != nil {
 		return "", fmt.Errorf("dial: %w", err)
 	}
-	if w.fails[name] {
+	if w.Fails[name] {
 		return "", errors.New("Process exited with status 1")
 	}
 	words := strings.Fields(in["create"].StringValue())
 	token, vm := words[len(words)-3], words[len(words)-2]
-	if vm != w.guest.id {
-		return "", fmt.Errorf("made for the machine %q, and this is %q", vm, w.guest.id)
+	if vm != w.Guest.Id {
+		return "", fmt.Errorf("made for the machine %q, and this is %q", vm, w.Guest.Id)
 	}
 	req, err := w.readRequest(through, in["create"].StringValue(), in["stdin"].StringValue())
 	if err != nil {
@@ -223,7 +201,7 @@ func (c *commands) remote(verb, name string, in resource.PropertyMap) (string, e
 		return w.apply(name, token, req)
 	case "prove":
 		for layer, digest := range req.Digests {
-			if on := w.guest.layers[layer]; on == nil || on.digest != digest || len(w.guest.drift[layer]) > 0 {
+			if on := w.Guest.Layers[layer]; on == nil || on.digest != digest || len(w.Guest.Drift[layer]) > 0 {
 				return "", fmt.Errorf("layer %s is not as declared", layer)
 			}
 		}
@@ -242,10 +220,10 @@ func (c *commands) remote(verb, name string, in resource.PropertyMap) (string, e
 }
 
 // readRequest reads standard input as sudo and the loader do.
-func (w *world) readRequest(through, command, stdin string) (*request, error) {
+func (w *World) readRequest(through, command, stdin string) (*request, error) {
 	password, rest, _ := strings.Cut(stdin, "\n")
 	if through == "tunnel" {
-		if !strings.HasPrefix(command, "sudo -k -S -p ''") || !rightPassword(w.guest.clawHash, password) {
+		if !strings.HasPrefix(command, "sudo -k -S -p ''") || !rightPassword(w.Guest.clawHash, password) {
 			return nil, errors.New("sudo: a password is required")
 		}
 	}
@@ -297,42 +275,42 @@ func rightPassword(hash, password string) bool {
 }
 
 // apply puts a layer in place as the applier does, and keeps it only where a confirmation is under way.
-func (w *world) apply(name, token string, req *request) (string, error) {
-	g := w.guest
+func (w *World) apply(name, token string, req *request) (string, error) {
+	g := w.Guest
 	if req.Layer != name {
 		return "", fmt.Errorf("layer %q came in the command of %q", req.Layer, name)
 	}
 	by, confirming := w.confirming[name]
 	if armed := req.Confirm != nil; armed != confirming || armed && by != req.Confirm.Port {
-		g.lastRollback = name
+		g.LastRollback = name
 		return "", fmt.Errorf("layer %q was taken back: it has to be confirmed by %v, and is by %v", name, req.Confirm, by)
 	}
-	g.pending = "" // whoever applies next settles it
-	g.layers[name] = &record{token, req.Digest}
-	delete(g.drift, name)
+	g.Pending = "" // whoever applies next settles it
+	g.Layers[name] = &record{token, req.Digest}
+	delete(g.Drift, name)
 	switch name {
 	case "base":
-		g.clawKeys, g.clawHash = req.Contents["/home/claw/.ssh/authorized_keys"], req.Secrets.Users["claw"]
+		g.ClawKeys, g.clawHash = req.Contents["/home/claw/.ssh/authorized_keys"], req.Secrets.Users["claw"]
 	case "wireguard":
-		g.wireguard = req.Contents["/etc/wireguard/wg0.conf"]
+		g.Wireguard = req.Contents["/etc/wireguard/wg0.conf"]
 	case "firewall":
-		g.firewall22 = strings.Contains(req.Contents["/etc/ufw/user.rules"], "--dport 22 ")
+		g.Firewall22 = strings.Contains(req.Contents["/etc/ufw/user.rules"], "--dport 22 ")
 	case "ssh":
 		g.sshd = req.Contents["/etc/ssh/sshd_config.d/00-openclaw.conf"]
-		g.sshd22 = strings.Contains(g.sshd, "\nPort 22\n")
+		g.Sshd22 = strings.Contains(g.sshd, "\nPort 22\n")
 	}
-	if g.lastRollback == name {
-		g.lastRollback = ""
+	if g.LastRollback == name {
+		g.LastRollback = ""
 	}
 	return "", nil
 }
 
 // dial is what SSH does with a connection's inputs.
-func (w *world) dial(through string, connection resource.PropertyMap) error {
+func (w *World) dial(through string, connection resource.PropertyMap) error {
 	if err := w.reach(through, connection["user"].StringValue()); err != nil {
 		return err
 	}
-	ports := []float64{float64(reach.LocalPort(w.project, w.stack)), float64(reach.BootstrapLocalPort(reach.LocalPort(w.project, w.stack)))}
+	ports := []float64{float64(reach.LocalPort(w.project, w.Stack)), float64(reach.BootstrapLocalPort(reach.LocalPort(w.project, w.Stack)))}
 	if !w.listening || connection["host"].StringValue() != "127.0.0.1" || !slices.Contains(ports, connection["port"].NumberValue()) {
 		return fmt.Errorf("nothing listens on %v:%v", connection["host"].StringValue(), connection["port"].NumberValue())
 	}
@@ -344,18 +322,18 @@ func (w *world) dial(through string, connection resource.PropertyMap) error {
 }
 
 // reach tells whether packets reach an sshd that listens to that user.
-func (w *world) reach(through, user string) error {
-	g := w.guest
+func (w *World) reach(through, user string) error {
+	g := w.Guest
 	switch {
 	case g == nil:
 		return errors.New("no route to host")
-	case w.silent:
+	case w.Silent:
 		return errors.New("the host is silent")
-	case through == "bootstrap" && !(w.azure.admits(w.home, "Tcp", 22) && (g.firewall22 && g.sshd22 || g.stubborn22)):
+	case through == "bootstrap" && !(w.Azure.Admits(w.Home, "Tcp", 22) && (g.Firewall22 && g.Sshd22 || g.Stubborn22)):
 		return errors.New("port 22 does not answer")
-	case through == "bootstrap" && user != g.admin:
+	case through == "bootstrap" && user != g.Admin:
 		return fmt.Errorf("user %q is refused on port 22", user)
-	case through == "tunnel" && !w.azure.admits(w.home, "Udp", 51820):
+	case through == "tunnel" && !w.Azure.Admits(w.Home, "Udp", 51820):
 		return errors.New("WireGuard does not answer")
 	case through == "tunnel" && g.sshd == "":
 		return errors.New("sshd does not answer in the tunnel")
@@ -366,23 +344,23 @@ func (w *world) reach(through, user string) error {
 }
 
 // handshake tells whether the keys of both sides are those that the other expects.
-func (w *world) handshake(through, offered, pinned string) error {
-	if !sameKey(pinned, w.guest.hostKey) {
+func (w *World) handshake(through, offered, pinned string) error {
+	if !SameKey(pinned, w.Guest.HostKey) {
 		return errors.New("the host key differs")
 	}
-	authorized := w.guest.adminKey
+	authorized := w.Guest.AdminKey
 	if through == "tunnel" {
-		authorized = w.guest.clawKeys
+		authorized = w.Guest.ClawKeys
 	}
 	for line := range strings.Lines(authorized) {
-		if sameKey(line, offered) {
+		if SameKey(line, offered) {
 			return nil
 		}
 	}
 	return door.ErrKeyRefused
 }
 
-func sameKey(a, b string) bool {
+func SameKey(a, b string) bool {
 	left, err := keys.ParseAuthorizedKey(strings.TrimSpace(a))
 	if err != nil {
 		return false
@@ -405,119 +383,4 @@ func publicHalf(private string) (string, error) {
 	public := string(ssh.MarshalAuthorizedKey(signer.PublicKey()))
 	publicHalves.Store(private, public)
 	return public, nil
-}
-
-// otherDoors stand in for the program's own way to the host, which the engine's tests have not: no packet flows. What
-// opens and what not is decided by the guest, the rules and the keys.
-type otherDoors struct{ world *world }
-
-func (d otherDoors) Listen() error {
-	d.world.mu.Lock()
-	defer d.world.mu.Unlock()
-	if d.world.portTaken {
-		return fmt.Errorf("%w: listen on 127.0.0.1:%d", reach.ErrLocalPort, reach.LocalPort(d.world.project, d.world.stack))
-	}
-	d.world.listening = true
-	return nil
-}
-
-func (d otherDoors) Observe(a reach.Access, bootstrap bool) (*layer.Observation, error) {
-	d.world.mu.Lock()
-	defer d.world.mu.Unlock()
-	d.world.note("look through " + doorName(bootstrap))
-	if err := d.world.opens(a, bootstrap); err != nil {
-		return nil, err
-	}
-	answer := map[string]any{}
-	for name, on := range d.world.guest.layers {
-		answer[name] = map[string]any{"token": on.token, "digest": on.digest, "drift": d.world.guest.drift[name]}
-	}
-	whole := map[string]any{"layers": answer, "pending": nil, "lastRollback": nil}
-	if p := d.world.guest.pending; p != "" {
-		whole["pending"] = map[string]any{"layer": p, "token": "0"}
-	}
-	if p := d.world.guest.lastRollback; p != "" {
-		whole["lastRollback"] = map[string]any{"layer": p, "token": "0", "reason": "no confirmation in 120 s"}
-	}
-	text, err := json.Marshal(whole)
-	if err != nil {
-		return nil, err
-	}
-	return layer.ParseObservation(text)
-}
-
-func (d otherDoors) Ready(a reach.Access, bootstrap bool, _ func(string)) error {
-	d.world.mu.Lock()
-	defer d.world.mu.Unlock()
-	d.world.tried = doorName(bootstrap)
-	return d.world.opens(a, bootstrap)
-}
-
-func (d otherDoors) Closed(a reach.Access) func() error {
-	d.world.mu.Lock()
-	defer d.world.mu.Unlock()
-	d.world.note("dial port 22")
-	var err error
-	if d.world.reach("bootstrap", a.AdminUsername) == nil {
-		err = errors.New("port 22 is to be closed, and sshd answers")
-	}
-	return func() error { return err }
-}
-
-func (d otherDoors) Confirm(_ reach.Access, bootstrap bool, p layer.Packed, _ int, _ func(string)) func() {
-	port := uint16(2222)
-	if bootstrap {
-		port = 22
-	}
-	d.world.mu.Lock()
-	defer d.world.mu.Unlock()
-	d.world.confirming[p.Name] = port
-	return func() {
-		d.world.mu.Lock()
-		defer d.world.mu.Unlock()
-		delete(d.world.confirming, p.Name)
-	}
-}
-
-func (d otherDoors) Close() {
-	d.world.mu.Lock()
-	defer d.world.mu.Unlock()
-	d.world.listening = false
-}
-
-func doorName(bootstrap bool) string {
-	if bootstrap {
-		return "bootstrap"
-	}
-	return "tunnel"
-}
-
-// opens tells whether a door opens to the program's keys.
-func (w *world) opens(a reach.Access, bootstrap bool) error {
-	user, own := "claw", a.Keys.Operator.Public
-	if bootstrap {
-		user, own = a.AdminUsername, a.Keys.Bootstrap.Public
-	}
-	if err := w.reach(doorName(bootstrap), user); err != nil {
-		return err
-	}
-	if a.Public.String() != w.guest.address {
-		return fmt.Errorf("nobody has the address %v", a.Public)
-	}
-	if !bootstrap {
-		public, preshared := a.Keys.Deployer.Public, a.Keys.Deployer.Preshared
-		if a.Named != nil {
-			public, preshared = a.Named.PrivateKey.PublicKey(), a.Named.PresharedKey
-			w.note("as the peer at " + a.Named.Address.String())
-		}
-		for _, part := range []string{
-			"PrivateKey = " + a.Keys.WireGuardServer.Private.String(),
-			"PublicKey = " + public.String() + "\nPresharedKey = " + preshared.String(),
-		} {
-			if !strings.Contains(w.guest.wireguard, part) {
-				return errors.New("WireGuard does not answer: other keys")
-			}
-		}
-	}
-	return w.handshake(doorName(bootstrap), own, a.Keys.HostKey.Public)
 }

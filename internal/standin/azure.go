@@ -1,8 +1,7 @@
-package main
+package standin
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"maps"
@@ -14,10 +13,6 @@ import (
 	"github.com/pulumi/pulumi/pkg/v3/resource/deploy/deploytest"
 	"github.com/pulumi/pulumi/pkg/v3/resource/plugin"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
-	"gopkg.in/yaml.v3"
-
-	"openclaw-azure/internal/keys"
-	"openclaw-azure/internal/machine"
 )
 
 // cloud answers as the provider azure-native does, as far as the program reads its answers: names of its own making,
@@ -27,20 +22,20 @@ import (
 // It cannot show what Azure itself refuses (priorities, prefixes, sizes, quotas), what it returns that the program does
 // not read, nor how long anything takes: the lab's conformance suite does.
 type cloud struct {
-	world   *world
-	exists  map[resource.ID]resource.PropertyMap // what Read gives: the outputs
-	machine int                                  // how many were made
+	world   *World
+	Exists  map[resource.ID]resource.PropertyMap // what Read gives: the outputs
+	Machine int                                  // how many were made
 	address int                                  // how many were given out
-	fails   map[string]string                    // logical name: the error that its creation ends with
-	killed  string                               // logical name of what the CLI is killed over: Azure makes it all the same
-	making  int                                  // how many lookups of a machine find Azure still at it
+	Fails   map[string]string                    // logical name: the error that its creation ends with
+	Killed  string                               // logical name of what the CLI is killed over: Azure makes it all the same
+	Making  int                                  // how many lookups of a machine find Azure still at it
 }
 
 const (
 	azureContainer  = "azure-native:resources:ResourceGroup"
 	azureRule       = "azure-native:network:SecurityRule"
 	azureGroup      = "azure-native:network:NetworkSecurityGroup"
-	azureVM         = "azure-native:compute:VirtualMachine"
+	AzureVM         = "azure-native:compute:VirtualMachine"
 	azureAddress    = "azure-native:network:PublicIPAddress"
 	azureSubnet     = "azure-native:network:Subnet"
 	azureInterface  = "azure-native:network:NetworkInterface"
@@ -61,7 +56,7 @@ var azurePaths = map[string]struct {
 	azureSubnet:                           {[]resource.PropertyKey{"resourceGroupName", "virtualNetworkName", "subnetName"}, false, nil},
 	azureAddress:                          {[]resource.PropertyKey{"resourceGroupName", "publicIpAddressName"}, true, []resource.PropertyKey{"location", "sku"}},
 	azureInterface:                        {[]resource.PropertyKey{"resourceGroupName", "networkInterfaceName"}, true, nil},
-	azureVM:                               {[]resource.PropertyKey{"resourceGroupName", "vmName"}, true, nil},
+	AzureVM:                               {[]resource.PropertyKey{"resourceGroupName", "vmName"}, true, nil},
 	azureRunCommand:                       {[]resource.PropertyKey{"resourceGroupName", "vmName", "runCommandName"}, false, nil},
 }
 
@@ -79,8 +74,8 @@ func (a *cloud) check(_ context.Context, req plugin.CheckRequest) (plugin.CheckR
 	}
 	in := req.News.Copy()
 	if req.URN.Type() == azureRule {
-		if fault := ruleFault(in); fault != "" {
-			a.world.t.Error(fault)
+		if fault := RuleFault(in); fault != "" {
+			a.world.T.Error(fault)
 		}
 	}
 	own := kind.path[len(kind.path)-1]
@@ -115,7 +110,7 @@ func (a *cloud) diff(_ context.Context, req plugin.DiffRequest) (plugin.DiffResu
 
 // changed are the names of the inputs that differ, compared as values: a secret is as its value.
 func changed(old, now resource.PropertyMap) []resource.PropertyKey {
-	old, now = plain(old), plain(now)
+	old, now = Plain(old), Plain(now)
 	var keys []resource.PropertyKey
 	for key := range now {
 		if !old[key].DeepEquals(now[key]) {
@@ -131,8 +126,8 @@ func changed(old, now resource.PropertyMap) []resource.PropertyKey {
 	return keys
 }
 
-// plain are inputs as a provider that does not know of secrets gets them.
-func plain(m resource.PropertyMap) resource.PropertyMap {
+// Plain are inputs as a provider that does not know of secrets gets them.
+func Plain(m resource.PropertyMap) resource.PropertyMap {
 	return plainValue(resource.NewProperty(m)).ObjectValue()
 }
 
@@ -162,7 +157,7 @@ func plainValue(v resource.PropertyValue) resource.PropertyValue {
 
 func (a *cloud) create(_ context.Context, req plugin.CreateRequest) (plugin.CreateResponse, error) {
 	out := req.Properties.Copy()
-	computed := map[string][]resource.PropertyKey{azureAddress: {"ipAddress"}, azureVM: {"vmId"}}[string(req.URN.Type())]
+	computed := map[string][]resource.PropertyKey{azureAddress: {"ipAddress"}, AzureVM: {"vmId"}}[string(req.URN.Type())]
 	if req.Preview {
 		for _, key := range append(computed, "name") {
 			out[key] = resource.MakeComputed(resource.NewProperty(""))
@@ -171,42 +166,42 @@ func (a *cloud) create(_ context.Context, req plugin.CreateRequest) (plugin.Crea
 	}
 	a.world.mu.Lock()
 	defer a.world.mu.Unlock()
-	in := plain(req.Properties)
+	in := Plain(req.Properties)
 	id := azureID(string(req.URN.Type()), in)
-	a.world.note("create " + label(req.URN))
-	if _, taken := a.exists[id]; taken {
+	a.world.note("create " + Label(req.URN))
+	if _, taken := a.Exists[id]; taken {
 		return plugin.CreateResponse{}, fmt.Errorf("cannot create already existing resource '%s'", id)
 	}
-	message, fails := a.fails[req.URN.Name()]
+	message, fails := a.Fails[req.URN.Name()]
 	if fails && !strings.HasPrefix(message, "Status=200 ") {
 		return plugin.CreateResponse{}, fmt.Errorf("%s", message)
 	}
 	out["name"] = in[azurePaths[string(req.URN.Type())].path[len(azurePaths[string(req.URN.Type())].path)-1]]
 	if fails { // the operation began, and its resource stays
-		a.exists[id] = out
+		a.Exists[id] = out
 		return plugin.CreateResponse{ID: id, Properties: out, Status: resource.StatusPartialFailure}, &plugin.InitError{Reasons: []string{message}}
 	}
 	switch string(req.URN.Type()) {
 	case azureAddress:
 		a.address++
 		out["ipAddress"] = resource.NewProperty(fmt.Sprintf("198.18.100.%d", a.address))
-	case azureVM:
-		a.machine++
-		g, err := bootGuest(fmt.Sprintf("00000000-0000-4000-8000-%012d", a.machine), in)
+	case AzureVM:
+		a.Machine++
+		g, err := bootGuest(fmt.Sprintf("00000000-0000-4000-8000-%012d", a.Machine), in)
 		if err != nil {
 			return plugin.CreateResponse{}, err
 		}
 		g.address = fmt.Sprintf("198.18.100.%d", a.address)
-		a.world.guest = g
-		out["vmId"] = resource.NewProperty(g.id)
+		a.world.Guest = g
+		out["vmId"] = resource.NewProperty(g.Id)
 	case azureRunCommand:
-		if err := a.world.guest.breakGlass(in); err != nil {
+		if err := a.world.Guest.breakGlass(in); err != nil {
 			return plugin.CreateResponse{}, err
 		}
 		a.world.note("fire " + in["runCommandName"].StringValue())
 	}
-	a.exists[id] = out
-	if a.killed == req.URN.Name() {
+	a.Exists[id] = out
+	if a.Killed == req.URN.Name() {
 		return plugin.CreateResponse{}, errors.New("killed")
 	}
 	return plugin.CreateResponse{ID: id, Properties: out, Status: resource.StatusOK}, nil
@@ -223,7 +218,7 @@ func azureID(kind string, in resource.PropertyMap) resource.ID {
 func (a *cloud) update(_ context.Context, req plugin.UpdateRequest) (plugin.UpdateResponse, error) {
 	out := req.NewInputs.Copy()
 	out["name"] = req.OldOutputs["name"]
-	computed := map[string][]resource.PropertyKey{azureAddress: {"ipAddress"}, azureVM: {"vmId"}}[string(req.URN.Type())]
+	computed := map[string][]resource.PropertyKey{azureAddress: {"ipAddress"}, AzureVM: {"vmId"}}[string(req.URN.Type())]
 	for _, key := range computed {
 		out[key] = req.OldOutputs[key]
 		if req.Preview {
@@ -236,28 +231,28 @@ func (a *cloud) update(_ context.Context, req plugin.UpdateRequest) (plugin.Upda
 	}
 	a.world.mu.Lock()
 	defer a.world.mu.Unlock()
-	a.world.note("update " + label(req.URN))
-	if req.URN.Type() == azureVM && slices.Contains(changed(req.OldInputs, req.NewInputs), "osProfile") {
+	a.world.note("update " + Label(req.URN))
+	if req.URN.Type() == AzureVM && slices.Contains(changed(req.OldInputs, req.NewInputs), "osProfile") {
 		return plugin.UpdateResponse{}, fmt.Errorf(`Status=409 Code="PropertyChangeNotAllowed" Message="Changing property 'customData' is not allowed."`)
 	}
-	a.exists[req.ID] = out
+	a.Exists[req.ID] = out
 	return plugin.UpdateResponse{Properties: out, Status: resource.StatusOK}, nil
 }
 
 func (a *cloud) delete(_ context.Context, req plugin.DeleteRequest) (plugin.DeleteResponse, error) {
 	a.world.mu.Lock()
 	defer a.world.mu.Unlock()
-	a.world.note("delete " + label(req.URN))
-	delete(a.exists, req.ID)
+	a.world.note("delete " + Label(req.URN))
+	delete(a.Exists, req.ID)
 	switch req.URN.Type() {
 	case azureContainer: // it takes all that is in it along
 		group := string(req.ID)[strings.LastIndex(string(req.ID), "/")+1:]
-		maps.DeleteFunc(a.exists, func(_ resource.ID, in resource.PropertyMap) bool {
+		maps.DeleteFunc(a.Exists, func(_ resource.ID, in resource.PropertyMap) bool {
 			return in["resourceGroupName"].StringValue() == group
 		})
-		a.world.guest = nil
-	case azureVM:
-		a.world.guest = nil
+		a.world.Guest = nil
+	case AzureVM:
+		a.world.Guest = nil
 	}
 	return plugin.DeleteResponse{Status: resource.StatusOK}, nil
 }
@@ -265,13 +260,13 @@ func (a *cloud) delete(_ context.Context, req plugin.DeleteRequest) (plugin.Dele
 func (a *cloud) read(_ context.Context, req plugin.ReadRequest) (plugin.ReadResponse, error) {
 	a.world.mu.Lock()
 	defer a.world.mu.Unlock()
-	out, ok := a.exists[req.ID]
+	out, ok := a.Exists[req.ID]
 	if !ok {
 		return plugin.ReadResponse{Status: resource.StatusOK}, nil
 	}
 	in := req.Inputs
 	if in == nil { // of an import: what Azure tells of them, which is never customData, and with what it adds
-		in = plain(out)
+		in = Plain(out)
 		maps.DeleteFunc(in, func(key resource.PropertyKey, _ resource.PropertyValue) bool {
 			return slices.Contains([]resource.PropertyKey{"name", "vmId", "ipAddress"}, key)
 		})
@@ -289,7 +284,7 @@ var azureLookups = map[string]string{
 	"azure-native:network:getSecurityRule":         azureRule,
 	"azure-native:network:getSubnet":               azureSubnet,
 	"azure-native:network:getNetworkInterface":     azureInterface,
-	"azure-native:compute:getVirtualMachine":       azureVM,
+	"azure-native:compute:getVirtualMachine":       AzureVM,
 }
 
 // invoke answers the lookups of the program.
@@ -301,14 +296,14 @@ func (a *cloud) invoke(_ context.Context, req plugin.InvokeRequest) (plugin.Invo
 		return plugin.InvokeResponse{}, fmt.Errorf("the function %s, which the program has no use for", req.Tok)
 	}
 	id := azureID(kind, req.Args)
-	out, exists := a.exists[id]
+	out, exists := a.Exists[id]
 	if !exists {
 		return plugin.InvokeResponse{}, fmt.Errorf(`request failed %s: Status=404 Code="ResourceNotFound" Message="not found"`, id)
 	}
-	out = plain(out)
+	out = Plain(out)
 	out["id"], out["provisioningState"] = resource.NewProperty(string(id)), resource.NewProperty("Succeeded")
-	if kind == azureVM && a.making > 0 {
-		a.making--
+	if kind == AzureVM && a.Making > 0 {
+		a.Making--
 		out["provisioningState"] = resource.NewProperty("Creating")
 	}
 	if kind == azureGroup {
@@ -320,45 +315,45 @@ func (a *cloud) invoke(_ context.Context, req plugin.InvokeRequest) (plugin.Invo
 // rulesOf are the rules of a security group, whoever made them.
 func (a *cloud) rulesOf(group string) []resource.PropertyValue {
 	var rules []resource.PropertyValue
-	for _, id := range slices.Sorted(maps.Keys(a.exists)) {
-		if rule := plain(a.exists[id]); strings.Contains(string(id), "/"+azureRule+"/") && rule["networkSecurityGroupName"].StringValue() == group {
+	for _, id := range slices.Sorted(maps.Keys(a.Exists)) {
+		if rule := Plain(a.Exists[id]); strings.Contains(string(id), "/"+azureRule+"/") && rule["networkSecurityGroupName"].StringValue() == group {
 			rules = append(rules, resource.NewProperty(rule))
 		}
 	}
 	return rules
 }
 
-// admitBehindPulumi is a rule that somebody added in the portal.
-func (a *cloud) admitBehindPulumi(rule map[string]any) {
-	for id, out := range a.exists {
+// AdmitBehindPulumi is a rule that somebody added in the portal.
+func (a *cloud) AdmitBehindPulumi(rule map[string]any) {
+	for id, out := range a.Exists {
 		if strings.Contains(string(id), "/"+azureGroup+"/") {
 			in := resource.NewPropertyMapFromMap(rule)
 			in["securityRuleName"] = in["name"]
-			in["resourceGroupName"], in["networkSecurityGroupName"] = plain(out)["resourceGroupName"], plain(out)["name"]
-			a.exists[azureID(azureRule, in)] = in
+			in["resourceGroupName"], in["networkSecurityGroupName"] = Plain(out)["resourceGroupName"], Plain(out)["name"]
+			a.Exists[azureID(azureRule, in)] = in
 			return
 		}
 	}
-	a.world.t.Fatal("there is no security group")
+	a.world.T.Fatal("there is no security group")
 }
 
-// deleteBehindPulumi takes away what somebody deleted in the portal.
-func (a *cloud) deleteBehindPulumi(kind string) {
-	maps.DeleteFunc(a.exists, func(id resource.ID, _ resource.PropertyMap) bool {
+// DeleteBehindPulumi takes away what somebody deleted in the portal.
+func (a *cloud) DeleteBehindPulumi(kind string) {
+	maps.DeleteFunc(a.Exists, func(id resource.ID, _ resource.PropertyMap) bool {
 		return strings.Contains(string(id), "/"+kind+"/")
 	})
-	if kind == azureVM {
-		a.world.guest = nil
+	if kind == AzureVM {
+		a.world.Guest = nil
 	}
 }
 
-// admits tells whether the security group lets a packet through.
-func (a *cloud) admits(from netip.Addr, protocol string, port uint16) bool {
-	for id, out := range a.exists {
+// Admits tells whether the security group lets a packet through.
+func (a *cloud) Admits(from netip.Addr, protocol string, port uint16) bool {
+	for id, out := range a.Exists {
 		if !strings.Contains(string(id), "/"+azureRule+"/") {
 			continue
 		}
-		rule := plain(out)
+		rule := Plain(out)
 		if rule["protocol"].StringValue() != protocol || rule["destinationPortRange"].StringValue() != strconv.Itoa(int(port)) {
 			continue
 		}
@@ -385,10 +380,10 @@ func ruleSources(rule resource.PropertyMap) []string {
 	return sources
 }
 
-// ruleFault looks at every rule that any test's deployment sends, in previews too: port 22 is never admitted from
+// RuleFault looks at every rule that any test's deployment sends, in previews too: port 22 is never admitted from
 // anywhere, and no rule is broader than the two that the design has.
-func ruleFault(in resource.PropertyMap) string {
-	rule := plain(in)
+func RuleFault(in resource.PropertyMap) string {
+	rule := Plain(in)
 	describe := fmt.Sprintf("rule %v", rule.Mappable())
 	port, sources := rule["destinationPortRange"], ruleSources(rule)
 	switch {
@@ -407,53 +402,4 @@ func ruleFault(in resource.PropertyMap) string {
 		}
 	}
 	return ""
-}
-
-// bootGuest makes the machine as Azure and cloud-init do: its host key from customData, the administrator's key, sshd on
-// port 22 with nothing in front of it.
-func bootGuest(id string, vm resource.PropertyMap) (*guest, error) {
-	profile := vm["osProfile"].ObjectValue()
-	text, err := base64.StdEncoding.DecodeString(profile["customData"].StringValue())
-	if err != nil {
-		return nil, fmt.Errorf("customData: %w", err)
-	}
-	var cloud struct {
-		Files []struct{ Path, Content string } `yaml:"write_files"`
-	}
-	if err := yaml.Unmarshal(text, &cloud); err != nil {
-		return nil, fmt.Errorf("customData: %w", err)
-	}
-	g := &guest{id: id, sshd22: true, firewall22: true, layers: map[string]*record{}}
-	for _, file := range cloud.Files {
-		if file.Path == machine.HostKeyPath+".pub" {
-			g.hostKey = file.Content
-		}
-	}
-	ssh := profile["linuxConfiguration"].ObjectValue()["ssh"].ObjectValue()
-	g.admin = profile["adminUsername"].StringValue()
-	g.adminKey = ssh["publicKeys"].ArrayValue()[0].ObjectValue()["keyData"].StringValue()
-	return g, nil
-}
-
-// breakGlass does what the script does where the agent runs it: the bootstrap door opens, with the keys that it got.
-func (g *guest) breakGlass(command resource.PropertyMap) error {
-	if g == nil {
-		return fmt.Errorf(`Status=404 Code="ParentResourceNotFound" Message="no virtual machine"`)
-	}
-	parameters := map[string]string{}
-	for _, list := range []resource.PropertyKey{"parameters", "protectedParameters"} {
-		for _, p := range command[list].ArrayValue() {
-			parameters[p.ObjectValue()["name"].StringValue()] = p.ObjectValue()["value"].StringValue()
-		}
-	}
-	public, err := publicHalf(parameters["HOST_KEY"])
-	if err != nil {
-		return fmt.Errorf("HOST_KEY: %w", err)
-	}
-	if _, err := keys.ParseAuthorizedKey(parameters["ADMIN_KEY"]); err != nil {
-		return fmt.Errorf("ADMIN_KEY: %w", err)
-	}
-	g.hostKey, g.adminKey, g.admin = public, parameters["ADMIN_KEY"], parameters["ADMIN_USER"]
-	g.sshd22, g.firewall22 = true, true
-	return nil
 }
