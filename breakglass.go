@@ -14,6 +14,7 @@ import (
 	"openclaw-azure/internal/breakglass"
 	"openclaw-azure/internal/config"
 	"openclaw-azure/internal/engine"
+	"openclaw-azure/internal/hint"
 	"openclaw-azure/internal/lastrun"
 	"openclaw-azure/internal/machine"
 	"openclaw-azure/internal/prefix"
@@ -92,8 +93,8 @@ func breakGlassHooks(ctx *pulumi.Context) (*pulumi.ResourceHookBinding, error) {
 // scriptFailed says what became of the break-glass: Azure's error names an exit status and nothing else.
 func scriptFailed(message string, inputs resource.PropertyMap) string {
 	if strings.Contains(message, fmt.Sprintf("exit status=%d'", machine.ExitNoSpace)) {
-		return "no space left on the disk of the machine: port 22 was not opened from inside" +
-			"\nhint: make room on it, through the tunnel or Azure's serial console, then `pulumi up`"
+		return hint.Text("no space left on the disk of the machine: port 22 was not opened from inside",
+			"make room on it, through the tunnel or Azure's serial console, then `pulumi up`")
 	}
 	text := func(name resource.PropertyKey) string {
 		if !inputs[name].IsString() {
@@ -101,7 +102,7 @@ func scriptFailed(message string, inputs resource.PropertyMap) string {
 		}
 		return inputs[name].StringValue()
 	}
-	return fmt.Sprintf("the script that opens port 22 from inside failed on the machine"+
-		"\nhint: what it said: az vm run-command show --resource-group %s --vm-name %s --name %s --instance-view --query instanceView.error --output tsv"+
-		"\nhint: pulumi up    # runs it again", text("resourceGroupName"), text("vmName"), text("runCommandName"))
+	return hint.Text("the script that opens port 22 from inside failed on the machine",
+		fmt.Sprintf("what it said: az vm run-command show --resource-group %s --vm-name %s --name %s --instance-view --query instanceView.error --output tsv", text("resourceGroupName"), text("vmName"), text("runCommandName")),
+		"pulumi up    # runs it again")
 }

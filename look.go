@@ -11,6 +11,7 @@ import (
 	"openclaw-azure/internal/config"
 	"openclaw-azure/internal/door"
 	"openclaw-azure/internal/engine"
+	"openclaw-azure/internal/hint"
 	"openclaw-azure/internal/lastrun"
 	"openclaw-azure/internal/layer"
 	"openclaw-azure/internal/reach"
@@ -55,8 +56,8 @@ func (r *run) look(ctx *pulumi.Context, cfg *config.Config, last *lastrun.Run) (
 // silentWhileOpen is a warning, unless the look is required: the break-glass opens the door.
 func (r *run) silentWhileOpen(ctx *pulumi.Context, cfg *config.Config, last *lastrun.Run, err error) error {
 	if cfg.DriftCheck == config.DriftRequired {
-		return fmt.Errorf("nothing was changed, since the host does not answer: %w"+
-			"\nhint: pulumi config set driftCheck on, which makes this a warning", err)
+		return hint.To(fmt.Errorf("nothing was changed, since the host does not answer: %w", err),
+			"pulumi config set driftCheck on, which makes this a warning")
 	}
 	if errors.Is(err, door.ErrKeyRefused) && last.Bootstrap {
 		r.refused = err

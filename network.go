@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"openclaw-azure/internal/azure"
 	"openclaw-azure/internal/config"
 	"openclaw-azure/internal/engine"
+	"openclaw-azure/internal/hint"
 	"openclaw-azure/internal/lastrun"
 	"openclaw-azure/internal/machine"
 	"openclaw-azure/internal/prefix"
@@ -131,22 +131,22 @@ func (p *perimeter) foreignRules(ctx *pulumi.Context, cfg *config.Config, last *
 		case rule.Name == wireguardRule:
 		case rule.Name != bootstrapRule:
 			rules = append(rules, fmt.Sprintf("  %q: %s", rule.Name, rule.Text))
-			commands = append(commands, "hint: "+azure.RemoveRule(group, nsg, rule.Name))
+			commands = append(commands, azure.RemoveRule(group, nsg, rule.Name))
 		case !cfg.Bootstrap && last != nil && !last.Bootstrap:
 			// A reopening that failed half way leaves it too, and then this run deletes it.
-			engine.Warn(ctx, fmt.Sprintf("port 22 was closed, and security group %q has rule %q: where this run does not delete it, somebody else made it"+
-				"\nhint: %s", nsg, rule.Name, azure.RemoveRule(group, nsg, rule.Name)))
+			engine.Warn(ctx, hint.Text(fmt.Sprintf("port 22 was closed, and security group %q has rule %q: where this run does not delete it, somebody else made it", nsg, rule.Name),
+				azure.RemoveRule(group, nsg, rule.Name)))
 		}
 	}
 	if rules == nil {
 		return nil
 	}
-	text := fmt.Sprintf("security group %q has inbound rules that nobody declared:\n%s\n%s", nsg, strings.Join(rules, "\n"), strings.Join(commands, "\n"))
+	foreign := hint.To(fmt.Errorf("security group %q has inbound rules that nobody declared:\n%s", nsg, strings.Join(rules, "\n")), commands...)
 	if ctx.DryRun() {
-		engine.Warn(ctx, text)
+		engine.Warn(ctx, foreign.Error())
 		return nil
 	}
-	return errors.New(text)
+	return foreign
 }
 
 // netResources are what the machine's network consists of. bootstrap is nil unless port 22 is to be open.

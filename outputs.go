@@ -14,6 +14,7 @@ import (
 
 	"openclaw-azure/internal/config"
 	"openclaw-azure/internal/engine"
+	"openclaw-azure/internal/hint"
 	"openclaw-azure/internal/host"
 	"openclaw-azure/internal/lastrun"
 	"openclaw-azure/internal/layer"
@@ -26,8 +27,8 @@ import (
 
 // errNotProven keeps the outputs of the last run: with --continue-on-error, or --target, this point is reached without a
 // proof.
-var errNotProven = errors.New("there is no proof that all is in place: the outputs stay as they were" +
-	"\nhint: an error above says why; where there is none, --target left it out: pulumi up, without it")
+var errNotProven = hint.To(errors.New("there is no proof that all is in place: the outputs stay as they were"),
+	"an error above says why; where there is none, --target left it out: pulumi up, without it")
 
 // evidence is what the run found once everything was in place.
 type evidence struct {

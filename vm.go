@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 	"openclaw-azure/internal/azure"
 	"openclaw-azure/internal/config"
 	"openclaw-azure/internal/engine"
+	"openclaw-azure/internal/hint"
 	"openclaw-azure/internal/lastrun"
 	"openclaw-azure/internal/machine"
 )
@@ -63,8 +65,8 @@ func newVM(ctx *pulumi.Context, cfg *config.Config, n *netResources, allKeys *st
 		warnOfRebuild(ctx, cfg, last)
 	}
 	if !cfg.Bootstrap && (m.id == "" || m.id != last.VMID) {
-		return nil, fmt.Errorf("the virtual machine would be made anew, and port 22 is to be closed on it: nobody could configure it" +
-			"\nhint: pulumi config set bootstrap true && pulumi up")
+		return nil, hint.To(errors.New("the virtual machine would be made anew, and port 22 is to be closed on it: nobody could configure it"),
+			"pulumi config set bootstrap true && pulumi up")
 	}
 	if cfg.Bootstrap {
 		m.breakGlass, err = newBreakGlass(ctx, cfg, n, allKeys, m, last)
@@ -141,9 +143,8 @@ func vmArgs(cfg *config.Config, n *netResources, allKeys *stackKeys) *compute.Vi
 func refusedSize(cfg *config.Config, message string) error {
 	for _, code := range []string{"SkuNotAvailable", "QuotaExceeded", "OperationNotAllowed", "AllocationFailed", "ZonalAllocationFailed"} {
 		if strings.Contains(message, `Code="`+code+`"`) {
-			return fmt.Errorf("%s\nthe size %q is not to be had in %q, or not in this subscription's quota; the rest is kept and `pulumi up` goes on from here"+
-				"\nhint: pulumi config set vmSize Standard_B2as_v2    # or another that `az vm list-skus --location %s --size Standard_B --output table` shows without a restriction",
-				message, cfg.VMSize, cfg.Location, cfg.Location)
+			return hint.To(fmt.Errorf("%s\nthe size %q is not to be had in %q, or not in this subscription's quota; the rest is kept and `pulumi up` goes on from here", message, cfg.VMSize, cfg.Location),
+				fmt.Sprintf("pulumi config set vmSize Standard_B2as_v2    # or another that `az vm list-skus --location %s --size Standard_B --output table` shows without a restriction", cfg.Location))
 		}
 	}
 	return nil
@@ -162,14 +163,15 @@ func warnOfRebuild(ctx *pulumi.Context, cfg *config.Config, last *lastrun.Run) {
 	if changed == nil {
 		return
 	}
-	engine.Warn(ctx, "a machine that lives keeps what it was made of, and nothing destroys it for that:\n"+strings.Join(changed, "\n")+
-		"\nhint: to have it made anew: bring the backups home from /backups/openclaw, then"+
-		"\nhint: pulumi destroy && pulumi config set bootstrap true && pulumi up")
+	engine.Warn(ctx, hint.Text("a machine that lives keeps what it was made of, and nothing destroys it for that:\n"+strings.Join(changed, "\n"),
+		"to have it made anew: bring the backups home from /backups/openclaw, then",
+		"pulumi destroy && pulumi config set bootstrap true && pulumi up"))
 }
 
 // notMade is for a resource that this run needs and that is not there.
 func notMade(what string) error {
-	return fmt.Errorf("%s not made\nhint: an error above says why; where there is none, --target left it out: pulumi up, without it", what)
+	return hint.To(fmt.Errorf("%s not made", what),
+		"an error above says why; where there is none, --target left it out: pulumi up, without it")
 }
 
 // customData is cloud-init's configuration, in base64: the SSH host key, so that the very first connection is pinned,

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"openclaw-azure/internal/door"
+	"openclaw-azure/internal/hint"
 	"openclaw-azure/internal/machine"
 	"openclaw-azure/internal/outputs"
 	"openclaw-azure/internal/tunnel"
@@ -25,8 +26,8 @@ func forward(ctx context.Context, r request) error {
 	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(int(r.port)))
 	listener, err := net.Listen("tcp4", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("port %d of this computer is taken"+
-			"\nhint: another forward may be running (ss -ltnp says who listens); --port chooses another", r.port)
+		return hint.To(fmt.Errorf("port %d of this computer is taken", r.port),
+			"another forward may be running (ss -ltnp says who listens); --port chooses another")
 	}
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", address, err)
@@ -118,8 +119,8 @@ func (f *forwarder) tryGateway() error {
 func (f *forwarder) dial() (net.Conn, error) {
 	client := f.client.Load()
 	if client == nil {
-		return nil, errors.New("the connection to the machine was lost and is being opened again" +
-			"\nhint: reload in a moment; where it does not come back, claw says why")
+		return nil, hint.To(errors.New("the connection to the machine was lost and is being opened again"),
+			"reload in a moment; where it does not come back, claw says why")
 	}
 	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(machine.GatewayPort))
 	c, err := client.Dial("tcp", address)
@@ -128,11 +129,11 @@ func (f *forwarder) dial() (net.Conn, error) {
 	case err == nil:
 		return c, nil
 	case errors.As(err, &refused) && refused.Reason == ssh.ConnectionFailed:
-		return nil, fmt.Errorf("nothing listens on %s of the machine"+
-			"\nhint: OpenClaw may be starting; claw ssh -- systemctl status openclaw.service", address)
+		return nil, hint.To(fmt.Errorf("nothing listens on %s of the machine", address),
+			"OpenClaw may be starting; claw ssh -- systemctl status openclaw.service")
 	case errors.As(err, &refused) && refused.Reason == ssh.Prohibited:
-		return nil, fmt.Errorf("the machine's sshd does not forward to %s"+
-			"\nhint: its configuration was changed: pulumi up puts it back", address)
+		return nil, hint.To(fmt.Errorf("the machine's sshd does not forward to %s", address),
+			"its configuration was changed: pulumi up puts it back")
 	}
 	return nil, fmt.Errorf("forward to %s of the machine: %w", address, err)
 }

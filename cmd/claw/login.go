@@ -3,11 +3,14 @@ package main
 import (
 	"crypto/rand"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"sync"
 	"time"
+
+	"openclaw-azure/internal/hint"
 )
 
 // loginLimit is how long the login link works.
@@ -24,7 +27,8 @@ type login struct {
 
 func newLogin(ui, token string) (*login, error) {
 	if token == "" {
-		return nil, fmt.Errorf("the stack has no gateway token in its outputs\nhint: pulumi up")
+		return nil, hint.To(errors.New("the stack has no gateway token in its outputs"),
+			"pulumi up")
 	}
 	listener, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {

@@ -17,12 +17,14 @@ import (
 	"openclaw-azure/internal/machine"
 	"openclaw-azure/internal/outputs"
 	"openclaw-azure/internal/tunnel"
+	"openclaw-azure/internal/version"
 )
 
 const usage = `usage: claw [--stack NAME] [--peer NAME] COMMAND
 
   ssh [-t] [-- CMD...]   log in as claw, or run a command there; -t: on a terminal, as sudo wants it
   forward [--port PORT]  OpenClaw's control UI on a port of this computer
+  version                which version of this program this is
 
   --stack NAME           the stack, where it is not the selected one (or PULUMI_STACK)
   --peer NAME            whose WireGuard key to use (or CLAW_PEER); default laptop. One session at a time has it.
@@ -83,6 +85,10 @@ func claw(args []string) error {
 	r, err := parse(args)
 	if err != nil {
 		return errUsage{err}
+	}
+	if r.command == "version" {
+		fmt.Println("claw", version.Number)
+		return nil
 	}
 	if r.terminal {
 		if err := wantTerminal(); err != nil {
@@ -153,6 +159,7 @@ func parse(args []string) (request, error) {
 		own.BoolVar(&r.terminal, "t", false, "")
 	case "forward":
 		own.UintVar(&r.port, "port", machine.GatewayPort, "")
+	case "version":
 	default:
 		return r, fmt.Errorf("no command %q", r.command)
 	}
@@ -167,8 +174,8 @@ func parse(args []string) (request, error) {
 		return r, errors.New("ssh: no command after --")
 	case r.command == "ssh" && !separated && len(r.argv) > 0:
 		return r, fmt.Errorf("ssh: a command stands after --, and there is %q", strings.Join(r.argv, " "))
-	case r.command == "forward" && len(r.argv) > 0:
-		return r, fmt.Errorf("forward takes no arguments, and got %q", strings.Join(r.argv, " "))
+	case r.command != "ssh" && len(r.argv) > 0:
+		return r, fmt.Errorf("%s takes no arguments, and got %q", r.command, strings.Join(r.argv, " "))
 	case r.command == "forward" && (r.port == 0 || r.port > 65535):
 		return r, fmt.Errorf("forward: port %d is not between 1 and 65535", r.port)
 	}

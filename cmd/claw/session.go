@@ -15,6 +15,7 @@ import (
 	"golang.org/x/term"
 
 	"openclaw-azure/internal/door"
+	"openclaw-azure/internal/hint"
 )
 
 // farewell is how long a command that was told to end may take to say how it
@@ -23,7 +24,8 @@ const farewell = 2 * time.Second
 
 func wantTerminal() error {
 	if !term.IsTerminal(int(os.Stdin.Fd())) {
-		return errors.New("ssh -t: standard input is no terminal\nhint: leave -t out; sudo takes its password from standard input with -S")
+		return hint.To(errors.New("ssh -t: standard input is no terminal"),
+			"leave -t out; sudo takes its password from standard input with -S")
 	}
 	return nil
 }

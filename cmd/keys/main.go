@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/term"
 
+	"openclaw-azure/internal/hint"
 	"openclaw-azure/internal/keys"
 )
 
@@ -38,7 +39,7 @@ func run(args []string, stdout *os.File, stderr io.Writer) int {
 	}
 	// Before any work: keys on a screen stay in its scrollback.
 	if term.IsTerminal(int(stdout.Fd())) {
-		fmt.Fprintln(stderr, "keys: standard output is a terminal: keys are not printed there\nhint: send it to another program, or to a file that only you can read")
+		fmt.Fprintln(stderr, hint.Text("keys: standard output is a terminal: keys are not printed there", "send it to another program, or to a file that only you can read"))
 		return statusUsage
 	}
 	var made any

@@ -14,13 +14,14 @@ import (
 	"os/exec"
 	"path/filepath"
 
+	"openclaw-azure/internal/hint"
 	"openclaw-azure/internal/lockfile"
 )
 
 func main() {
 	if len(os.Args) != 2 {
 		fmt.Fprintln(os.Stderr, "usage: go run ./cmd/lock VERSION")
-		os.Exit(64)
+		os.Exit(2)
 	}
 	if err := lock(os.Args[1]); err != nil {
 		fmt.Fprintf(os.Stderr, "lock: %v\n", err)
@@ -30,7 +31,7 @@ func main() {
 
 func lock(version string) error {
 	if _, err := os.Stat("templates"); err != nil {
-		return fmt.Errorf("%w\nhint: run this in the repository's own folder", err)
+		return hint.To(err, "run this in the repository's own folder")
 	}
 	work, err := os.MkdirTemp("", "lock-")
 	if err != nil {
@@ -48,7 +49,7 @@ func lock(version string) error {
 	npm.Stdout, npm.Stderr = &said, &said
 	if err := npm.Run(); err != nil {
 		if errors.Is(err, exec.ErrNotFound) {
-			return fmt.Errorf("%w\nhint: install npm 9 or newer", err)
+			return hint.To(err, "install npm 9 or newer")
 		}
 		return fmt.Errorf("npm install --package-lock-only: %w\n%s", err, bytes.TrimSpace(said.Bytes()))
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"openclaw-azure/internal/engine"
+	"openclaw-azure/internal/hint"
 )
 
 // InState reads which of Azure's resources the stack's state holds, by their names in this program.
@@ -76,8 +77,8 @@ func (a Adopter) Adopt(ctx *pulumi.Context, name, parent string, parentName pulu
 			engine.Say(ctx, fmt.Sprintf("%q is in Azure already: it is of a run that was killed while Azure made it, and this run goes on with it", name))
 			return pulumi.Import(pulumi.ID(there.ID)), nil
 		case time.Since(begun) > adoptionLimit:
-			return nil, fmt.Errorf("%q in resource group %q: Azure is still at it after %v (provisioning state %q), since a run that was killed"+
-				"\nhint: pulumi up again later, or pulumi destroy && pulumi up", name, group, adoptionLimit, there.State)
+			return nil, hint.To(fmt.Errorf("%q in resource group %q: Azure is still at it after %v (provisioning state %q), since a run that was killed", name, group, adoptionLimit, there.State),
+				"pulumi up again later, or pulumi destroy && pulumi up")
 		}
 		engine.Say(ctx, fmt.Sprintf("waiting for Azure to finish %q, which a run began that was killed", name))
 		select {

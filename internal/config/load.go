@@ -9,6 +9,8 @@ import (
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"gopkg.in/yaml.v3"
+
+	"openclaw-azure/internal/hint"
 )
 
 // rawConfig is what the engine hands over.
@@ -47,7 +49,8 @@ func plainVariables(root, project, stack string) ([]string, error) {
 		Config map[string]yaml.Node `yaml:"config"`
 	}
 	if err := yaml.Unmarshal(text, &file); err != nil {
-		return nil, fmt.Errorf("read the stack's configuration file %q: %w\nhint: its YAML cannot be read; pulumi config shows where", path, err)
+		return nil, hint.To(fmt.Errorf("read the stack's configuration file %q: %w", path, err),
+			"its YAML cannot be read; pulumi config shows where")
 	}
 	var variables map[string]yaml.Node
 	node := file.Config[project+":"+KeyOpenClawEnv]

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"openclaw-azure/internal/hint"
 )
 
 // What can be wrong with a door. Every error of this package that is one of
@@ -41,11 +43,10 @@ type Error struct {
 	Kind  error  // one of the values above
 	Door  string // as Door.String gives it
 	Fact  string // what happened, on one line
-	Hint  string // what to look at, on one line
 	cause error
 }
 
-func (e *Error) Error() string { return e.Door + ": " + e.Fact + "\nhint: " + e.Hint }
+func (e *Error) Error() string { return e.Door + ": " + e.Fact }
 
 func (e *Error) Unwrap() []error {
 	if e.cause == nil {
@@ -86,12 +87,17 @@ var hints = map[error]map[string]string{
 	},
 }
 
-func (d Door) fault(kind error, cause error, format string, args ...any) *Error {
-	hint, ok := hints[kind][d.Name]
+func (d Door) fault(kind error, cause error, format string, args ...any) error {
+	return d.hinted(&Error{Kind: kind, Door: d.String(), Fact: fmt.Sprintf(format, args...), cause: cause})
+}
+
+// hinted says what to do about a fault of its kind.
+func (d Door) hinted(fault *Error) error {
+	look, ok := hints[fault.Kind][d.Name]
 	if !ok {
-		hint = hints[kind][""]
+		look = hints[fault.Kind][""]
 	}
-	return &Error{Kind: kind, Door: d.String(), Fact: fmt.Sprintf(format, args...), Hint: hint, cause: cause}
+	return hint.To(fault, look)
 }
 
 func (d Door) cancelled(cause error) error { return fmt.Errorf("%s: %w", d, cause) }

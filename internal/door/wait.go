@@ -69,7 +69,7 @@ func (d Door) WaitReady(ctx context.Context, say func(line string)) error {
 			}
 			gaveUp := *fault
 			gaveUp.Fact = fmt.Sprintf("not open in %s: %s", round(time.Since(start)), fault.Fact)
-			return &gaveUp
+			return d.hinted(&gaveUp)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"openclaw-azure/internal/engine"
+	"openclaw-azure/internal/hint"
 	"openclaw-azure/internal/keys"
 	"openclaw-azure/internal/machine"
 	"openclaw-azure/internal/outputs"
@@ -55,8 +56,8 @@ func (r Run) Text() string {
 // whose keys a preview looks with.
 func Read(ctx *pulumi.Context, peer string) (*Run, error) {
 	if peer != "" && !ctx.DryRun() {
-		return nil, fmt.Errorf("%s: value %q: only a preview looks with a named peer's keys: nothing was changed"+
-			"\nhint: unset %s: what changes the host goes through the deployer's own peer, which alone fail2ban never bans", outputs.PeerVariable, peer, outputs.PeerVariable)
+		return nil, hint.To(fmt.Errorf("%s: value %q: only a preview looks with a named peer's keys: nothing was changed", outputs.PeerVariable, peer),
+			fmt.Sprintf("unset %s: what changes the host goes through the deployer's own peer, which alone fail2ban never bans", outputs.PeerVariable))
 	}
 	all, err := engine.OwnOutputs(ctx)
 	if err != nil {

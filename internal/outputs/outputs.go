@@ -20,6 +20,7 @@ import (
 	"golang.org/x/term"
 
 	"openclaw-azure/internal/door"
+	"openclaw-azure/internal/hint"
 	"openclaw-azure/internal/machine"
 	"openclaw-azure/internal/tunnel"
 )
@@ -87,8 +88,8 @@ func Read(ctx context.Context, stack string) (*Stack, error) {
 	if err := cmd.Run(); err != nil {
 		switch {
 		case errors.Is(err, exec.ErrNotFound):
-			return nil, errors.New("read the stack's outputs: there is no pulumi on this machine's PATH" +
-				"\nhint: the keys are in the stack's state: run this where `pulumi up` runs")
+			return nil, hint.To(errors.New("read the stack's outputs: there is no pulumi on this machine's PATH"),
+				"the keys are in the stack's state: run this where `pulumi up` runs")
 		case ctx.Err() != nil:
 			return nil, fmt.Errorf("read the stack's outputs: %w", ctx.Err())
 		}
@@ -96,8 +97,8 @@ func Read(ctx context.Context, stack string) (*Stack, error) {
 		if said == "" {
 			said = err.Error()
 		}
-		return nil, fmt.Errorf("read the stack's outputs: pulumi stack output: %s"+
-			"\nhint: run it in the repository's folder; name the stack with --stack or PULUMI_STACK", said)
+		return nil, hint.To(fmt.Errorf("read the stack's outputs: pulumi stack output: %s", said),
+			"run it in the repository's folder; name the stack with --stack or PULUMI_STACK")
 	}
 	return Parse(stdout.Bytes())
 }
@@ -115,8 +116,8 @@ func Parse(text []byte) (*Stack, error) {
 		return nil, errors.New("read the stack's outputs: not the JSON of this program's outputs")
 	}
 	if found.OperatorKey == "" || found.KnownHosts == "" {
-		return nil, fmt.Errorf("read the stack's outputs: there is no %s or no %s: no deploy of this stack has succeeded yet"+
-			"\nhint: pulumi up", OperatorKey, KnownHosts)
+		return nil, hint.To(fmt.Errorf("read the stack's outputs: there is no %s or no %s: no deploy of this stack has succeeded yet", OperatorKey, KnownHosts),
+			"pulumi up")
 	}
 	s := &Stack{peers: found.Peers, gatewayToken: found.GatewayToken}
 	var err error
@@ -140,14 +141,14 @@ type Way struct {
 func (s *Stack) Way(peer string) (Way, error) {
 	text, ok := s.peers[peer]
 	if !ok {
-		return Way{}, fmt.Errorf("there is no peer %q in this stack"+
-			"\nhint: %s; name one with --peer or %s", peer, s.others(peer), PeerVariable)
+		return Way{}, hint.To(fmt.Errorf("there is no peer %q in this stack", peer),
+			fmt.Sprintf("%s; name one with --peer or %s", s.others(peer), PeerVariable))
 	}
 	w := Way{Peer: peer, Door: door.Door{Name: door.Tunnel, Address: s.host.String(), User: machine.Operator, Key: s.operator, HostKey: s.hostKey}}
 	var err error
 	if w.Tunnel, err = parseConfiguration(text); errors.Is(err, errNoPrivateKey) {
-		return Way{}, fmt.Errorf("peer %q brought its own WireGuard key: the private one is on its device and not in the stack"+
-			"\nhint: use WireGuard on that device (see the README), or another peer with --peer: %s", peer, s.others(peer))
+		return Way{}, hint.To(fmt.Errorf("peer %q brought its own WireGuard key: the private one is on its device and not in the stack", peer),
+			fmt.Sprintf("use WireGuard on that device (see the README), or another peer with --peer: %s", s.others(peer)))
 	} else if err != nil {
 		return Way{}, fmt.Errorf("read the configuration of peer %q: %w", peer, err)
 	}

@@ -16,6 +16,7 @@ import (
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
 	"openclaw-azure/internal/door"
+	"openclaw-azure/internal/hint"
 	"openclaw-azure/internal/keys"
 	"openclaw-azure/internal/layer"
 	"openclaw-azure/internal/machine"
@@ -179,8 +180,8 @@ func (r *Doors) ask(ctx context.Context, d door.Door, password string, request a
 		return nil, exit, err
 	}
 	if exit == 1 && bytes.Contains(stderr, []byte("sudo:")) {
-		return nil, exit, fmt.Errorf("become root as %q through the %s door: %w: %s"+
-			"\nhint: the password of claw is the secret output sudoPassword; `pulumi config set bootstrap true && pulumi up` mends sudo", d.User, d.Name, errSudo, layer.LastLine(string(stderr)))
+		return nil, exit, hint.To(fmt.Errorf("become root as %q through the %s door: %w: %s", d.User, d.Name, errSudo, layer.LastLine(string(stderr))),
+			"the password of claw is the secret output sudoPassword; `pulumi config set bootstrap true && pulumi up` mends sudo")
 	}
 	if exit != 0 && exit != machine.ExitNotPending && exit != machine.ExitRefused {
 		return stdout, exit, fmt.Errorf("ask the host through the %s door: exit status %d: %s", d.Name, exit, layer.LastLine(string(stderr)))

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"openclaw-azure/internal/hint"
 	"openclaw-azure/internal/machine"
 )
 
@@ -38,8 +39,8 @@ func expectClosed(ctx context.Context, address string) error {
 		errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return nil
 	default: // something of this machine's own
-		return fmt.Errorf("port 22 is to be closed, and this machine cannot try it: %w"+
-			"\nhint: look at this machine's own firewall and limits, then pulumi up", err)
+		return hint.To(fmt.Errorf("port 22 is to be closed, and this machine cannot try it: %w", err),
+			"look at this machine's own firewall and limits, then pulumi up")
 	}
 	defer conn.Close()
 	deadline, _ := ctx.Deadline()
@@ -50,6 +51,6 @@ func expectClosed(ctx context.Context, address string) error {
 	if !strings.HasPrefix(banner, "SSH-") {
 		return nil
 	}
-	return fmt.Errorf("port 22 is to be closed, and sshd answers at %s with %q"+
-		"\nhint: look at what admits it: `az network nsg rule list`, and on the host `ufw status` and `ss -ltn`", address, strings.TrimSpace(banner))
+	return hint.To(fmt.Errorf("port 22 is to be closed, and sshd answers at %s with %q", address, strings.TrimSpace(banner)),
+		"look at what admits it: `az network nsg rule list`, and on the host `ufw status` and `ss -ltn`")
 }

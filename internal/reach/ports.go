@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"strconv"
+
+	"openclaw-azure/internal/hint"
 )
 
 // LocalPort is the same at every run of a stack, so that a command's connection does not change, and another for
@@ -48,8 +50,8 @@ func takePort(port uint16, taken error) (net.Listener, error) {
 	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port)))
 	l, err := net.Listen("tcp4", address)
 	if err != nil {
-		return nil, fmt.Errorf("%w: listen on %s: %w"+
-			"\nhint: another run of this stack may be under way on this machine: wait for it, or see who listens: ss -ltnp", taken, address, err)
+		return nil, hint.To(fmt.Errorf("%w: listen on %s: %w", taken, address, err),
+			"another run of this stack may be under way on this machine: wait for it, or see who listens: ss -ltnp")
 	}
 	return l, nil
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"openclaw-azure/internal/hint"
 	"openclaw-azure/internal/prefix"
 	"openclaw-azure/internal/tunnel"
 )
@@ -41,8 +42,6 @@ func (s Silence) Error() string {
 	}
 	var wound string
 	switch behind := s.LastChange.Sub(s.Now); {
-	case s.LastChange.IsZero():
-		wound = "the last run left no time to compare it with"
 	case behind > 0:
 		wound = fmt.Sprintf("it is %s behind the last run that changed something: WireGuard refuses whoever comes with a time before the last; set the clock", behind.Round(time.Second))
 	default:
@@ -61,9 +60,9 @@ func (s Silence) Error() string {
 		"  another session with " + session,
 		"  UDP blocked on the way: datagrams leave this machine; try from another network",
 		"  the host: it may be off or restarting, or its WireGuard may be stopped",
-		"hint: if nothing of this helps, pulumi config set bootstrap true && pulumi up opens port 22 through Azure's own agent",
 	}
-	return strings.Join(lines, "\n")
+	return hint.Text(strings.Join(lines, "\n"),
+		"if nothing of this helps, pulumi config set bootstrap true && pulumi up opens port 22 through Azure's own agent")
 }
 
 // WayOut is the address from which this machine sends to another; no packet is sent to find out.

@@ -2,9 +2,10 @@ package reach
 
 import (
 	"fmt"
-	"strings"
 	"sync"
 	"time"
+
+	"openclaw-azure/internal/hint"
 )
 
 const (
@@ -58,7 +59,7 @@ func (w *window) tell(now time.Time, err error) {
 		return
 	}
 	w.told = true
-	fact, _, _ := strings.Cut(err.Error(), "\n") // a hint is about a door that does not open, and this is another matter
+	fact := hint.Fact(err) // a hint is about a door that does not open, and this is another matter
 	until := now.Add(time.Duration(w.seconds)*time.Second + putBackTime)
 	w.say(fmt.Sprintf("layer %s: the %s door was lost before its change was confirmed: %s"+
 		"\nthe host takes back what nobody confirms: by %s it will have put itself back; it is tried on until then",

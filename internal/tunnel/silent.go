@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+
+	"openclaw-azure/internal/hint"
 )
 
 // SilentError says that the server did not answer through the tunnel. WireGuard
@@ -43,7 +45,7 @@ func (e *SilentError) Hint() string {
 	return "look at whether the machine is down or restarting, and for another session with the same key"
 }
 
-func (e *SilentError) Error() string { return e.Fact() + "\nhint: " + e.Hint() }
+func (e *SilentError) Error() string { return hint.Text(e.Fact(), e.Hint()) }
 
 // Unwrap gives the context's error, where a deadline passed.
 func (e *SilentError) Unwrap() error { return e.cause }
