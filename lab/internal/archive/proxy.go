@@ -24,6 +24,8 @@ type Proxy struct {
 	lent    *lent // nil where there is none
 }
 
+var _ http.Handler = (*Proxy)(nil)
+
 // lent is what the proxy serves under names of its own: Node's release and the registry of npm packages.
 type lent struct {
 	registry *url.URL

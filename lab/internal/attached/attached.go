@@ -180,6 +180,8 @@ type connections struct {
 	engineAddress string
 }
 
+var _ stats.Handler = (*connections)(nil)
+
 func (c *connections) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context {
 	engine := newEngine(c.ctx)
 	if c.engineAddress != "" {

@@ -15,6 +15,8 @@ type Plugin struct {
 	Name, Version string
 }
 
+var _ pulumirpc.ResourceProviderServer = (*Plugin)(nil)
+
 // Attach is the engine's: it says where it takes log messages.
 func (p *Plugin) Attach(_ context.Context, req *pulumirpc.PluginAttach) (*emptypb.Empty, error) {
 	return &emptypb.Empty{}, p.Engine.Attach(req.GetAddress())

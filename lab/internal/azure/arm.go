@@ -22,6 +22,8 @@ type armError struct {
 	RetryAfter time.Duration
 }
 
+var _ error = (*armError)(nil)
+
 func (e *armError) Error() string {
 	return fmt.Sprintf(`Status=%d Code="%s" Message="%s"`, e.Status, e.Code, e.Message)
 }

@@ -27,6 +27,8 @@ type memory struct {
 	run func(ctx context.Context, s scriptRun) (fabric.Result, error)
 }
 
+var _ fabric.Fabric = (*memory)(nil)
+
 type scriptRun struct {
 	vmID    string
 	text    string

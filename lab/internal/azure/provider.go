@@ -32,6 +32,8 @@ type run struct {
 	location string
 }
 
+var _ attached.Run = (*run)(nil)
+
 // Closed needs nothing: what Azure has begun goes on.
 func (r *run) Closed() {}
 

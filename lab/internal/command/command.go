@@ -53,6 +53,8 @@ type run struct {
 	groups []int
 }
 
+var _ attached.Run = (*run)(nil)
+
 // Closed does what the end of a plugin's process does. An engine that was killed leaves its plugin behind: what runs
 // then runs to its end.
 func (r *run) Closed() {

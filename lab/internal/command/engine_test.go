@@ -81,6 +81,8 @@ type engine struct {
 	logs []string
 }
 
+var _ pulumirpc.EngineServer = (*engine)(nil)
+
 func (e *engine) Log(_ context.Context, req *pulumirpc.LogRequest) (*emptypb.Empty, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

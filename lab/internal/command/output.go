@@ -120,4 +120,6 @@ func (l *lines) flush() {
 
 type writerFunc func([]byte) (int, error)
 
+var _ io.Writer = writerFunc(nil)
+
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }

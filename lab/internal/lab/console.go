@@ -68,6 +68,8 @@ func (l Lab) Console(ctx context.Context, at string, in *os.File, out io.Writer)
 // to end it.
 type keys struct{ keyboard io.Reader }
 
+var _ io.Reader = (*keys)(nil)
+
 func (k *keys) Read(p []byte) (int, error) {
 	n, err := k.keyboard.Read(p)
 	if at := bytes.IndexByte(p[:n], leave); at >= 0 {

@@ -115,6 +115,8 @@ type ExitError struct {
 	Err  error
 }
 
+var _ error = ExitError{}
+
 func (e ExitError) Error() string { return e.Err.Error() }
 func (e ExitError) Unwrap() error { return e.Err }
 

@@ -76,6 +76,8 @@ type lastLine struct {
 	text []byte
 }
 
+var _ io.Writer = (*lastLine)(nil)
+
 func (l *lastLine) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
