@@ -1,6 +1,6 @@
 # make lab     the program on this machine, with no Azure account (LAB=name: a lab of another name)
 # make lint    every linter over the whole tree
-# make test    make lint and all tests, the lab's scenarios among them
+# make test    make lint and all tests, the lab's scenarios among them; says at the end what took how long
 # make faults  the fault suite, a line for each fault (FAULTS=regexp: some of it; two hours for all)
 # make drift   every tampering with a host that the tests know; make test runs a few
 # make overtime  a machine of the release before, taken over and lived with; needs the clone's history
@@ -13,7 +13,10 @@ export LAB ?= lab
 # Names every test that ran, and shows the output of those that failed.
 GOTESTSUM = go run gotest.tools/gotestsum@v1.12.3
 
-.PHONY: lab audit bench lint test unit scenarios faults drift overtime
+# UNIT is one module's unit tests. What go vet finds, make lint finds.
+UNIT = $(GOTESTSUM) --format testname -- -race -vet=off -count=1 -timeout 15m
+
+.PHONY: lab audit bench lint test unit unit-root unit-lab prepare scenarios faults drift overtime
 
 lab:
 	@lab/setup.sh bin/lab up
@@ -21,39 +24,46 @@ lab:
 audit:
 	@lab/setup.sh lab/audit/audit.sh
 
-bench:
-	@lab/setup.sh bin/lab prepare
+bench: prepare
 	@cd lab && ./setup.sh go run ./bench
 
 lint:
 	@lab/setup.sh .ci/lint
 
-test: lint
-	@LAB_SCENARIOS=1 lab/setup.sh $(MAKE) --no-print-directory unit scenarios
+test:
+	@.ci/test
 
-unit:
-	$(GOTESTSUM) --format testname -- -count=1 -timeout 15m ./...
-	cd lab && $(GOTESTSUM) --format testname -- -count=1 -timeout 15m $$(go list ./... | grep -v /scenarios)
+unit: unit-root unit-lab
+
+# What the race detector is linked with is installed.
+unit-root unit-lab: export LAB_RACE = 1
+
+unit-root:
+	@lab/setup.sh $(UNIT) ./...
+
+unit-lab:
+	@cd lab && ./setup.sh sh -c '$(UNIT) $$(go list ./... | grep -v /scenarios)'
+
+prepare:
+	@lab/setup.sh bin/lab prepare
 
 # In the folder itself go test shows the table as it grows.
-faults:
-	@lab/setup.sh bin/lab prepare
+faults: prepare
 	@cd lab/scenarios && FAULTS="$${FAULTS:-all}" $(CURDIR)/lab/setup.sh go test -count=1 -timeout 6h -run '^TestFaults$$'
 
 SCENARIOS ?= Faults|MainJob|OpenClaw|Drift
 
-# SCENARIO runs one go test of the lab's scenarios, with every step's own words.
-SCENARIO = cd lab && ./setup.sh $(GOTESTSUM) --format standard-verbose -- -count=1 -timeout 80m ./scenarios -run
+# SCENARIO runs one go test of the lab's scenarios, with every step's own words. They see themselves to how many labs work at once.
+SCENARIO = cd lab && ./setup.sh $(GOTESTSUM) --format standard-verbose -- -vet=off -count=1 -parallel 8 -timeout 80m ./scenarios -run
 
-scenarios:
-	@lab/setup.sh bin/lab prepare
+# A browser is the scenarios' alone.
+scenarios: export LAB_SCENARIOS = 1
+scenarios: prepare
 	$(SCENARIO) '^Test($(SCENARIOS))$$'
 
-overtime:
-	@lab/setup.sh bin/lab prepare
+overtime: prepare
 	$(SCENARIO) '^TestOverTime$$'
 
 drift: export DRIFT = all
-drift:
-	@lab/setup.sh bin/lab prepare
+drift: prepare
 	$(SCENARIO) '^TestDrift$$'

@@ -4,7 +4,7 @@
 #
 #     lab/setup.sh COMMAND ARGS...
 #
-# With LAB_SCENARIOS set, what the scenarios alone need too.
+# With LAB_SCENARIOS set, what the scenarios alone need too; with LAB_RACE, what Go's race detector does.
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
@@ -66,6 +66,7 @@ packages='ca-certificates conntrack debian-archive-keyring e2fsprogs git iproute
 	netcat-openbsd nftables openssh-client perl pyflakes3 python3 shellcheck systemd-container util-linux wireguard-go wireguard-tools'
 # A browser, which is large, for the scenarios alone.
 [ -z "${LAB_SCENARIOS-}" ] || packages="$packages chromium"
+[ -z "${LAB_RACE-}" ] || packages="$packages gcc libc6-dev"
 missing=''
 for package in $packages; do
 	state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) || state=''

@@ -1,7 +1,6 @@
 package scenarios
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"regexp"
@@ -22,30 +21,39 @@ func TestFaults(t *testing.T) {
 	if prefix == "" {
 		prefix = "faults"
 	}
+	if len(chosen) > 1 {
+		deployed.promise()
+	}
+	t.Parallel()
 	results, left := &table{}, &queue{scenarios: chosen}
 	defer func() { fmt.Print(results) }()
 	var lanes sync.WaitGroup
 	defer lanes.Wait()
 	work := func(l *lane) {
 		for f, ok := left.next(l.at); ok; f, ok = left.next(l.at) {
+			rank := faultsSeat
+			if l.first && !l.kept {
+				rank = firstDeploySeat
+			}
+			leave := atWork.Take(rank, "Faults")
 			t.Run(f.name, func(t *testing.T) { l.run(t, f, results) })
+			leave()
 		}
 	}
-	first := newLane(t, prefix+"1", nil)
+	first := newLane(t, prefix+"1")
 	if len(chosen) == 1 {
 		work(first)
 		return
 	}
-	second := newLane(t, prefix+"2", first)
-	shared, share := context.WithCancel(context.Background())
-	first.share = share
+	second := newLane(t, prefix+"2")
+	first.first, second.second = true, true
 	lanes.Go(func() {
-		defer share() // where there is nothing to take over, the second deploys for itself
+		defer deployed.give("") // where there is nothing to take over, others deploy for themselves
 		work(first)
 	})
 	lanes.Go(func() {
-		<-shared.Done()
-		if first.kept {
+		deployed.wait()
+		if deployed.lab != "" {
 			second.at = open
 		}
 		work(second)

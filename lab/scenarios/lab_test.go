@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -108,7 +109,12 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(130)
 	}()
-	os.Exit(m.Run())
+	code := m.Run()
+	if err := noteParts(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
 }
 
 // newLab names a lab of the test's own; it is taken away at the end, whatever happens.
@@ -199,6 +205,8 @@ type screen struct {
 	buffer bytes.Buffer
 }
 
+var _ io.Writer = (*screen)(nil)
+
 func (s *screen) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -214,6 +222,14 @@ func (s *screen) String() string {
 func (l *one) lab(stdin string, args ...string) result {
 	l.t.Helper()
 	return l.command(stdin, 20*time.Minute, filepath.Join(l.root, "bin", "lab"), args...)
+}
+
+// must runs bin/lab, which has to succeed.
+func (l *one) must(args ...string) {
+	l.t.Helper()
+	if r := l.lab("", args...); r.code != 0 {
+		l.t.Fatalf("bin/lab %s: %s", strings.Join(args, " "), r)
+	}
 }
 
 // at runs a command on the host or at a place outside it.
@@ -310,6 +326,18 @@ func (l *one) eventually(what string, limit time.Duration, condition func() erro
 		}
 		time.Sleep(300 * time.Millisecond)
 	}
+}
+
+// booted waits until the host has booted.
+func (l *one) booted() {
+	l.t.Helper()
+	// A gateway that finds its own number in a lock that a lost host left waits until systemd starts it again.
+	l.eventually("the host is up", 10*time.Minute, func() error {
+		if r := l.at("vm", "systemctl", "is-system-running"); r.stdout != "running\n" && r.stdout != "degraded\n" {
+			return fmt.Errorf("%s", r)
+		}
+		return nil
+	})
 }
 
 // reaches says whether a TCP connection from a place is accepted. What is dropped gives no answer.

@@ -17,6 +17,7 @@ import (
 // destroy, rebuild.
 func TestMainJob(t *testing.T) {
 	t.Parallel()
+	takeSeat(t, mainJobSeat, "MainJob")
 	l := newLab(t, "e2e")
 	if r := l.command("", 40*time.Minute, "make", "lab"); r.code != 0 {
 		t.Fatalf("make lab: %s", r)

@@ -18,6 +18,9 @@ const (
 // TestOpenClaw is the real package on a real host: installed, run, changed, upgraded.
 func TestOpenClaw(t *testing.T) {
 	t.Parallel()
+	// It deploys too, an older OpenClaw: not beside those whose deploys others wait for.
+	deployed.wait()
+	takeSeat(t, openClawSeat, "OpenClaw")
 	l := newLab(t, "openclaw")
 	if r := l.lab("", "start"); r.code != 0 {
 		t.Fatalf("bin/lab start: %s", r)

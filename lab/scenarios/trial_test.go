@@ -38,17 +38,6 @@ func (x *trial) restore(snapshot string) {
 	}
 }
 
-func (x *trial) booted() {
-	x.t.Helper()
-	// A gateway that finds its own number in a lock that a lost host left waits until systemd starts it again.
-	x.eventually("the host is up", 10*time.Minute, func() error {
-		if r := x.at("vm", "systemctl", "is-system-running"); r.stdout != "running\n" && r.stdout != "degraded\n" {
-			return fmt.Errorf("%s", r)
-		}
-		return nil
-	})
-}
-
 // later is done when the scenario ends, whatever becomes of it.
 func (x *trial) later(f func()) { x.ending = append(x.ending, f) }
 
