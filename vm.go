@@ -8,7 +8,7 @@ import (
 
 	"github.com/pulumi/pulumi-azure-native-sdk/compute/v2"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
-	"gopkg.in/yaml.v3"
+	"go.yaml.in/yaml/v3"
 
 	"openclaw-azure/internal/azure"
 	"openclaw-azure/internal/config"

@@ -22,8 +22,7 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/GehirnInc/crypt"
-	"github.com/GehirnInc/crypt/sha512_crypt"
+	"github.com/go-crypt/crypt/algorithm/shacrypt"
 	"golang.org/x/crypto/ssh"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 )
@@ -204,12 +203,16 @@ func newPassword() (Password, error) {
 		plain.WriteByte(passwordAlphabet[n.Int64()])
 	}
 	// The longest salt that the form holds.
-	salt := rand.Text()[:sha512_crypt.SaltLenMax]
-	hash, err := crypt.SHA512.New().Generate([]byte(plain.String()), fmt.Appendf(nil, "$6$rounds=%d$%s", HashRounds, salt))
+	salt := rand.Text()[:shacrypt.SaltLengthMax]
+	hasher, err := shacrypt.New(shacrypt.WithVariant(shacrypt.VariantSHA512), shacrypt.WithIterations(HashRounds))
 	if err != nil {
 		return Password{}, err
 	}
-	return Password{Plain: plain.String(), Hash: hash}, nil
+	hash, err := hasher.HashWithSalt(plain.String(), []byte(salt))
+	if err != nil {
+		return Password{}, err
+	}
+	return Password{Plain: plain.String(), Hash: hash.Encode()}, nil
 }
 
 // ParseStack reads what NewStack's keys are printed as, and checks all of it. No
@@ -356,10 +359,16 @@ func (p Password) check() error {
 		return errors.New("a password that is more than a line")
 	case !sha512.MatchString(p.Hash):
 		return errors.New("the hash is not one of SHA-512 crypt")
-	case crypt.SHA512.New().Verify(p.Hash, []byte(p.Plain)) != nil:
+	case !hashes(p.Hash, p.Plain):
 		return errors.New("the hash is not the password's")
 	}
 	return nil
+}
+
+// hashes tells whether the hash is the password's.
+func hashes(hash, password string) bool {
+	digest, err := shacrypt.DecodeVariant(shacrypt.VariantSHA512)(hash)
+	return err == nil && digest.Match(password)
 }
 
 // wireGuardText is how WireGuard's keys look in JSON.

@@ -131,6 +131,26 @@ func TestSystemVerifiesTheHash(t *testing.T) {
 	}
 }
 
+// What the system hashes is taken as well, whatever length the password has: SHA-512's own block is 128 bytes.
+func TestHashOfTheSystemIsTaken(t *testing.T) {
+	for _, plain := range []string{"x", strings.Repeat("7bits, and más ", 3), strings.Repeat("k", 64), strings.Repeat("k", 200)} {
+		for _, setting := range []string{"$6$saltsalt", "$6$rounds=1000$a", "$6$rounds=5000$sixteen.letters/", "$6$rounds=50000$sixteen.letters/"} {
+			cmd := exec.Command("perl", "-e", `my $p = <STDIN>; my $s = <STDIN>; chomp($p, $s); print crypt($p, $s)`)
+			cmd.Stdin = strings.NewReader(plain + "\n" + setting + "\n")
+			hash, err := cmd.Output()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := (Password{Plain: plain, Hash: string(hash)}).check(); err != nil {
+				t.Errorf("%d bytes, %s: %v", len(plain), setting, err)
+			}
+			if err := (Password{Plain: plain + "x", Hash: string(hash)}).check(); err == nil {
+				t.Errorf("%d bytes, %s: another password is taken", len(plain), setting)
+			}
+		}
+	}
+}
+
 func TestPrintingShowsNothing(t *testing.T) {
 	s := stack(t)
 	peer := s.Deployer

@@ -15,7 +15,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/GehirnInc/crypt"
+	"github.com/go-crypt/crypt/algorithm/shacrypt"
 	"github.com/pulumi/pulumi/pkg/v3/resource/deploy/deploytest"
 	"github.com/pulumi/pulumi/pkg/v3/resource/plugin"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
@@ -267,7 +267,7 @@ func rightPassword(hash, password string) bool {
 	if known, ok := passwords.Load(hash); ok {
 		return known == password
 	}
-	if crypt.SHA512.New().Verify(hash, []byte(password)) != nil {
+	if digest, err := shacrypt.Decode(hash); err != nil || !digest.Match(password) {
 		return false
 	}
 	passwords.Store(hash, password)
