@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -48,8 +49,26 @@ type answer struct {
 type running struct {
 	r           *root
 	command     *exec.Cmd
-	out, err    bytes.Buffer
+	out, err    said
 	interrupted bool
+}
+
+// said is what a run has printed so far: tests look while it prints.
+type said struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (s *said) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(p)
+}
+
+func (s *said) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
 }
 
 // begin sends a request the way the program does: the loader of the remote command, with the applier and the request

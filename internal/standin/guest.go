@@ -5,7 +5,7 @@ import (
 	"fmt"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
-	"gopkg.in/yaml.v3"
+	"go.yaml.in/yaml/v3"
 
 	"openclaw-azure/internal/keys"
 	"openclaw-azure/internal/layer"
