@@ -67,7 +67,7 @@ func overTunnel(t *testing.T, s *server) (Door, *tunnel.Tunnel, *line) {
 	tun, err := tunnel.Open(tunnel.Config{
 		PrivateKey: private[0], ServerPublicKey: private[1].PublicKey(),
 		Address: ours, Server: theirs, Endpoint: netip.MustParseAddrPort("127.0.0.1:1"),
-		PingInterval: 50 * time.Millisecond, SilenceLimit: time.Second,
+		PingInterval: 50 * time.Millisecond, SilenceLimit: 3 * time.Second, // megabytes and the race detector hold up a ping
 	}, way)
 	if err != nil {
 		t.Fatal(err)

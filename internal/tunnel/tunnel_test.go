@@ -361,7 +361,8 @@ func TestWaitIsCancelled(t *testing.T) {
 // The far side answers only once it has seen the end of what we send, so the
 // answer arrives only where a half-closed connection lives on.
 func TestForwardMegabytesAndHalfClose(t *testing.T) {
-	w := newWorld(t)
+	// With the race detector pings wait for a second behind so much, which is not what this is about.
+	w := newWorld(t, func(c *Config) { c.SilenceLimit = DefaultSilenceLimit })
 	w.host.listen(func(c net.Conn) {
 		var all bytes.Buffer
 		io.Copy(&all, c)
@@ -601,7 +602,7 @@ func TestCloseWithASilentHostIsQuick(t *testing.T) {
 func TestCloseUnderLoad(t *testing.T) {
 	for i := range 20 {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
-			w := newWorld(t)
+			w := newWorld(t, func(c *Config) { c.SilenceLimit = DefaultSilenceLimit })
 			w.host.listen(echo)
 			w.waitAlive(t, 5*time.Second)
 			addr := w.forward(t)
