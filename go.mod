@@ -3,25 +3,34 @@ module openclaw-azure
 go 1.26.3
 
 require (
-	github.com/blang/semver v3.5.1+incompatible
-	github.com/go-crypt/crypt v0.4.15 // v0.14.15 is an older commit with a mistyped tag
-	github.com/google/go-cmp v0.7.0
+	// The newest: v0.14.15 is an older commit with a mistyped tag.
+	github.com/go-crypt/crypt v0.4.15
+	// What pulumi/pkg requires, and no newer: another release may pack otherwise, and then every layer shows a change.
 	github.com/klauspost/compress v1.18.0
-	github.com/pulumi/esc v0.25.0
+	// What the lab's stand-in plays; v3 cannot be had as a module.
 	github.com/pulumi/pulumi-azure-native-sdk/compute/v2 v2.90.0
 	github.com/pulumi/pulumi-azure-native-sdk/network/v2 v2.90.0
 	github.com/pulumi/pulumi-azure-native-sdk/resources/v2 v2.90.0
+	// The newest that can be had.
 	github.com/pulumi/pulumi-command/sdk v1.2.1
-	github.com/pulumi/pulumi/pkg/v3 v3.250.0
 	github.com/pulumi/pulumi/sdk/v3 v3.250.0
-	github.com/rogpeppe/go-internal v1.14.1
 	go.yaml.in/yaml/v3 v3.0.6
 	golang.org/x/crypto v0.59.0
-	golang.org/x/sys v0.50.0
 	golang.org/x/term v0.48.0
 	golang.zx2c4.com/wireguard v0.0.0-20260522210424-ecfc5a8d5446
+	// For wgtypes alone.
 	golang.zx2c4.com/wireguard/wgctrl v0.0.0-20241231184526-a9ab2273dd10
 	gvisor.dev/gvisor v0.0.0-20260905035102-160fafc42237
+)
+
+// Tests alone use these: the real engine, with all that it brings.
+require (
+	github.com/blang/semver v3.5.1+incompatible
+	github.com/google/go-cmp v0.7.0
+	github.com/pulumi/esc v0.25.0
+	github.com/pulumi/pulumi/pkg/v3 v3.250.0
+	github.com/rogpeppe/go-internal v1.14.1
+	golang.org/x/sys v0.50.0
 )
 
 require (
