@@ -2,6 +2,7 @@ package host
 
 import (
 	"openclaw-azure/internal/layer"
+	"openclaw-azure/internal/machine"
 )
 
 func (h *Host) base() layer.Layer {
@@ -9,16 +10,16 @@ func (h *Host) base() layer.Layer {
 		Armed: true, // sudo and authorized keys
 		Packages: []string{"fail2ban", "git", "iptables", "needrestart", "nftables", "openssh-server", "python3-systemd", "sudo", "ufw",
 			"unattended-upgrades", "wireguard-tools"},
-		Groups: []layer.Group{{Name: "claw"}, {Name: "openclaw", System: true}},
+		Groups: []layer.Group{{Name: machine.Operator}, {Name: machine.Service, System: true}},
 		Users: []layer.User{
-			{Name: "claw", Group: "claw", Shell: "/bin/bash", Home: "/home/claw", Password: h.stack.SudoPassword.Hash},
+			{Name: machine.Operator, Group: machine.Operator, Shell: "/bin/bash", Home: "/home/claw", Password: h.stack.SudoPassword.Hash},
 			// The service: no login, no sudo, no further groups.
-			{Name: "openclaw", Group: "openclaw", Shell: "/usr/sbin/nologin", Home: "/var/lib/openclaw", System: true},
+			{Name: machine.Service, Group: machine.Service, Shell: "/usr/sbin/nologin", Home: "/var/lib/openclaw", System: true},
 		},
 		Directories: []layer.Directory{
-			{Path: "/home/claw", Mode: "0700", Owner: "claw", Group: "claw"},
-			{Path: "/home/claw/.ssh", Mode: "0700", Owner: "claw", Group: "claw"},
-			{Path: "/usr/local/lib/openclaw-deploy", Mode: "0755", Owner: "root", Group: "root"},
+			{Path: "/home/claw", Mode: "0700", Owner: machine.Operator, Group: machine.Operator},
+			{Path: "/home/claw/.ssh", Mode: "0700", Owner: machine.Operator, Group: machine.Operator},
+			{Path: machine.DeployFolder, Mode: "0755", Owner: "root", Group: "root"},
 		},
 		Checks: []layer.Check{
 			{Argv: []string{"visudo", "-cqf", "{stage}/etc/sudoers.d/10-openclaw"}},

@@ -35,7 +35,7 @@ var table = []file{
 	{"firewall", "/etc/ufw/before.rules", "0640", "root", "root", layer.Replace},
 	// Without a header and in UFW's own words: UFW writes this file anew at every reload.
 	{"firewall", "/etc/ufw/user.rules", "0640", "root", "root", layer.Replace},
-	{"ssh", "/etc/ssh/sshd_config.d/00-openclaw.conf", "0600", "root", "root", layer.Replace},
+	{"ssh", machine.SSHDropIn, "0600", "root", "root", layer.Replace},
 	{"fail2ban", "/etc/fail2ban/jail.d/10-openclaw.local", "0644", "root", "root", layer.Replace},
 	{"updates", "/etc/apt/apt.conf.d/52openclaw-upgrades", "0644", "root", "root", layer.Replace},
 	{"updates", "/etc/needrestart/conf.d/openclaw.conf", "0644", "root", "root", layer.Replace},

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/netip"
 	"strings"
 	"text/template"
 
@@ -15,6 +16,15 @@ import (
 	"openclaw-azure/internal/machine"
 	"openclaw-azure/templates"
 )
+
+// What templates say of what is fixed about the machine.
+
+func (*Host) Operator() string              { return machine.Operator }
+func (*Host) Service() string               { return machine.Service }
+func (*Host) GatewayPort() uint16           { return machine.GatewayPort }
+func (*Host) MTU() int                      { return machine.MTU }
+func (*Host) HostKeyPath() string           { return machine.HostKeyPath }
+func (*Host) PlatformAddress() netip.Prefix { return machine.PlatformAddress }
 
 // render gives the content of the file at a path of the VM.
 func (h *Host) render(path string) ([]byte, error) {

@@ -20,38 +20,17 @@ func (h *Host) ssh() layer.Layer {
 	}
 	slices.Sort(ports)
 	slices.Sort(listening)
-	effective := map[string]string{
-		"port":                         strings.Join(ports, " "),
-		"addressfamily":                "inet",
-		"hostkey":                      machine.HostKeyPath,
-		"permitrootlogin":              "no",
-		"pubkeyauthentication":         "yes",
-		"passwordauthentication":       "no",
-		"kbdinteractiveauthentication": "no",
-		"permitemptypasswords":         "no",
-		"hostbasedauthentication":      "no",
-		"maxauthtries":                 "3",
-		"logingracetime":               "30",
-		"x11forwarding":                "no",
-		"allowagentforwarding":         "no",
-		"allowstreamlocalforwarding":   "no",
-		"permittunnel":                 "no",
-		"gatewayports":                 "no",
-		"permituserenvironment":        "no",
-		"loglevel":                     "VERBOSE",
-		"hostkeyalgorithms":            "ssh-ed25519",
-		"ciphers":                      "chacha20-poly1305@openssh.com,aes256-gcm@openssh.com,aes128-gcm@openssh.com,aes256-ctr,aes192-ctr,aes128-ctr",
-		"macs":                         "hmac-sha2-512-etm@openssh.com,hmac-sha2-256-etm@openssh.com,umac-128-etm@openssh.com",
-		"permitopen":                   fmt.Sprintf("127.0.0.1:%d", machine.GatewayPort),
-		"requiredrsasize":              "3072",
-		"allowtcpforwarding":           "local",
-		"authorizedkeysfile":           ".ssh/authorized_keys .ssh/authorized_keys2",
-		"authorizedkeyscommand":        "none",
-		"authorizedprincipalscommand":  "none",
-		"trustedusercakeys":            "none",
-		"forcecommand":                 "none",
-		"allowusers":                   "claw",
-		"pubkeyacceptedalgorithms":     h.KeyAlgorithms,
+	dropIn := h.written()
+	effective := only(dropIn, "addressfamily", "hostkey", "allowusers", "permitrootlogin",
+		"pubkeyauthentication", "passwordauthentication", "kbdinteractiveauthentication", "permitemptypasswords", "hostbasedauthentication",
+		"permituserenvironment", "maxauthtries", "logingracetime", "loglevel",
+		"allowtcpforwarding", "permitopen", "allowstreamlocalforwarding", "allowagentforwarding", "gatewayports", "permittunnel", "x11forwarding",
+		"ciphers", "macs", "hostkeyalgorithms", "pubkeyacceptedalgorithms", "requiredrsasize")
+	effective["port"] = strings.Join(ports, " ")
+	// sshd's own defaults: each of these lets somebody in, or runs a program, where another file sets it.
+	effective["authorizedkeysfile"] = ".ssh/authorized_keys .ssh/authorized_keys2"
+	for _, name := range []string{"authorizedkeyscommand", "authorizedprincipalscommand", "trustedusercakeys", "forcecommand"} {
+		effective[name] = "none"
 	}
 	probes := []layer.Probe{
 		undeclaredSSH(),
@@ -60,13 +39,13 @@ func (h *Host) ssh() layer.Layer {
 		layer.Shell("ports that sshd listens on", strings.Join(listening, "\n"), `ss -H -l -t -n -p | awk '/"sshd"/ {print $4}' | LC_ALL=C sort`),
 	}
 	if h.Bootstrap {
-		probes = append(probes, layer.SSHD(h.AdminUsername, h.AllowedSSH[0].Addr(), machine.BootstrapPort,
-			map[string]string{"allowusers": h.AdminUsername, "passwordauthentication": "no", "permitrootlogin": "no",
-				"maxauthtries": "3", "logingracetime": "30", "allowtcpforwarding": "no"}))
+		atBootstrap := only(dropIn, "passwordauthentication", "permitrootlogin", "maxauthtries", "logingracetime")
+		atBootstrap["allowusers"], atBootstrap["allowtcpforwarding"] = h.AdminUsername, "no"
+		probes = append(probes, layer.SSHD(h.AdminUsername, h.AllowedSSH[0].Addr(), machine.BootstrapPort, atBootstrap))
 	}
 	return layer.Layer{
 		Armed:  true,
-		Checks: []layer.Check{{Argv: []string{"sshd", "-t", "-f", "{stage}/etc/ssh/sshd_config.d/00-openclaw.conf"}}},
+		Checks: []layer.Check{{Argv: []string{"sshd", "-t", "-f", "{stage}" + machine.SSHDropIn}}},
 		Units: []layer.Unit{
 			// With socket activation, Ubuntu's default, systemd listens and sshd's ports count for nothing. Off, not
 			// masked: a masked socket breaks ssh.service.
@@ -76,6 +55,36 @@ func (h *Host) ssh() layer.Layer {
 		Reload: [][]string{{"systemctl", "restart", "ssh.service"}},
 		Probes: probes,
 	}
+}
+
+// written are the directives of the drop-in above its Match block, by their names as sshd prints them.
+func (h *Host) written() map[string]string {
+	text, err := h.render(machine.SSHDropIn)
+	if err != nil {
+		panic(err) // it is compiled in, and the tests render it
+	}
+	values := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if name == "Match" {
+			break
+		}
+		values[strings.ToLower(name)] = value
+	}
+	return values
+}
+
+// only are the values of these names, all of which are there.
+func only(values map[string]string, names ...string) map[string]string {
+	some := map[string]string{}
+	for _, name := range names {
+		value, ok := values[name]
+		if !ok {
+			panic(fmt.Sprintf("%s does not set %s", machine.SSHDropIn, name))
+		}
+		some[name] = value
+	}
+	return some
 }
 
 // authorizedKey is an admin's line: the key's comment is the peer's name, so that the journal and readers see whose
