@@ -8,6 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"openclaw-azure/internal/applier"
+	"openclaw-azure/internal/layer"
 	"openclaw-azure/internal/standin"
 )
 
@@ -29,11 +31,15 @@ func each(before string, names []string, behind string) []string {
 	return all
 }
 
-// The program as main runs it, in a stand-in for the world.
-func program(ctx *pulumi.Context, info pulumi.RunInfo, way standin.Doors, peer string) error {
-	r := &run{info: info, doors: way, peer: peer}
-	return r.program(ctx)
+// programWith is the program as main runs it, in a stand-in for the world.
+func programWith(packed layer.Applier) standin.Program {
+	return func(ctx *pulumi.Context, info pulumi.RunInfo, way standin.Doors, peer string) error {
+		r := &run{info: info, doors: way, peer: peer, applier: packed}
+		return r.program(ctx)
+	}
 }
+
+var program = programWith(layer.NewApplier(applier.Source()))
 
 func newWorld(t *testing.T) *standin.World { return standin.New(t, program) }
 func deployed(t *testing.T) *standin.World { return standin.Deployed(t, program) }

@@ -15,7 +15,6 @@ import (
 	"github.com/pulumi/pulumi-command/sdk/go/command/remote"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
-	"openclaw-azure/internal/applier"
 	"openclaw-azure/internal/config"
 	"openclaw-azure/internal/engine"
 	"openclaw-azure/internal/host"
@@ -388,7 +387,7 @@ func (h *hardening) stdin(c command) (pulumi.StringOutput, error) {
 	var fault error
 	text := h.allKeys.secret(func() string {
 		var text string
-		text, fault = packedApplier().Stdin(h.allKeys.stack.SudoPassword.Plain, c.request())
+		text, fault = h.applier.Stdin(h.allKeys.stack.SudoPassword.Plain, c.request())
 		return text
 	})
 	return text, fault
@@ -416,9 +415,6 @@ func (h *hardening) hooks(c command) (*pulumi.ResourceHookBinding, error) {
 	b, a := []*pulumi.ResourceHook{before}, []*pulumi.ResourceHook{after}
 	return &pulumi.ResourceHookBinding{BeforeCreate: b, AfterCreate: a, BeforeUpdate: b, AfterUpdate: a}, nil
 }
-
-// packedApplier is the program that every request brings along.
-var packedApplier = sync.OnceValue(func() layer.Applier { return layer.NewApplier(applier.Source()) })
 
 // connection is how the provider reaches the host: by a local port that this program forwards to the bootstrap door, or by
 // the one that it forwards through its tunnel.

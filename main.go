@@ -7,9 +7,11 @@ import (
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"openclaw-azure/internal/applier"
 	"openclaw-azure/internal/config"
 	"openclaw-azure/internal/engine"
 	"openclaw-azure/internal/lastrun"
+	"openclaw-azure/internal/layer"
 	"openclaw-azure/internal/outputs"
 	"openclaw-azure/internal/reach"
 )
@@ -22,14 +24,16 @@ type run struct {
 	info  pulumi.RunInfo
 	doors doors
 	peer  string // whose keys a preview looks with; empty: the deployer's own
+	// The program that puts layers in place, packed once for every request that brings it along.
+	applier layer.Applier
 
 	refused error // the host did not take the key for the bootstrap door, in the look
 }
 
 func main() {
-	r := &run{peer: os.Getenv(outputs.PeerVariable)}
+	r := &run{peer: os.Getenv(outputs.PeerVariable), applier: layer.NewApplier(applier.Source())}
 	err := pulumi.RunErr(r.program, func(info *pulumi.RunInfo) {
-		r.info, r.doors = *info, reach.New(reach.LocalPort(info.Project, info.Stack), packedApplier())
+		r.info, r.doors = *info, reach.New(reach.LocalPort(info.Project, info.Stack), r.applier)
 	})
 	if r.doors != nil {
 		r.doors.Close()

@@ -34,7 +34,7 @@ import (
 // World is all that is not the program: Pulumi's engine, which is the real one, the stack's configuration and state,
 // Azure, the guest behind it, and the place that Pulumi runs at.
 type World struct {
-	program        Program
+	Program        Program
 	T              *testing.T
 	project, Stack string
 	Config         map[string]string // by full key
@@ -65,7 +65,7 @@ type Program func(ctx *pulumi.Context, info pulumi.RunInfo, doors Doors, peer st
 
 // New is a world before anything was deployed.
 func New(t *testing.T, program Program) *World {
-	w := &World{T: t, program: program, project: "openclaw", Stack: "dev", Home: netip.MustParseAddr("198.18.1.10"),
+	w := &World{T: t, Program: program, project: "openclaw", Stack: "dev", Home: netip.MustParseAddr("198.18.1.10"),
 		Config:  map[string]string{"azure-native:location": "westeurope", "openclaw:allowedSshCidr": "198.18.1.10/32"},
 		Secrets: map[string]string{}, Fails: map[string]bool{}, confirming: map[string]uint16{}}
 	w.Azure = &cloud{world: w, Exists: map[resource.ID]resource.PropertyMap{}, Fails: map[string]string{}}
@@ -287,7 +287,7 @@ func (l *languageHost) Run(_ context.Context, info plugin.RunInfo) (string, bool
 	}
 	var run pulumi.RunInfo
 	doors := Doors{l.world}
-	err := pulumi.RunErr(func(ctx *pulumi.Context) error { return l.world.program(ctx, run, doors, l.world.Peer) }, func(i *pulumi.RunInfo) {
+	err := pulumi.RunErr(func(ctx *pulumi.Context) error { return l.world.Program(ctx, run, doors, l.world.Peer) }, func(i *pulumi.RunInfo) {
 		i.Project, i.Stack, i.Organization = info.Project, info.Stack, info.Organization
 		i.Config, i.ConfigSecretKeys = values, secret
 		i.RootDirectory = l.world.T.TempDir() // another one for each run
@@ -400,7 +400,7 @@ func (w *World) LocalPort() string { return fmt.Sprint(reach.LocalPort(w.project
 
 // Copy is the same world for another test.
 func (w *World) Copy(t *testing.T) *World {
-	c := New(t, w.program)
+	c := New(t, w.Program)
 	c.Config, c.Secrets, c.Home = maps.Clone(w.Config), maps.Clone(w.Secrets), w.Home
 	c.State, c.Canaries = framework.CloneSnapshot(t, w.State), slices.Clone(w.Canaries)
 	c.Azure.Exists, c.Azure.Machine, c.Azure.address = maps.Clone(w.Azure.Exists), w.Azure.Machine, w.Azure.address
