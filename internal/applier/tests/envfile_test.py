@@ -67,3 +67,35 @@ class EnvFile(unittest.TestCase):
     def test_an_open_quote(self) -> None:
         with self.assertRaisesRegex(Failure, '^"/etc/x": "A" cannot be set: a line before it opens a quote that nothing closes$'):
             envfile.merge_env("/etc/x", 'B="open\n', {"A": "1"}, {})
+
+    # What a person, or the agent through one, may leave in the file. systemd breaks a line at \n alone.
+    HOSTILE = (
+        "", "\n", "=", "==", "=\n=\n", "A", "A==1\n", " = \n", "\0", "A=\0\n", "\ufeffA=0\n", "A=0\r\nB=2\r\n", "A=0\rB=2\n",
+        "A=\u2028B=2\n", "A=\x85B=2\n", "A=\x0b\x0cB=2\n", "A=\udcff\n", "\u00a0A=0\n", "export A=0\n", "a=0\n", "A A=0\n",
+        "A='", 'A="', "A='\n", 'B="A=0\n', "B='A=0\nA=1\n", 'A="0"1"\n', "A='0''1'\n", 'B="\\"\nA=0\n"\n', "A=\\", "A=\\\n", "#\\\nA=0\n", "#'\nA=0\n",
+        "B=\\\n#\\\nA=0\n", "A=0 # '\nB=2\n", "A=$(reboot)`reboot`\n", "'=\nA=0\n", '"A=0\n', "A=0\n" * 300, "A='" * 300, "\\\n" * 300, "#" * 3000,
+    )
+
+    def test_hostile_texts(self) -> None:
+        wanted = {"A": "1", "Z": "two\twords '\"\\$`"}
+        for text in self.HOSTILE:
+            with self.subTest(text):
+                found = list(envfile.assignments(text))
+                at = 0
+                for one in found:
+                    self.assertTrue(at <= one.start < one.end <= len(text), one)
+                    at = one.end
+                # Nothing wanted and nothing dropped: not a byte is another.
+                self.assertEqual(envfile.merge_env("/etc/x", text, {}, {}), text)
+                try:
+                    merged = envfile.merge_env("/etc/x", text, wanted, {})
+                except Failure as failure:
+                    self.assertRegex(str(failure), '^"/etc/x": "[AZ]" cannot be set: a line before it opens a quote that nothing closes$')
+                    continue
+                values = envfile.env_values(merged)
+                for key, value in wanted.items():
+                    self.assertEqual(values[key], value)
+                theirs = [text[one.start:one.end] for one in found if one.key not in wanted]
+                self.assertEqual([merged[one.start:one.end].removesuffix("\n") for one in envfile.assignments(merged) if one.key not in wanted],
+                                 [piece.removesuffix("\n") for piece in theirs])
+                self.assertEqual(envfile.merge_env("/etc/x", merged, wanted, {}), merged)
