@@ -45,15 +45,23 @@ func plainVariables(root, project, stack string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the stack's configuration file: %w", err)
 	}
+	plain, err := plainIn(text, project+":"+KeyOpenClawEnv)
+	if err != nil {
+		return nil, hint.To(fmt.Errorf("read the stack's configuration file %q: %w", path, err), "its YAML cannot be read; pulumi config shows where")
+	}
+	return plain, nil
+}
+
+// plainIn finds the members of an object that stand in plain text in the text of a stack's file.
+func plainIn(text []byte, key string) ([]string, error) {
 	var file struct {
 		Config map[string]yaml.Node `yaml:"config"`
 	}
 	if err := yaml.Unmarshal(text, &file); err != nil {
-		return nil, hint.To(fmt.Errorf("read the stack's configuration file %q: %w", path, err),
-			"its YAML cannot be read; pulumi config shows where")
+		return nil, err
 	}
 	var variables map[string]yaml.Node
-	node := file.Config[project+":"+KeyOpenClawEnv]
+	node := meant(file.Config[key])
 	if node.Kind != yaml.MappingNode || node.Decode(&variables) != nil {
 		return nil, nil
 	}
@@ -70,8 +78,17 @@ func plainVariables(root, project, stack string) ([]string, error) {
 	return plain, nil
 }
 
+// meant is the node that an alias (*name) stands for; any other is itself.
+func meant(node yaml.Node) yaml.Node {
+	if node.Kind == yaml.AliasNode {
+		return *node.Alias
+	}
+	return node
+}
+
 // secretNode tells whether a value has the form that the CLI gives to secrets.
 func secretNode(node yaml.Node) bool {
+	node = meant(node)
 	var sealed map[string]string
 	if node.Kind != yaml.MappingNode || node.Decode(&sealed) != nil || len(sealed) != 1 {
 		return false

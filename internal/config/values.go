@@ -49,14 +49,14 @@ var imageUsers = strings.Fields(`_apt audio bin cdrom crontab daemon dialout dip
 	tty usbmux users utmp uucp uuidd video voice www-data`)
 
 // The program's own users.
-var ownUsers = []string{"claw", "openclaw"}
+var ownUsers = []string{machine.Operator, machine.Service}
 
 // Ports that something on the machine already holds.
 var takenPorts = map[uint16]string{
-	22:                  "the bootstrap door",
-	53:                  "the machine's resolver",
-	68:                  "the machine's DHCP client",
-	machine.GatewayPort: "OpenClaw's gateway",
+	machine.BootstrapPort: "the bootstrap door",
+	53:                    "the machine's resolver",
+	68:                    "the machine's DHCP client",
+	machine.GatewayPort:   "OpenClaw's gateway",
 }
 
 // Each key of the configuration has a reader here, which refuses its faults and says what to do.

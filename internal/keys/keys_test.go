@@ -199,6 +199,10 @@ func TestStackFaults(t *testing.T) {
 		{"no password", func(s *Stack) { s.SudoPassword.Plain = "" }, "the stack's keys: sudoPassword: no password"},
 		{"lines", func(s *Stack) { s.SudoPassword.Plain += "\n" }, "the stack's keys: sudoPassword: a password that is more than a line"},
 		{"another password", func(s *Stack) { s.SudoPassword.Plain += "x" }, "the stack's keys: sudoPassword: the hash is not the password's"},
+		{"a hash that takes minutes", func(s *Stack) {
+			s.SudoPassword.Hash = strings.Replace(s.SudoPassword.Hash, "rounds=", "rounds=99999", 1)
+		},
+			"the stack's keys: sudoPassword: the hash is not one of SHA-512 crypt"},
 		{"another hash", func(s *Stack) { s.SudoPassword.Hash = "$1$abc$def" }, "the stack's keys: sudoPassword: the hash is not one of SHA-512 crypt"},
 		{"two faults", func(s *Stack) { s.GatewayToken = ""; s.SudoPassword.Plain = "" },
 			"the stack's keys: gatewayToken: not 43 or more characters of A-Z a-z 0-9 _ -\nthe stack's keys: sudoPassword: no password"},

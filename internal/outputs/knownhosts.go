@@ -23,12 +23,15 @@ func KnownHostsText(server netip.AddrPort, public netip.Addr, key string) string
 
 // parseKnownHost reads the tunnel door's line.
 func parseKnownHost(text string) (netip.AddrPort, ssh.PublicKey, error) {
-	_, hosts, key, _, _, err := ssh.ParseKnownHosts([]byte(text))
-	if err != nil {
+	marker, hosts, key, _, _, err := ssh.ParseKnownHosts([]byte(text))
+	switch {
+	case err != nil:
 		return netip.AddrPort{}, nil, err
+	case marker != "":
+		return netip.AddrPort{}, nil, fmt.Errorf("the first line is marked @%s: it is no host's own key", marker)
 	}
 	for _, host := range hosts {
-		// [10.100.0.1]:2222, or without brackets where the port is 22.
+		// [10.100.0.1]:2222. Without brackets it is the bootstrap door's, at port 22.
 		if address, err := netip.ParseAddrPort(strings.NewReplacer("[", "", "]", "").Replace(host)); err == nil && knownhosts.Normalize(address.String()) == host {
 			return address, key, nil
 		}

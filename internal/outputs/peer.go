@@ -9,6 +9,7 @@ import (
 
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
+	"openclaw-azure/internal/keys"
 	"openclaw-azure/internal/machine"
 	"openclaw-azure/internal/tunnel"
 )
@@ -64,7 +65,7 @@ func parseConfiguration(text string) (tunnel.Config, error) {
 	}
 	key := func(into *wgtypes.Key) func(string) error {
 		return func(value string) (err error) {
-			*into, err = wgtypes.ParseKey(value)
+			*into, err = keys.ParseWireGuardKey(value)
 			return err
 		}
 	}

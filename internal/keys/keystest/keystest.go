@@ -13,7 +13,7 @@ import (
 var text []byte
 
 // Keys are those of a stack and of its peer, laptop.
-func Keys(t *testing.T) (*keys.Stack, map[string]*keys.Peer) {
+func Keys(t testing.TB) (*keys.Stack, map[string]*keys.Peer) {
 	t.Helper()
 	var file struct{ Stack, Peer json.RawMessage }
 	if err := json.Unmarshal(text, &file); err != nil {
