@@ -83,6 +83,12 @@ type Fault struct {
 	Hint  string // commands and such, a line each; may be empty
 }
 
+// errors.Is finds a fault's kind, in one or among many.
+var (
+	_ interface{ Unwrap() error }   = (*Fault)(nil)
+	_ interface{ Unwrap() []error } = Faults(nil)
+)
+
 func (f *Fault) Error() string {
 	var b strings.Builder
 	b.WriteString(f.Key + ": ")

@@ -244,6 +244,8 @@ type listener struct {
 	words []byte
 }
 
+var _ net.Conn = (*listener)(nil)
+
 // 255 is the most that a line before the banner may have (RFC 4253, 4.2).
 const firstWords = 255
 

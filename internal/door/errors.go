@@ -46,6 +46,12 @@ type Error struct {
 	cause error
 }
 
+// Without Unwrap nobody could tell one kind from another.
+var _ interface {
+	error
+	Unwrap() []error
+} = (*Error)(nil)
+
 func (e *Error) Error() string { return e.Door + ": " + e.Fact }
 
 func (e *Error) Unwrap() []error {

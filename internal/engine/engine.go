@@ -70,6 +70,8 @@ func Text(ctx *pulumi.Context, o pulumi.Output) (string, error) {
 // reported wraps what Pulumi has put on the console already.
 type reported struct{ error }
 
+var _ interface{ Unwrap() error } = reported{}
+
 func (e reported) Unwrap() error { return e.error }
 
 // Report puts an error on the console, once.

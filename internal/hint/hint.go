@@ -9,6 +9,9 @@ type Error struct {
 	Hints []string
 }
 
+// A kind is found behind its hints.
+var _ interface{ Unwrap() error } = (*Error)(nil)
+
 // To adds hints to an error. Those that it has already come first.
 func To(err error, hints ...string) error { return &Error{err, hints} }
 

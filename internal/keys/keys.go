@@ -99,6 +99,15 @@ func (Password) GoString() string     { return "(password)" }
 func (Stack) String() string          { return "(stack's keys)" }
 func (Stack) GoString() string        { return "(stack's keys)" }
 
+// shy is what every type with a secret in it is to fmt.
+type shy interface {
+	fmt.Stringer
+	fmt.GoStringer
+}
+
+// Of the values themselves: a method of the pointer would leave a copy bare.
+var _, _, _, _, _ shy = SSHKey{}, WireGuardKey{}, Peer{}, Password{}, Stack{}
+
 // NewStack makes all keys of a stack.
 func NewStack() (*Stack, error) {
 	s := &Stack{}
@@ -348,7 +357,7 @@ func (p *Peer) check() error {
 
 var (
 	urlSafe = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
-	// More rounds than a million would take the machine seconds for a look at its own keys.
+	// A hash of more rounds takes seconds, or an hour, whenever it is compared.
 	sha512 = regexp.MustCompile(`^\$6\$(rounds=[0-9]{1,6}\$)?[./0-9A-Za-z]{1,16}\$[./0-9A-Za-z]{86}$`)
 )
 
@@ -378,6 +387,12 @@ type wireGuardText struct {
 	Public    string `json:"public"`
 	Preshared string `json:"preshared,omitempty"`
 }
+
+// A method with a slip in its name would leave encoding/json to its own ways, which read keys unchecked.
+var (
+	_, _ json.Marshaler   = WireGuardKey{}, Peer{}
+	_, _ json.Unmarshaler = (*WireGuardKey)(nil), (*Peer)(nil)
+)
 
 // MarshalJSON makes {"private","public"}.
 func (k WireGuardKey) MarshalJSON() ([]byte, error) {

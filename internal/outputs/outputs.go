@@ -60,6 +60,11 @@ type Stack struct {
 	gatewayToken string
 }
 
+var _ interface {
+	fmt.Stringer
+	fmt.GoStringer
+} = (*Stack)(nil)
+
 // String shows nothing of what is in it.
 func (*Stack) String() string   { return "(a stack's outputs)" }
 func (*Stack) GoString() string { return "(a stack's outputs)" }

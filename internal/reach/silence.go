@@ -25,6 +25,12 @@ type Silence struct {
 	Peer       string // who looks; empty: the deployer
 }
 
+// door tells the silence by what it wraps.
+var _ interface {
+	error
+	Unwrap() error
+} = Silence{}
+
 func (s Silence) Unwrap() error { return s.Err }
 
 func (s Silence) Error() string {

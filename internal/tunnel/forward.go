@@ -21,6 +21,8 @@ type trackedConn struct {
 	cause  atomic.Pointer[error]
 }
 
+var _ net.Conn = (*trackedConn)(nil)
+
 func (c *trackedConn) Read(b []byte) (int, error) {
 	n, err := c.TCPConn.Read(b)
 	return n, c.explain(err)

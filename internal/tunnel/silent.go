@@ -21,6 +21,14 @@ type SilentError struct {
 	cause error
 }
 
+// door tells it by its Fact, the context's end by Unwrap, and the standard library a timeout by Timeout.
+var _ interface {
+	error
+	Fact() string
+	Unwrap() error
+	Timeout() bool
+} = (*SilentError)(nil)
+
 // Fact is what is known, on one line.
 func (e *SilentError) Fact() string {
 	waited := e.Waited.Round(100 * time.Millisecond)
