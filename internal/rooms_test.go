@@ -19,8 +19,8 @@ const module = "openclaw-azure"
 
 // rows are the packages of this module, from the ground up. A package imports only those of rows below its own.
 var rows = [][]string{
-	{"internal/prefix", "internal/shell", "internal/version", "internal/breakglass", "internal/tunnel", "internal/hosttest/privateroot", "templates"},
-	{"internal/machine", "internal/layer", "internal/keys", "internal/door", "internal/engine", "internal/sandbox", "internal/lockfile", "internal/applier",
+	{"internal/prefix", "internal/shell", "internal/hint", "internal/version", "internal/breakglass", "internal/hosttest/privateroot", "templates"},
+	{"internal/machine", "internal/layer", "internal/keys", "internal/tunnel", "internal/door", "internal/engine", "internal/sandbox", "internal/lockfile", "internal/applier",
 		"internal/hosttest"},
 	{"internal/config", "internal/outputs", "internal/azure", "internal/keys/keystest"},
 	{"internal/host", "internal/reach"},
