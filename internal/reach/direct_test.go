@@ -36,7 +36,9 @@ func TestDirectForward(t *testing.T) {
 	if err := r.Listen(); err != nil {
 		t.Fatalf("taken by itself: %v", err)
 	}
+	r.mu.Lock()
 	r.directTo = host.Addr().(*net.TCPAddr).AddrPort()
+	r.mu.Unlock()
 	conn, err := net.Dial("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(int(BootstrapLocalPort(port)))))
 	if err != nil {
 		t.Fatal(err)
