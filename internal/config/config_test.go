@@ -18,9 +18,10 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/pulumi/esc"
+	stacks "github.com/pulumi/pulumi/pkg/v3/workspace"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/diag"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/diag/colors"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/esc"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/config"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/workspace"
@@ -413,7 +414,7 @@ func engineConfig(t *testing.T, project *workspace.Project, values config.Map) r
 	if values == nil {
 		values = config.Map{}
 	}
-	err := workspace.ValidateStackConfigAndApplyProjectConfig(context.Background(), "dev", project, esc.Value{}, values,
+	err := stacks.ValidateStackConfigAndApplyProjectConfig(context.Background(), "dev", project, esc.Value{}, values,
 		config.Base64Crypter, config.Base64Crypter)
 	if err != nil {
 		t.Fatalf("the CLI itself finds fault: %v", err)

@@ -295,7 +295,7 @@ func (a *cloud) invoke(_ context.Context, req plugin.InvokeRequest) (plugin.Invo
 	if kind == "" {
 		return plugin.InvokeResponse{}, fmt.Errorf("the function %s, which the program has no use for", req.Tok)
 	}
-	id := azureID(kind, req.Args)
+	id := azureID(kind, resource.ToResourcePropertyMap(req.Args))
 	out, exists := a.Exists[id]
 	if !exists {
 		return plugin.InvokeResponse{}, fmt.Errorf(`request failed %s: Status=404 Code="ResourceNotFound" Message="not found"`, id)
@@ -309,7 +309,7 @@ func (a *cloud) invoke(_ context.Context, req plugin.InvokeRequest) (plugin.Invo
 	if kind == azureGroup {
 		out["securityRules"] = resource.NewProperty(a.rulesOf(out["name"].StringValue()))
 	}
-	return plugin.InvokeResponse{Properties: out}, nil
+	return plugin.InvokeResponse{Properties: resource.FromResourcePropertyMap(out)}, nil
 }
 
 // rulesOf are the rules of a security group, whoever made them.

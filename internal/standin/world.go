@@ -17,6 +17,7 @@ import (
 	"github.com/blang/semver"
 	"github.com/pulumi/pulumi/pkg/v3/engine"
 	"github.com/pulumi/pulumi/pkg/v3/engine/lifecycletest/framework"
+	state "github.com/pulumi/pulumi/pkg/v3/resource"
 	"github.com/pulumi/pulumi/pkg/v3/resource/deploy"
 	"github.com/pulumi/pulumi/pkg/v3/resource/deploy/deploytest"
 	"github.com/pulumi/pulumi/pkg/v3/resource/plugin"
@@ -249,8 +250,8 @@ func (w *World) Outputs() resource.PropertyMap {
 }
 
 // Resources are those in the state that a provider made, by label.
-func (w *World) Resources() map[string]*resource.State {
-	found := map[string]*resource.State{}
+func (w *World) Resources() map[string]*state.State {
+	found := map[string]*state.State{}
 	for _, r := range w.State.Resources {
 		if r.Custom && !strings.HasPrefix(string(r.Type), "pulumi:") {
 			found[Label(r.URN)] = r
