@@ -559,7 +559,7 @@ func configurationPage() string {
 	var b strings.Builder
 	b.WriteString(`# Configuration
 
-Made from config.go: ` + "`go test -run TestConfigurationPage . -update`" + ` writes it anew.
+Made from internal/config/reference.go: ` + "`go test -run TestConfigurationPage ./internal/config -update`" + ` writes it.
 
 Set with ` + "`pulumi config set KEY VALUE`" + `, objects with ` + "`--path`" + `, secrets with ` + "`--secret`" + `. All values are parsed at once and all faults
 told together, before anything is changed. What carries the tunnel (` + "`keyGeneration`, `sshPort`, `wireguardPort`, `vpnCidr`" + `) and what
