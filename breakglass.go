@@ -96,6 +96,10 @@ func scriptFailed(message string, inputs resource.PropertyMap) string {
 		return hint.Text("no space left on the disk of the machine: port 22 was not opened from inside",
 			"make room on it, through the tunnel or Azure's serial console, then `pulumi up`")
 	}
+	if strings.Contains(message, fmt.Sprintf("exit status=%d'", machine.ExitNetDown)) {
+		return hint.Text("the machine's network could not be made whole from inside: no answer finds its way out",
+			"az vm restart: the kernel forgets routes and packet filters; then `pulumi up`")
+	}
 	text := func(name resource.PropertyKey) string {
 		if !inputs[name].IsString() {
 			return "…"

@@ -38,6 +38,8 @@ config=/etc/ssh/sshd_config
 drop_in=/etc/ssh/sshd_config.d/00-openclaw.conf
 main_sudoers=/etc/sudoers
 door_sudoers=/etc/sudoers.d/90-cloud-init-users
+door_table=openclaw-door # the layer firewall deletes it once its own filter is in force
+least_mtu=1500           # Azure's, and the least that its DHCP hands out
 
 say() {
 	printf 'open-door: %s\n' "$*"
@@ -193,108 +195,165 @@ logs_in() {
 	grep -q '^the-door-is-open$' "$work/login"
 }
 
-# firewall_admits walks the packet filter for a new connection to the port from every allowed source. What it does not
-# understand it takes for no where the rule admits and for yes where it refuses.
-firewall_admits() {
-	[ -z "$(foreign_tables)" ] || return 1
-	have iptables || return 0
-	iptables -w 10 -S >"$work/rules" 2>/dev/null || return 0
-	have nft && nft list table inet f2b-table >>"$work/rules" 2>/dev/null
-	for cidr in $cidrs; do
-		case $cidr in
-		*:*) continue ;;
-		esac
-		awk -v cidr="$cidr" -v port="$port" '
-			function number(address, part) {
-				split(address, part, ".")
-				return ((part[1] * 256 + part[2]) * 256 + part[3]) * 256 + part[4]
-			}
-			function range(text, part, size) {
-				split(text, part, "/")
-				size = 2 ^ (32 - (part[2] == "" ? 32 : part[2]))
-				low = number(part[1]); low -= low % size; high = low + size - 1
-			}
-			# fits says 1 when a rule surely matches, 0 when it surely does not, -1 when it may.
-			function fits(rule, word, count, i, may, ports, k, ok, span) {
-				may = 1
-				count = split(rule, word, " ")
-				target = ""
-				for (i = 3; i <= count; i++) {
-					if (word[i] == "-j" || word[i] == "-g") { target = word[i + 1]; return may }
-					if (word[i] == "!") { may = -1; i += 2; continue }
-					if (word[i] == "-p") { if (word[++i] != "tcp" && word[i] != "all") return 0 }
-					else if (word[i] == "-s") {
-						range(word[++i])
-						if (low <= from && to <= high) continue
-						if (high < from || to < low) return 0
-						may = -1
-					}
-					else if (word[i] == "-i") { if (word[++i] == "lo" || word[i] ~ /^wg/) return 0; may = -1 }
-					else if (word[i] == "-m") i++
-					else if (word[i] == "--dport" || word[i] == "--dports") {
-						ok = 0
-						split(word[++i], ports, ",")
-						for (k in ports) {
-							split(ports[k] ":" ports[k], span, ":")
-							if (span[1] + 0 <= port + 0 && port + 0 <= span[2] + 0) ok = 1
-						}
-						if (!ok) return 0
-					}
-					else if (word[i] == "--ctstate" || word[i] == "--state") { if (word[++i] !~ /NEW/) return 0 }
-					else if (word[i] == "--dst-type") { if (word[++i] != "LOCAL") return 0 }
-					else if (word[i] == "-d") { i++; return 0 }
-					else if (word[i] == "--comment") i++
-					else may = -1
-				}
-				return may
-			}
-			# walk says 1 for admitted, 0 for refused, -1 for neither.
-			function walk(chain, depth, i, match_, verdict, to_chain) {
-				if (depth > 30) return 0
-				for (i = 1; i <= length_[chain]; i++) {
-					match_ = fits(rules[chain, i])
-					to_chain = target
-					if (match_ == 0) continue
-					if (to_chain == "ACCEPT") { if (match_ == 1) return 1 }
-					else if (to_chain == "DROP" || to_chain == "REJECT") return 0
-					else if (to_chain == "RETURN") { if (match_ == 1) return -1 }
-					else if (to_chain in length_) {
-						verdict = walk(to_chain, depth + 1)
-						if (verdict == 0 || (verdict == 1 && match_ == 1)) return verdict
-					}
-				}
-				return -1
-			}
-			BEGIN { range(cidr); from = low; to = high; banned = 0 }
-			$1 == "-P" { policy[$2] = $3; length_[$2] += 0 }
-			$1 == "-N" { length_[$2] += 0 }
-			$1 == "-A" { rules[$2, ++length_[$2]] = $0 }
-			/elements = / || /^[ \t]*[0-9.]+[0-9, .]*}?$/ {
-				gsub(/[^0-9.\/]+/, " ")
-				for (i = 1; i <= NF; i++)
-					if ($i ~ /^[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+/) {
-						range($i)
-						if (low <= to && from <= high) banned = 1
-					}
-			}
-			END {
-				verdict = walk("INPUT", 0)
-				if (verdict == -1) verdict = policy["INPUT"] == "ACCEPT"
-				exit !(verdict == 1 && !banned)
-			}' "$work/rules" || return 1
+# legacy_tables names what the older kind of iptables (ip), ip6tables (ip6) or arptables (arp) has in the kernel.
+legacy_tables() {
+	cat "/proc/net/${1}_tables_names" 2>/dev/null
+}
+
+# legacy_rules prints what the older kind of iptables holds. nft neither lists nor flushes it.
+legacy_rules() {
+	for tool in iptables ip6tables; do
+		for table in $(legacy_tables "${tool%tables}"); do
+			"$tool-legacy" -w 10 -t "$table" -S 2>&1 | sed "/^-P [A-Z]* ACCEPT\$/d; s/^/$tool-legacy, table $table: /"
+		done
 	done
 }
 
-# foreign_tables names nftables' tables that refuse something on its way in and are neither iptables' nor fail2ban's.
-foreign_tables() {
+# filters names the tables of nftables that decide about packets: with a hook, and with a rule or the policy to drop.
+# iptables' own are among them. Left out are fail2ban's table while it bans nobody, and what Azure's agent keeps for
+# its own address: it puts that back whenever it is gone.
+filters() {
 	have nft || return 0
 	nft list ruleset 2>/dev/null | awk '
-		/^table / { family = $2; name = $3; hooked = refuses = 0 }
-		/hook input/ { hooked = 1 }
-		/policy drop|[ \t]drop|[ \t]reject/ { refuses = 1 }
-		/^}/ && hooked && refuses && name != "f2b-table" && !(family ~ /^ip6?$/ && name ~ /^(filter|mangle|nat|raw|security)$/) {
-			print family, name
+		/^table / { table = $2 " " $3; hooked = decides = others = 0 }
+		/^\t[a-z]/ { chain = $1 == "chain"; out = tolower($2) == "output" }
+		/^\t\ttype .* hook / { hooked = 1; if (/policy drop/) decides = others = 1; next }
+		chain && /^\t\t[^ \t]/ && !/^\t\tcomment "/ {
+			decides = 1
+			if (table == "inet f2b-table" ? !/ saddr @addr6?-set-/ : !(out && /ip daddr 168\.63\.129\.16 /)) others = 1
+		}
+		/^\t\telements = / && table == "inet f2b-table" { others = 1 }
+		/^}/ && hooked && decides && (others || table !~ /^(inet f2b-table|ip security|ip walinuxagent)$/) { print table }'
+}
+
+# door_mark tells a packet filter that this script made for these very parameters.
+door_mark() {
+	printf '%s\n' "$cidrs" "$port" "$ssh_port" "$wireguard_port" | cksum | tr ' ' '-'
+}
+
+# layer_stands asks the host's own look at itself, the one that also finds drift, whether a layer is as declared.
+layer_stands() {
+	[ -e "$applier" ] && timeout 120 /usr/bin/python3 -I "$applier" observe </dev/null >"$work/observed" 2>/dev/null &&
+		/usr/bin/python3 -I -c '
+import json, sys
+sys.exit(bool(json.load(open(sys.argv[1]))["layers"][sys.argv[2]]["drift"]))' "$work/observed" "$1" 2>/dev/null
+}
+
+# filter_problem says why the packet filter may keep the administrator out; nothing where it does not. It judges no
+# rules: nothing filters, or this script's own table alone does, or the layers' own filter stands as they declared it.
+filter_problem() {
+	legacy_rules | grep -m 1 . && return
+	# The layers bring nft: where they were and it is gone, nobody can see what it left.
+	[ ! -d "$state/layers" ] || have nft || { echo "nft is missing" && return; }
+	own='' declared=''
+	filters >"$work/filters"
+	while read -r family table; do
+		case $family,$table in
+		inet,"$door_table") own=yes ;;
+		ip,filter | ip6,filter) declared=yes ;;
+		*) echo "the table $family $table holds rules" && return ;;
+		esac
+	done <"$work/filters"
+	case $own,$declared in
+	,) ;;
+	yes,) nft list table inet "$door_table" 2>/dev/null | grep -qF "$(door_mark)" || echo "it was opened to others" ;;
+	,yes)
+		for cidr in $cidrs; do
+			case $cidr in
+			*:*) continue ;;
+			esac
+			iptables -w 10 -C ufw-user-input -s "$cidr" -p tcp -m tcp --dport "$port" -j ACCEPT 2>/dev/null || {
+				echo "UFW does not admit $cidr" && return
+			}
+		done
+		layer_stands firewall || echo "it is not as the layers declared it"
+		;;
+	*) echo "others filter beside this script" ;;
+	esac
+}
+
+# managed says whether systemd-networkd is to keep the host's addresses and routes.
+managed() {
+	for file in /etc/netplan/*.yaml /etc/systemd/network/*.network /run/systemd/network/*.network; do
+		[ -e "$file" ] && return 0
+	done
+	return 1
+}
+
+# uplinks are the interfaces by which somebody may come from outside, by the names that udev and Azure give them. Those
+# that other programs make have an MTU of their own.
+uplinks() {
+	for link in /sys/class/net/eth* /sys/class/net/en*; do
+		[ -e "$link" ] && echo "${link##*/}"
+	done
+}
+
+# strays prints the routes that neither the kernel nor the network's manager made, as TYPE DESTINATION TABLE PROTOCOL.
+# A default route is let be where there is no manager: then a person made it.
+strays() {
+	managed && kept='static' || kept='default'
+	ip -4 -d -o route show table all | awk -v kept="$kept" '
+		{
+			table = "main"; protocol = "boot"
+			for (i = 3; i < NF; i++) {
+				if ($i == "table") table = $(i + 1)
+				if ($i == "proto") protocol = $(i + 1)
+			}
+			refuses = $1 ~ /^(blackhole|unreachable|prohibit|throw)$/
+			if (!refuses && protocol ~ /^(kernel|dhcp|ra)$/) next
+			if (!refuses && table == "main" && (kept == protocol || kept == $2)) next
+			print $1, $2, table, protocol
 		}'
+}
+
+# network_of is the network of an address with its length.
+network_of() {
+	printf '%s\n' "$1" | awk -F '[./]' '{
+		number = (($1 * 256 + $2) * 256 + $3) * 256 + $4
+		number -= number % 2 ^ (32 - $5)
+		printf "%d.%d.%d.%d/%d\n", number / 16777216, number / 65536 % 256, number / 256 % 256, number % 256, $5
+	}'
+}
+
+# routed says whether there is such a route.
+routed() {
+	ip -4 route show "$@" | grep -q .
+}
+
+# unrouted prints the routes that the kernel makes with an address, and that are gone, as words of `ip route`.
+unrouted() {
+	ip -4 -o address show up | while read -r _ name _ address rest; do
+		plain=${address%/*}
+		case $address in
+		*/*) network=$(network_of "$address") ;;
+		*) continue ;; # the other end of a line of two
+		esac
+		own="dev $name table local proto kernel scope host src $plain"
+		routed table local type local exact "$plain" || echo "local $plain $own"
+		case $name,$address,$rest in
+		lo,*) routed table local type local exact "$network" || echo "local $network $own" ;;
+		*/32,* | *secondary* | *noprefixroute*) ;;
+		*) routed exact "$network" dev "$name" proto kernel || echo "$network dev $name proto kernel scope link src $plain" ;;
+		esac
+	done
+}
+
+default_rules='0: from all lookup local
+32766: from all lookup main
+32767: from all lookup default'
+
+# network_problem says what stands between the host and its answers' way out; nothing where nothing does.
+network_problem() {
+	[ "$(ip -4 rule show | tr -s ' \t' ' ' | sed 's/ $//')" = "$default_rules" ] || { echo "there are policy rules" && return; }
+	stray=$(strays | head -n 1)
+	[ -z "$stray" ] || { echo "there is a route of nobody's: $stray" && return; }
+	ip link show dev lo up | grep -q . || { echo "the loopback interface is down" && return; }
+	[ -z "$(unrouted)" ] || { echo "the kernel's own routes are gone" && return; }
+	for name in $(uplinks); do
+		[ "$(cat "/sys/class/net/$name/mtu")" -ge "$least_mtu" ] || { echo "the MTU of $name is too small" && return; }
+	done
+	! managed || systemctl is-active --quiet systemd-networkd.service || { echo "systemd-networkd does not run" && return; }
+	routed default || echo "there is no default route"
 }
 
 runs_python() {
@@ -318,7 +377,7 @@ door_is_open() {
 	[ ! -e /etc/nologin ] && [ ! -e /run/nologin ] || return 1
 	[ "$(ssh-keygen -y -P '' -f "$key_file" 2>/dev/null | cut -d' ' -f1,2)" = "$(cat "$work/host_key.pub")" ] || return 1
 	sshd -t >/dev/null 2>&1 || return 1 # what runs may be older than what the next start would read
-	firewall_admits && answers && logs_in
+	[ -z "$(network_problem)" ] && [ -z "$(filter_problem)" ] && answers && logs_in
 }
 
 # --- repairs ----------------------------------------------------------------------------------------------------------
@@ -336,8 +395,11 @@ await_boot() {
 		waited=$((waited + 1))
 		sleep 1
 	done
+	# Not until every service runs: one of them may take minutes. A machine that was started to be repaired never has
+	# the target.
 	waited=0
-	while [ "$(systemctl is-system-running 2>/dev/null)" = starting ] && [ "$waited" -lt 60 ]; do
+	while [ "$(systemctl is-system-running 2>/dev/null)" = starting ] && ! systemctl is-active --quiet multi-user.target &&
+		[ "$waited" -lt 60 ]; do
 		[ "$waited" -eq 0 ] && say "waiting for the host to start"
 		waited=$((waited + 1))
 		sleep 1
@@ -375,19 +437,8 @@ unpack() {
 	)
 }
 
-# pass_through adds (I) or removes (D) rules that let this host ask others, and itself.
-pass_through() {
-	have iptables || return 0
-	if [ "$1" = D ]; then passing=; else passing=yes; fi
-	iptables -w 10 "-$1" INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT 2>/dev/null
-	iptables -w 10 "-$1" INPUT -i lo -j ACCEPT 2>/dev/null
-	iptables -w 10 "-$1" OUTPUT -j ACCEPT 2>/dev/null
-}
-
 mend_packages() {
 	runs_python && runs_sudo && runs_sshd && return 0
-	# The packages and the names they come by have to get through, and the filter may refuse even that.
-	pass_through I
 	if ! runs_python; then
 		packages=$(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' 'python3*' 'libpython3*' 2>/dev/null |
 			awk '$1 == "ii" && $2 ~ /^(lib)?python3(\.[0-9]+)?(-minimal|-stdlib)?$/ { print $2 }')
@@ -406,7 +457,6 @@ mend_packages() {
 		runs_sudo || reinstall sudo
 	fi
 	runs_sshd || reinstall openssh-client openssh-server openssh-sftp-server
-	pass_through D
 	runs_python || fail "python3 does not run and could not be reinstalled: $(tail -n 1 "$work/apt" 2>/dev/null)"
 	runs_sudo || fail "sudo does not run and could not be reinstalled: $(tail -n 1 "$work/apt" 2>/dev/null)"
 	runs_sshd || fail "sshd does not run and could not be reinstalled: $(tail -n 1 "$work/apt" 2>/dev/null)"
@@ -640,53 +690,137 @@ mend_sshd() {
 }
 
 lift_bans() {
-	if have fail2ban-client && fail2ban-client ping >/dev/null 2>&1; then
+	have fail2ban-client && fail2ban-client ping >/dev/null 2>&1 &&
 		timeout 60 fail2ban-client unban --all >/dev/null 2>&1
-	fi
-	firewall_admits && return 0
-	have nft && nft delete table inet f2b-table 2>/dev/null
-	for chain in $(iptables -w 10 -S 2>/dev/null | awk '$1 == "-N" && $2 ~ /^f2b-/ { print $2 }'); do
-		iptables -w 10 -F "$chain" 2>/dev/null
+}
+
+# flush_legacy empties the older kind of iptables, and whatever else needs no nft.
+flush_legacy() {
+	for tool in iptables ip6tables; do
+		for table in $(legacy_tables "${tool%tables}"); do
+			"$tool-legacy" -w 10 -t "$table" -F
+			"$tool-legacy" -w 10 -t "$table" -X
+			for chain in $("$tool-legacy" -w 10 -t "$table" -S | awk '$1 == "-P" { print $2 }'); do
+				"$tool-legacy" -w 10 -t "$table" -P "$chain" ACCEPT
+			done
+		done
+	done
+	for table in $(legacy_tables arp); do
+		have arptables-legacy && arptables-legacy -t "$table" -F && arptables-legacy -t "$table" -P INPUT ACCEPT &&
+			arptables-legacy -t "$table" -P OUTPUT ACCEPT
 	done
 }
 
-ufw_rules() {
+# cidrs_of prints the rule that admits the sources of one family (4 or 6), which nft calls by the second name.
+cidrs_of() {
+	list=
 	for cidr in $cidrs; do
-		ufw "$@" allow proto tcp from "$cidr" to any port "$port" >/dev/null 2>&1
+		case $1,$cidr in
+		6,*:* | 4,*.*) list="$list${list:+, }$cidr" ;;
+		esac
 	done
+	[ -z "$list" ] || echo "$2 saddr { $list } tcp dport $port accept"
 }
 
-mend_firewall() {
-	firewall_admits && return 0
-	foreign_tables | while read -r family table; do
-		say "deleting the packet filter's table $family $table"
-		nft delete table "$family" "$table"
-	done
+# take_filter puts this script's own rules in the place of all that filters packets, whoever made it: which of them
+# keeps the administrator out need not be known. They decide alone until the layer firewall has put its own back.
+take_filter() {
+	say "taking over the packet filter: $1"
 	lift_bans
-	firewall_admits && return 0
-	if have ufw; then
-		if ufw status 2>/dev/null | grep -q '^Status: active'; then
-			say "adding port $port to the firewall"
-			ufw_rules prepend
-			firewall_admits && return 0
-		fi
-		say "resetting the firewall"
-		ufw --force reset >/dev/null 2>&1
-		# UFW never adds its jumps again to chains that are there: everything goes first.
-		/usr/lib/ufw/ufw-init flush-all >/dev/null 2>&1
-		ufw default deny incoming >/dev/null 2>&1
-		ufw default allow outgoing >/dev/null 2>&1
-		ufw_rules
-		ufw allow "$wireguard_port/udp" >/dev/null 2>&1
-		ufw allow in on wg0 to any port "$ssh_port" proto tcp >/dev/null 2>&1
-		ufw --force enable >/dev/null 2>&1
-		firewall_admits && return 0
-		ufw --force disable >/dev/null 2>&1
+	flush_legacy >/dev/null 2>&1
+	if ! have nft; then
+		# First aid, so that the package can be fetched.
+		for tool in iptables ip6tables; do
+			for table in raw mangle nat filter security; do
+				"$tool" -w 10 -t "$table" -F && "$tool" -w 10 -t "$table" -X
+			done
+			"$tool" -w 10 -P INPUT ACCEPT && "$tool" -w 10 -P OUTPUT ACCEPT
+		done >/dev/null 2>&1
+		reinstall nftables
 	fi
-	# Without a firewall of its own the host still has the one in front of it, and the layers put this one back.
-	say "turning the firewall off"
-	iptables -w 10 -P INPUT ACCEPT
-	iptables -w 10 -F INPUT
+	agent=
+	getent passwd openclaw >/dev/null && agent='oifname != "lo" meta skuid "openclaw" reject'
+	nft -f - <<-END >"$work/nft" 2>&1 || fail "nft refuses the rules: $(head -n 1 "$work/nft")"
+		flush ruleset
+		table inet $door_table {
+			comment "$(door_mark)"
+			chain input {
+				type filter hook input priority filter; policy drop;
+				iifname "lo" accept
+				ct state established,related accept
+				icmp type { echo-request, destination-unreachable, time-exceeded, parameter-problem } accept
+				udp sport 67 udp dport 68 accept
+				$(cidrs_of 4 ip)
+				$(cidrs_of 6 ip6)
+				iifname "wg0" tcp dport $ssh_port accept
+				udp dport $wireguard_port accept
+			}
+			chain forward {
+				type filter hook forward priority filter; policy drop;
+			}
+			chain output {
+				type filter hook output priority filter; policy accept;
+				$agent
+			}
+		}
+	END
+	# Nor does a restart of the host put back what was there, before the layers come. The agent, which only a packet
+	# filter keeps from the platform, does not start without one.
+	systemctl disable nftables.service openclaw.service >/dev/null 2>&1
+	[ -e /etc/ufw/ufw.conf ] && sed 's/^ENABLED=.*/ENABLED=no/' /etc/ufw/ufw.conf >"$work/ufw.conf" &&
+		put /etc/ufw/ufw.conf 644 root:root <"$work/ufw.conf"
+	return 0
+}
+
+mend_filter() {
+	problem=$(filter_problem)
+	[ -z "$problem" ] || take_filter "$problem"
+}
+
+mend_network() {
+	problem=$(network_problem)
+	[ -n "$problem" ] || return 0
+	say "mending the network: $problem"
+	# Every policy rule goes, then the kernel's three come back: one that refuses may have the same number as theirs.
+	for number in $(ip -4 rule show | cut -d: -f1 | sort -u); do
+		while ip -4 rule del pref "$number" 2>/dev/null; do :; done
+	done
+	ip -4 rule add pref 0 table local
+	ip -4 rule add pref 32766 table main
+	ip -4 rule add pref 32767 table default
+	strays >"$work/strays"
+	while read -r type destination table protocol; do
+		ip -4 route flush table "$table" type "$type" exact "$destination" proto "$protocol"
+	done <"$work/strays"
+	ip link set dev lo up
+	for name in $(uplinks); do
+		[ "$(cat "/sys/class/net/$name/mtu")" -ge "$least_mtu" ] || ip link set dev "$name" mtu "$least_mtu"
+		ip link set dev "$name" up
+	done
+	# As the kernel made them with the address, which stays: others may hang on it.
+	unrouted >"$work/unrouted"
+	while read -r route; do
+		# shellcheck disable=SC2086 # words of a command
+		ip -4 route add $route
+	done <"$work/unrouted"
+	if managed && ! { systemctl is-active --quiet systemd-networkd.service && routed default; }; then
+		systemctl unmask systemd-networkd.service systemd-networkd.socket >/dev/null 2>&1
+		systemctl enable systemd-networkd.service >/dev/null 2>&1
+		systemctl reset-failed systemd-networkd.service >/dev/null 2>&1
+		systemctl restart systemd-networkd.service >"$work/networkd" 2>&1
+		waited=0
+		until routed default || [ "$waited" -ge 30 ]; do
+			waited=$((waited + 1))
+			sleep 1
+		done
+	fi
+	routed default && return 0
+	# Azure's gateway is the first address of the subnet.
+	for name in $(uplinks); do
+		network=$(ip -4 route show dev "$name" proto kernel scope link | sed -n '1s,/.*,,p')
+		[ -n "$network" ] || continue
+		ip -4 route add default via "${network%.*}.$((${network##*.} + 1))" dev "$name" && return 0
+	done
 }
 
 # --- the run ----------------------------------------------------------------------------------------------------------
@@ -694,8 +828,7 @@ mend_firewall() {
 [ "$(id -u)" = 0 ] || fail "this needs root"
 work=$(mktemp -d /run/openclaw-door.XXXXXX) || fail "no room in /run"
 way=$work.way # outside: the administrator's sshd reads it as the user
-passing=
-trap 'rm -rf "$work" "$way"; [ -z "$passing" ] || pass_through D' EXIT
+trap 'rm -rf "$work" "$way"' EXIT
 trap 'exit 1' HUP INT TERM
 
 read_parameters
@@ -708,6 +841,8 @@ fi
 say "the bootstrap door is not open as declared: repairing"
 systemctl stop "$timer.timer" >/dev/null 2>&1
 rm -f /etc/nologin /run/nologin
+mend_network # before packages, which have to come through
+mend_filter
 mend_packages
 derive_host_key || fail "HOST_KEY is not an OpenSSH private key without a passphrase"
 settle
@@ -716,12 +851,16 @@ mend_host_key
 mend_account
 mend_sudo
 mend_pam
-mend_firewall # before sshd, which is asked over loopback
 mend_sshd || fail "$(connect_problem)"
-mend_firewall
+lift_bans # of those who were refused meanwhile
+mend_network
+mend_filter
 
 sshd -t >/dev/null 2>&1 || fail "sshd does not accept its configuration: $(sshd -t 2>&1 | tail -n 1)"
 connects || fail "$(connect_problem)"
 logs_in || fail "$admin cannot log in and use sudo: $(tail -n 1 "$work/login")"
-firewall_admits || fail "the packet filter does not admit port $port from $cidrs"
+problem=$(network_problem)
+[ -z "$problem" ] || { status=100 && fail "the network is not whole: $problem"; } # ENETDOWN
+problem=$(filter_problem)
+[ -z "$problem" ] || fail "the packet filter may not admit port $port: $problem"
 say "the bootstrap door is open again"

@@ -36,11 +36,12 @@ const (
 
 // Exit statuses of the programs on the machine.
 const (
-	ExitFailed     = 1  // of the applier
-	ExitRolledBack = 3  // of the applier's apply: nobody confirmed, and the host took the change back
-	ExitNotPending = 75 // of the applier's confirm: there is no change yet, or none any more
-	ExitRefused    = 77 // of the applier's confirm: this one does not count
-	ExitNoSpace    = 28 // of the break-glass: ENOSPC
+	ExitFailed     = 1   // of the applier
+	ExitRolledBack = 3   // of the applier's apply: nobody confirmed, and the host took the change back
+	ExitNotPending = 75  // of the applier's confirm: there is no change yet, or none any more
+	ExitRefused    = 77  // of the applier's confirm: this one does not count
+	ExitNoSpace    = 28  // of the break-glass: ENOSPC
+	ExitNetDown    = 100 // of the break-glass: ENETDOWN
 )
 
 // Azure's metadata service is in the link-local range; its platform address serves agent, DHCP and DNS.

@@ -106,9 +106,10 @@ var facts = []struct {
 	{"exit status of no change", strconv.Itoa(ExitNotPending), false, []place{{applier + "words.py", `^EXIT_NOT_PENDING = (\d+)$`}}},
 	{"exit status of a refusal", strconv.Itoa(ExitRefused), false, []place{{applier + "words.py", `^EXIT_REFUSED = (\d+)$`}}},
 	{"exit status of a full disk", strconv.Itoa(ExitNoSpace), false, []place{{openDoor, `status=(\d+) ;; # ENOSPC`}}},
+	{"exit status of a network that is down", strconv.Itoa(ExitNetDown), false, []place{{openDoor, `status=(\d+) && fail .*# ENETDOWN`}}},
 	{"link-local range", LinkLocal.String(), true, []place{{service, `^IPAddressDeny=(\S+) fe80::/10$`}}},
 	// before.rules takes it from Go.
-	{"platform address", PlatformAddress.Addr().String(), true, nil},
+	{"platform address", PlatformAddress.Addr().String(), true, []place{{applier + "undeclared.py", `^PLATFORM = "(.*)"$`}}},
 }
 
 // TestFactsAreTheSameEverywhere: templates, the programs that run on the host and the break-glass say what Go says.
