@@ -13,7 +13,7 @@ from applier.files import Found, look
 from applier.findings import Finding
 from applier.journal import Journal
 from applier.packages import installed_packages, package_query
-from applier.probes import PROBE_SECONDS, Query, gather, probe_faults, sysctl_now
+from applier.probes import PROBE_SECONDS, Query, gather, probe_faults, sysctl_now, sysctl_path
 from applier.records import LAST_ROLLBACK, PENDING, all_records, dirty_path, read_state
 from applier.request import REQUESTS, Spec, only
 from applier.timer import TIMER, TIMER_SLACK
@@ -140,7 +140,8 @@ def not_shown() -> list[str]:
     """Kernel settings that were declared for a host with a kernel of its own, and that this one's cannot be told."""
     probes = [probe for _, record in all_records() if record is not None
               for probe in record.declared.get("probes") or []]
-    return [probe["key"] for probe in probes if probe.get("mayLack") and sysctl_now(probe)[1] is None]
+    return [probe["key"] for probe in probes
+            if probe.get("mayLack") and sysctl_now(sysctl_path(probe["key"]), probe["want"])[1] is None]
 
 
 def observe_all() -> dict[str, dict[str, Any]]:

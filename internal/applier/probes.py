@@ -9,6 +9,7 @@ from typing import Any
 from applier.commands import Done, Job
 from applier.findings import Finding, Run
 from applier.request import Spec
+from applier.routes import ROUTES_QUERY, probe_routes
 from applier.undeclared import Host, probe_accounts, probe_files, probe_keys, probe_nftables
 from applier.words import tail
 
@@ -41,6 +42,8 @@ def probe_query(probe: Spec) -> Query | None:
         return "wg", "show", probe["interface"], "dump"
     if kind == "nftables":
         return "nft", "-j", "list", "ruleset"
+    if kind == "routes":
+        return ROUTES_QUERY
     if kind == "files" and probe.get("units"):
         return "systemctl", "show", "--property=FragmentPath,DropInPaths", "--", *probe["units"]
     return None
@@ -63,9 +66,17 @@ def sysctl_path(key: str) -> str:
     return f"/proc/sys/{key.translate(str.maketrans('./', '/.'))}"
 
 
-def sysctl_now(probe: Spec) -> tuple[str, str | None]:
+def sysctl_paths(key: str) -> list[str]:
+    """Where a kernel setting stands. A `*` stands for every interface, and for what they begin with."""
+    import glob
+
+    path = sysctl_path(key)
+    return sorted(glob.glob(path)) if "*" in path else [path]
+
+
+def sysctl_now(path: str, wanted: object) -> tuple[str, str | None]:
     """What a kernel setting is to be, and what it is; None where it differs and cannot be set, or is not there."""
-    path, want = sysctl_path(probe["key"]), " ".join(str(probe["want"]).split())
+    want = " ".join(str(wanted).split())
     try:
         with open(path) as file:
             got = " ".join(file.read().split())
@@ -79,9 +90,14 @@ NOT_AVAILABLE = "not available"  # what the kernel does not have cannot be mende
 
 
 def probe_sysctl(probe: Spec, _: Done, __: Host) -> Iterator[Finding]:
-    want, got = sysctl_now(probe)
-    if got != want and not (got is None and probe.get("mayLack")):
-        yield Finding(f"sysctl {probe['key']}", want, NOT_AVAILABLE if got is None else got)
+    for path in sysctl_paths(probe["key"]):
+        want, got = sysctl_now(path, probe["want"])
+        if got is None and "*" in probe["key"] and not os.path.exists(path):
+            continue  # an interface that is gone meanwhile
+        if got != want and not (got is None and probe.get("mayLack")):
+            # The whole path has an interface's name as it is, dots and all.
+            key = path[len("/proc/sys/"):].replace("/", ".") if "*" in probe["key"] else probe["key"]
+            yield Finding(f"sysctl {key}", want, NOT_AVAILABLE if got is None else got)
 
 
 def probe_sshd(probe: Spec, done: Done, __: Host) -> Iterator[Finding]:
@@ -239,7 +255,7 @@ def probe_jail(probe: Spec, _: Done, __: Host) -> Iterator[Finding]:
 PROBES: dict[str, Callable[[Spec, Done, Host], Iterator[Finding]]] = {
     "command": probe_command, "sysctl": probe_sysctl, "sshd": probe_sshd, "iptables": probe_iptables,
     "wireguard": probe_wireguard, "jail": probe_jail, "files": probe_files, "keys": probe_keys,
-    "accounts": probe_accounts, "nftables": probe_nftables,
+    "accounts": probe_accounts, "nftables": probe_nftables, "routes": probe_routes,
 }
 NOT_ASKED = Done((), 0, "", "", "")  # the answer for a probe that needs none
 

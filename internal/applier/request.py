@@ -44,11 +44,12 @@ PROBE_FIELDS = {
     "keys": {"kind", "allowed"},
     "accounts": {"kind", "admins", "privileged"},
     "nftables": {"kind"},
+    "routes": {"kind"},
 }
 PROBE_NEEDS: dict[str, tuple[str, ...]] = {
     "command": ("argv", "want"), "sysctl": ("key", "want"), "sshd": ("user", "lport", "want"), "iptables": ("want",),
     "wireguard": ("interface",), "jail": ("name", "want"), "files": ("paths",), "keys": ("allowed",), "accounts": (),
-    "nftables": (),
+    "nftables": (), "routes": (),
 }
 NEEDS = {"groups": ("name",), "users": ("name",), "directories": ("path", "mode", "owner", "group"),
          "files": ("path", "mode", "owner", "group"), "checks": ("argv",), "units": ("name",)}

@@ -124,6 +124,12 @@ func TestUndeclaredComesBackUnconfirmed(t *testing.T) {
 	}
 }
 
+// azures is a rule as Azure's agent keeps them, in the words of `nft -j`.
+func azures(table, chain, address string) string {
+	return `,{"rule": {"family": "ip", "table": "` + table + `", "chain": "` + chain + `", "handle": 3, "expr": [{"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "daddr"}}, "right": "` + address + `"}},
+{"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 53}}, {"counter": {"packets": 0, "bytes": 0}}, {"accept": null}]}}`
+}
+
 // The program that this probe asks answers here with what the real one gave on Debian 13, shortened.
 func TestNFTables(t *testing.T) {
 	t.Parallel()
@@ -137,6 +143,12 @@ func TestNFTables(t *testing.T) {
 		{"innocent", ``, ""},
 		{"nat", `,{"rule": {"family": "ip", "table": "nat", "chain": "PREROUTING", "expr": [{"redirect": {"port": 22}}]}}`, "nftables table ip nat: expected nothing, found 1 rule that nobody declared"},
 		{"in fail2ban's name", `,{"rule": {"family": "inet", "table": "f2b-table", "chain": "x", "expr": [{"match": {}}, {"dnat": {"port": 22}}]}}`, "nftables table inet f2b-table: expected nothing, found 1 rule that nobody declared"},
+		{"Azure's agent's", azures("security", "OUTPUT", "168.63.129.16") + azures("walinuxagent", "output", "168.63.129.16"), ""},
+		{"another address in the agent's name", azures("security", "OUTPUT", "168.63.129.17"), "nftables table ip security: expected nothing, found 1 rule that nobody declared"},
+		{"another way in the agent's name", azures("walinuxagent", "input", "168.63.129.16"), "nftables table ip walinuxagent: expected nothing, found 1 rule that nobody declared"},
+		{"a policy in the agent's name", azures("security", "OUTPUT", "168.63.129.16") + `,{"chain": {"family": "ip", "table": "security", "name": "INPUT", "hook": "input", "policy": "drop"}}`,
+			"nftables table ip security: expected nothing, found 0 rules that nobody declared"},
+		{"the break-glass's", `,{"rule": {"family": "inet", "table": "openclaw-door", "chain": "input", "expr": [{"accept": null}]}}`, "nftables table inet openclaw-door: expected nothing, found 1 rule that nobody declared"},
 		{"before UFW's", `,{"chain": {"family": "ip", "table": "filter", "name": "first", "hook": "input", "policy": "accept"}}`, "nftables chain ip filter first: expected nothing, found a chain that nobody declared"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -146,6 +158,10 @@ func TestNFTables(t *testing.T) {
 			r.apply(layer.Layer{Name: "x", Probes: []layer.Probe{layer.NFTables()}}, "t1")
 			if drift := strings.Join(r.drift("x"), "\n"); drift != c.want {
 				t.Errorf("drift %q, want %q", drift, c.want)
+			}
+			// The break-glass's table decides until the layer's reload has put its own rules in force.
+			if asked := r.Sh(`cat /run/asked 2>/dev/null || true`); strings.Contains(asked, "openclaw-door") {
+				t.Errorf("nft was asked to %q", asked)
 			}
 		})
 	}

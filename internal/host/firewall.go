@@ -13,13 +13,20 @@ func (h *Host) firewall() layer.Layer {
 		Checks: []layer.Check{
 			{Argv: []string{"sh", "-c", "iptables-restore --test <{stage}/etc/ufw/user.rules"}},
 		},
-		Units: []layer.Unit{{Name: "ufw.service", Enabled: yes, Active: yes}},
+		Units: []layer.Unit{
+			{Name: "ufw.service", Enabled: yes, Active: yes},
+			// Off, not stopped: what it loads at boot would decide beside UFW, and its stop empties all tables.
+			{Name: "nftables.service", Enabled: no},
+		},
 		// `ufw reload` takes everything out before it puts all in again: for a moment every port is open.
 		Quick: &layer.Quick{Path: "/etc/ufw/user.rules", Argv: []string{"sh", "-c", "iptables-restore --noflush --wait 10 </etc/ufw/user.rules"}},
 		Reload: [][]string{
+			{"sh", "-c", onlyNft},
 			// Where UFW's chains are there, a reload never puts back its own jumps into them.
 			{"sh", "-c", "iptables -C INPUT -j ufw-before-input 2>/dev/null || /usr/lib/ufw/ufw-init flush-all"},
 			{"ufw", "reload"},
+			// Until here the break-glass's own rules decide, if it was at work.
+			{"sh", "-c", "nft delete table inet openclaw-door 2>/dev/null || true"},
 		},
 		// On a first deploy the file that was there says that UFW is off, and `ufw reload` would leave ours loaded.
 		Undo:   [][]string{{"sh", "-c", "if grep -q '^ENABLED=yes' /etc/ufw/ufw.conf; then ufw reload; else /usr/lib/ufw/ufw-init force-stop; fi"}},

@@ -107,5 +107,17 @@ func (h *Host) loaded() []layer.Probe {
 		layer.IPTables(want, jail, rebuild),
 		layer.IP6Tables([]string{"-P INPUT DROP", "-P FORWARD DROP", "-P OUTPUT DROP", "-A INPUT -i lo -j ACCEPT", "-A OUTPUT -o lo -j ACCEPT"}, nil, rebuild),
 		layer.NFTables(),
+		layer.Shell("rules of the older kind of iptables", "", legacyRules),
+		layer.Shell("kind of iptables", "nf_tables", `for tool in iptables ip6tables; do $tool -V | sed 's/.*(//; s/)//'; done | sort -u`),
+		layer.Routes(),
 	}
 }
+
+// legacyRules prints what the older kind of iptables holds: the kernel obeys both kinds, and neither lists the other's.
+const legacyRules = `for tool in iptables ip6tables; do for table in $(cat /proc/net/${tool%tables}_tables_names 2>/dev/null); do
+$tool-legacy -w 5 -t $table -S | sed "/^-P [A-Z]* ACCEPT\$/d; s/^/$tool-legacy -t $table /"; done; done`
+
+// onlyNft empties the older kind, and makes the newer one what iptables, and so UFW, is.
+const onlyNft = `for tool in iptables ip6tables; do for table in $(cat /proc/net/${tool%tables}_tables_names 2>/dev/null); do
+$tool-legacy -w 5 -t $table -S | sed -n 's/^-P \([A-Z]*\) .*/\1/p' | xargs -I CHAIN $tool-legacy -w 5 -t $table -P CHAIN ACCEPT
+$tool-legacy -w 5 -t $table -F; $tool-legacy -w 5 -t $table -X; done; update-alternatives --quiet --set $tool /usr/sbin/$tool-nft; done`

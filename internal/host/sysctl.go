@@ -4,7 +4,9 @@ import (
 	"openclaw-azure/internal/layer"
 )
 
-// sysctls are the kernel settings of the network. Only what the machine needs is left on: IPv6 is not.
+// sysctls are the kernel settings of the network. Only what the machine needs is left on: IPv6 is not. `default` is for
+// interfaces to come and `*` for those that are there: one that has its address already takes nothing from `default`.
+// Both are named beside `*`, or a file of the distribution that names them would win over it.
 var sysctls = []struct{ Key, Value string }{
 	{"net.ipv6.conf.all.disable_ipv6", "1"},
 	{"net.ipv6.conf.default.disable_ipv6", "1"},
@@ -12,16 +14,22 @@ var sysctls = []struct{ Key, Value string }{
 	{"net.ipv4.ip_forward", "0"}, // peers do not reach each other through the VM
 	{"net.ipv4.conf.all.rp_filter", "1"},
 	{"net.ipv4.conf.default.rp_filter", "1"},
+	{"net.ipv4.conf.*.rp_filter", "1"},
 	{"net.ipv4.conf.all.accept_redirects", "0"},
 	{"net.ipv4.conf.default.accept_redirects", "0"},
+	{"net.ipv4.conf.*.accept_redirects", "0"},
 	{"net.ipv4.conf.all.secure_redirects", "0"},
 	{"net.ipv4.conf.default.secure_redirects", "0"},
+	{"net.ipv4.conf.*.secure_redirects", "0"},
 	{"net.ipv4.conf.all.send_redirects", "0"},
 	{"net.ipv4.conf.default.send_redirects", "0"},
+	{"net.ipv4.conf.*.send_redirects", "0"},
 	{"net.ipv4.conf.all.accept_source_route", "0"},
 	{"net.ipv4.conf.default.accept_source_route", "0"},
+	{"net.ipv4.conf.*.accept_source_route", "0"},
 	{"net.ipv4.conf.all.log_martians", "1"},
 	{"net.ipv4.conf.default.log_martians", "1"},
+	{"net.ipv4.conf.*.log_martians", "1"},
 	{"net.ipv4.icmp_echo_ignore_broadcasts", "1"},
 	{"net.ipv4.icmp_ignore_bogus_error_responses", "1"},
 	{"net.ipv4.tcp_syncookies", "1"},

@@ -111,5 +111,9 @@ func Accounts(admins, privileged []string) Probe {
 	return Probe{Kind: "accounts", Admins: admins, Privileged: privileged}
 }
 
+// Routes finds policy rules, routes and MTUs that neither the kernel nor the network's manager made, and those of theirs that
+// are gone.
+func Routes() Probe { return Probe{Kind: "routes"} }
+
 // NFTables finds rules beside those of the packet filters that IPTables reads.
 func NFTables() Probe { return Probe{Kind: "nftables"} }

@@ -63,8 +63,9 @@ var Directives = []Directive{
 	{Name: "LimitNOFILE", Strict: "4096", Cost: "more open files", Relaxed: may("[1-9][0-9]{3,6}"), Example: "65536"},
 	{Name: "LimitCORE", Strict: "0", Cost: "core dumps: they would hold secrets"},
 	{Name: "TasksMax", Strict: "512", Cost: "more processes and threads", Relaxed: may("[1-9][0-9]{2,4}"), Example: "2048"},
-	{Name: "MemoryHigh", Strict: "75%", Cost: "more memory: beyond it it is slowed down", Relaxed: may("[1-9][0-9]?%|[1-9][0-9]{0,5}[MG]"), Example: "85%"},
-	{Name: "MemoryMax", Strict: "85%", Cost: "more memory: beyond it its largest process is killed", Relaxed: may("[1-9][0-9]?%|[1-9][0-9]{0,5}[MG]"), Example: "95%"},
+	// No MemoryHigh: the kernel slows down whoever is beyond it so much that MemoryMax, and an end, never comes.
+	{Name: "MemoryMax", Strict: "85%", Cost: "more memory: beyond it the largest process is killed at once, the others go on", Relaxed: may("[1-9][0-9]?%|[1-9][0-9]{0,5}[MG]"), Example: "95%"},
+	{Name: "MemorySwapMax", Strict: "0", Cost: "swap, where the machine has any: a process that runs away would fill it for minutes first"},
 }
 
 // Lines are those at the end of the unit that take back what the directives above them say.

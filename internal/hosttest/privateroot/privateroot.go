@@ -87,6 +87,7 @@ for unit in "$@"; do
 	disable) rm -f "$unit.enabled"; [ -z "$now" ] || rm -f "$unit.active" ;;
 	mask) touch "$unit.masked" ;;
 	unmask) rm -f "$unit.masked" ;;
+	is-active) [ -e "$unit.active" ] && echo active || { echo inactive; exit 3; } ;;
 	esac
 done
 exit 0
