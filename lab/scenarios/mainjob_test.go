@@ -74,11 +74,19 @@ func layersEffective(l *one) {
 		{"fail2ban: the jail", `for k in maxretry bantime findtime; do fail2ban-client get sshd $k; done`, "3\n3600\n600"},
 		{"ufw: default deny", `ufw status verbose | grep '^Default:'`, "Default: deny (incoming), allow (outgoing), disabled (routed)"},
 		{"ipv6: off", `cat /proc/sys/net/ipv6/conf/all/disable_ipv6 /proc/sys/net/ipv6/conf/default/disable_ipv6 /proc/sys/net/ipv6/conf/lo/disable_ipv6`, "1\n1\n1"},
+		// The image's own file says 2 for each interface; eth0 had its address before the settings.
+		{"sysctl: strict reverse paths, no redirects, on every interface", `cd /proc/sys/net/ipv4/conf && test -d eth0 && test -d wg0 && for k in rp_filter log_martians accept_redirects secure_redirects send_redirects accept_source_route; do echo $k $(cat */$k | sort -u); done`,
+			"rp_filter 1\nlog_martians 1\naccept_redirects 0\nsecure_redirects 0\nsend_redirects 0\naccept_source_route 0"},
+		{"packet filter: the older kind of iptables is empty, and is not what iptables is", `for t in $(cat /proc/net/ip_tables_names /proc/net/ip6_tables_names); do iptables-legacy -t $t -S; ip6tables-legacy -t $t -S; done | grep -v -- '^-P [A-Z]* ACCEPT$'; iptables -V | grep -o nf_tables; systemctl is-enabled nftables.service`, "nf_tables\ndisabled"},
+		{"routes: the kernel's rules alone, the manager's routes", `ip -4 rule | tr '\t' ' '; ip -4 route show default | sed 's/ *$//'; ip -4 route show table all | grep -E -c '^(blackhole|unreachable|prohibit|throw)'`,
+			"0: from all lookup local\n32766: from all lookup main\n32767: from all lookup default\ndefault via 10.0.0.1 dev eth0 proto static\n0"},
 		{"wireguard: MTU", `cat /sys/class/net/wg0/mtu`, "1280"},
 		{"openclaw: environment file", `stat -c '%U:%G %a' /etc/openclaw.env`, "root:openclaw 640"},
 		{"openclaw: on, and ready", `systemctl is-enabled openclaw.service; systemctl is-active openclaw.service; openclaw-install ready`, "enabled\nactive\nready"},
 		{"openclaw: the sandbox", `systemctl show openclaw.service -p NoNewPrivileges -p PrivateTmp -p ProtectSystem -p ProtectHome -p LimitNOFILE -p User | sort`,
 			"LimitNOFILE=4096\nNoNewPrivileges=yes\nPrivateTmp=yes\nProtectHome=yes\nProtectSystem=strict\nUser=openclaw"},
+		{"openclaw: what takes too much memory is ended, not stalled", `systemctl show openclaw.service -p MemoryHigh -p MemorySwapMax -p OOMPolicy | sort; test $(systemctl show -p MemoryMax --value openclaw.service) -gt 0 && echo bounded`,
+			"MemoryHigh=infinity\nMemorySwapMax=0\nOOMPolicy=continue\nbounded"},
 		{"openclaw: no login, no sudo, no groups", `getent passwd openclaw | cut -d: -f6,7; id -nG openclaw; sudo -l -U openclaw | grep -c 'not allowed'`, "/var/lib/openclaw:/usr/sbin/nologin\nopenclaw\n1"},
 		{"updates: security alone, daily, no reboot", `apt-config dump | grep -E '^Unattended-Upgrade::(Origins-Pattern|Allowed-Origins|Automatic-Reboot |Automatic-Reboot")|^APT::Periodic::Unattended-Upgrade |^Unattended-Upgrade::Automatic-Reboot ' | grep -v '""' | sort`,
 			"APT::Periodic::Unattended-Upgrade \"1\";\nUnattended-Upgrade::Automatic-Reboot \"false\";\nUnattended-Upgrade::Origins-Pattern:: \"" + security + "\";"},
@@ -265,6 +273,7 @@ func reboot(l *one) {
 	if l.on(booted) == before {
 		l.t.Error("the host did not reboot")
 	}
+	wholeBoot(l)
 	l.quiet()
 	layersEffective(l)
 	closedDoors(l)

@@ -22,6 +22,8 @@ const (
 	agentFolder = "var/lib/waagent"
 	// What the agent waits for before it runs anything, once in a machine's life, for up to half an hour.
 	agentHostKey = "etc/ssh/ssh_host_rsa_key.pub"
+	// What the agent's unit makes: at each boot it comes when the unit's turn has come.
+	agentUp = "run/waagent-is-up"
 	// agentPatience is shorter than Azure's, so that somebody who forgot the key hears of it.
 	agentPatience = 2 * time.Minute
 	outputLimit   = 1 << 20
@@ -146,10 +148,10 @@ func (h *Host) awaitAgent(ctx context.Context, g *guest) (int, error) {
 		if !ok {
 			return 0, noMachine(g.id)
 		}
-		if m.Provisioned {
+		if m.Provisioned && exists(pid, agentUp) {
 			return g.answering(ctx)
 		}
-		if exists(pid, agentHostKey) {
+		if !m.Provisioned && exists(pid, agentHostKey) {
 			if _, err := h.note(g.id, func(m *machine) { m.Provisioned = true }); err != nil {
 				return 0, err
 			}
@@ -157,6 +159,9 @@ func (h *Host) awaitAgent(ctx context.Context, g *guest) (int, error) {
 		}
 		select {
 		case <-ctx.Done():
+			if m.Provisioned {
+				return 0, fmt.Errorf("the agent does not answer: %w\nwalinuxagent.service has not started in this boot", ctx.Err())
+			}
 			return 0, fmt.Errorf("the agent does not answer: %w\nit waits for /%s, up to half an hour on Azure", ctx.Err(), agentHostKey)
 		case <-tick.C:
 		}

@@ -7,12 +7,14 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
 	"time"
 
 	"openclaw-azure/lab/internal/fabric"
+	"openclaw-azure/lab/internal/place"
 )
 
 // seedPath is where cloud-init finds what Azure gives on a disc that it ejects afterwards: mounted read-only, never
@@ -65,6 +67,7 @@ func provision(folder string, m fabric.Machine) error {
 	}{
 		{filepath.Join(folder, "seed"), 0o755},
 		{filepath.Join(stage, "etc/cloud/cloud.cfg.d"), 0o755},
+		{filepath.Join(stage, "etc/netplan"), 0o755},
 		{filepath.Join(stage, "var/lib/waagent"), 0o755},
 	} {
 		if err := os.MkdirAll(dir.path, dir.mode); err != nil {
@@ -84,6 +87,7 @@ func provision(folder string, m fabric.Machine) error {
 		{filepath.Join(folder, "seed/user-data"), m.CustomData, 0o600},
 		{filepath.Join(stage, "etc/cloud/cloud.cfg.d/95-azure.cfg"), append([]byte("# What Azure's datasource says of the administrator.\n"), user...), 0o644},
 		{filepath.Join(stage, "var/lib/waagent/ovf-env.xml"), ovf, 0o600},
+		{filepath.Join(stage, "etc/netplan/50-cloud-init.yaml"), network(m), 0o600},
 	}
 	if wanted.likeUbuntu {
 		for _, dir := range []string{"etc/ssh/sshd_config.d", "etc/sudoers.d"} {
@@ -102,6 +106,19 @@ func provision(folder string, m fabric.Machine) error {
 		}
 	}
 	return nil
+}
+
+// network is what cloud-init makes of Azure's answers for netplan: the lab says itself what Azure's DHCP says.
+func network(m fabric.Machine) []byte {
+	return fmt.Appendf(nil, `network:
+  version: 2
+  ethernets:
+    eth0:
+      addresses: [%s]
+      routes: [{to: default, via: %s}]
+      nameservers: {addresses: [%s]}
+      link-local: []
+`, netip.PrefixFrom(m.PrivateAddress, m.Subnet.Bits()), place.Gateway(m.Subnet), place.PlatformAddress)
 }
 
 // ovfEnvironment is the file by which Azure hands a machine its settings; its agent keeps a copy with customData.

@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -37,10 +38,23 @@ var files embed.FS
 // Packages as on a cloud image. ufw, fail2ban and wireguard-tools are the program's to install; wireguard-go stands
 // in for the kernel module that a shared kernel may lack.
 var packages = []string{
-	"apt-utils", "bsdextrautils", "bash-completion", "ca-certificates", "cloud-init", "cron", "curl", "dbus",
-	"e2fsprogs", "iproute2", "iptables", "iputils-ping", "kmod", "less", "libnss-myhostname", "libpam-systemd",
-	"login", "logrotate", "netbase", "nftables", "openssh-server", "passwd", "perl", "procps", "python3", "sudo", "systemd",
-	"systemd-sysv", "tzdata", "udev", "unattended-upgrades", "vim-tiny", "wireguard-go",
+	"apparmor", "apt-utils", "bsdextrautils", "bash-completion", "ca-certificates", "chrony", "cloud-init", "cron", "curl", "dbus",
+	"e2fsprogs", "iproute2", "iptables", "iputils-ping", "kmod", "less", "libnss-myhostname", "libnss-resolve", "libpam-systemd",
+	"login", "logrotate", "netbase", "netplan.io", "nftables", "openssh-server", "passwd", "perl", "polkitd", "procps", "python3", "sudo",
+	"systemd", "systemd-resolved", "systemd-sysv", "tzdata", "udev", "unattended-upgrades", "vim-tiny", "wireguard-go",
+}
+
+// ofSuite are packages that only one distribution's images have. Debian's kernel settings, loose reverse paths among
+// them, are in one of their own; Ubuntu's are in procps.
+var ofSuite = map[string][]string{"trixie": {"linux-sysctl-defaults"}}
+
+func packagesOf(suite archive.Suite) []string { return slices.Concat(packages, ofSuite[suite.Name]) }
+
+// links are what packages' scripts make on a machine that runs.
+var links = map[string]string{
+	// The name service is systemd-resolved, and what it asks is said by netplan's file.
+	"etc/resolv.conf": "../run/systemd/resolve/stub-resolv.conf",
+	"etc/systemd/system/multi-user.target.wants/walinuxagent.service": "/usr/lib/systemd/system/walinuxagent.service",
 }
 
 // Image is a disk that can be had.
@@ -53,7 +67,7 @@ type Image struct {
 // New says what the image is made of; Path is where it will stand in the cache folder.
 func New(machine archive.Machine, cache string) (Image, error) {
 	sum := sha256.New()
-	fmt.Fprintln(sum, edition, machine.Suite.Name, Size, packages, machine.Lines(), options(machine), strings.Fields(kernel))
+	fmt.Fprintln(sum, edition, machine.Suite.Name, Size, packagesOf(machine.Suite), links, machine.Lines(), options(machine), strings.Fields(kernel))
 	err := fs.WalkDir(files, ".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
@@ -134,7 +148,7 @@ func (i Image) bootstrap(ctx context.Context, work, root string, output io.Write
 		"--mode=root", "--variant=minbase", "--format=directory",
 		// A build that is cut off is thrown away: nothing has to be safe on the disk before it is done.
 		"--dpkgopt=force-unsafe-io",
-		"--include=" + strings.Join(packages, ","),
+		"--include=" + strings.Join(packagesOf(i.machine.Suite), ","),
 		"--aptopt=Acquire::http::Proxy \"http://" + listener.Addr().String() + "\"",
 	}
 	for _, option := range i.machine.Options {
@@ -239,6 +253,14 @@ func (i Image) shape(root string) error {
 	})
 	if err != nil {
 		return err
+	}
+	for path, target := range links {
+		if err := tree.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := tree.Symlink(target, path); err != nil {
+			return err
+		}
 	}
 	for path, content := range map[string]string{
 		// Empty: each machine gets an id of its own at its first boot.

@@ -38,6 +38,8 @@ const (
 	// ProxyAddress is where the package proxy listens: the only thing outside that a virtual machine can reach.
 	ProxyAddress = "198.18.0.1"
 	ProxyPort    = 3142
+	// PlatformAddress is where Azure's name service is. There is none in the lab: the refusal comes at once.
+	PlatformAddress = "168.63.129.16"
 )
 
 // PublicPool holds the public addresses that virtual machines get.
@@ -93,6 +95,9 @@ func (n Networks) Create(ctx context.Context) error {
 	return n.sysctl(ctx, Internet, "net/ipv4/ip_forward", "1")
 }
 
+// Gateway is Azure's: the first address of the subnet.
+func Gateway(subnet netip.Prefix) netip.Addr { return subnet.Masked().Addr().Next() }
+
 // Attach makes a fresh namespace for a virtual machine and connects it to the outside. A used namespace keeps the
 // packet filter and the kernel settings of the system that ran in it, so each boot gets a new one.
 func (n Networks) Attach(ctx context.Context, place string, private netip.Addr, subnet netip.Prefix) error {
@@ -105,8 +110,7 @@ func (n Networks) Attach(ctx context.Context, place string, private netip.Addr, 
 	if err := n.add(ctx, place); err != nil {
 		return err
 	}
-	// Azure's gateway is the first address of the subnet.
-	gateway := subnet.Masked().Addr().Next()
+	gateway := Gateway(subnet)
 	address := netip.PrefixFrom(private, subnet.Bits()).String()
 	sum := sha256.Sum256([]byte(n.Namespace(place)))
 	mac := net.HardwareAddr{0x00, 0x0d, 0x3a, sum[0], sum[1], sum[2]} // a prefix of Microsoft's
