@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// previous is the release before this one: what people have running.
-const previous = "e9bfd5c8e2cfb038450030d06d3bfbfae4d467ee"
+// previous stands for the release before this one: until 0.1.0 a commit of this tree, the first whose machines are taken over.
+const previous = "f707a2b217f0054b3517ab5d7aefb4b23973dd9a"
 
 // TestOverTime is what a machine goes through once it is there: a new release of the program, people who come and go,
 // what somebody does in Azure past Pulumi.
@@ -39,22 +39,16 @@ func deployPrevious(l *one) {
 	if r := l.lab("", "start"); r.code != 0 {
 		l.t.Fatalf("bin/lab start: %s", r)
 	}
-	move := func(from, to string, change func(string) string) {
+	move := func(from, to string) {
 		text, err := os.ReadFile(l.stackFile(from))
 		if err == nil {
-			err = os.WriteFile(l.stackFile(to), []byte(change(string(text))), 0o600)
+			err = os.WriteFile(l.stackFile(to), text, 0o600)
 		}
 		if err != nil {
 			l.t.Fatal(err)
 		}
 	}
-	// That release installs no OpenClaw and knows no mirrors.
-	mirrors := regexp.MustCompile(`(?m)^  openclaw:(nodeUrl|nodeSha256|npmRegistry):.*\n`)
-	var later []string
-	move(l.root, old, func(text string) string {
-		later = mirrors.FindAllString(text, -1)
-		return mirrors.ReplaceAllString(text, "")
-	})
+	move(l.root, old)
 	for _, args := range [][]string{
 		{"up", "--yes", "--skip-preview"},
 		{"config", "set", "bootstrap", "false"},
@@ -62,9 +56,7 @@ func deployPrevious(l *one) {
 	} {
 		l.pulumi(0, append([]string{"--cwd", old}, args...)...)
 	}
-	move(old, l.root, func(text string) string {
-		return strings.Replace(text, "config:\n", "config:\n"+strings.Join(later, ""), 1)
-	})
+	move(old, l.root)
 }
 
 func upgrade(l *one) {
