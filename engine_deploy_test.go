@@ -267,7 +267,7 @@ func TestEngineDestroyAndRebuild(t *testing.T) {
 	w.Set("bootstrap", "true")
 	w.MustUp()
 	equal(t, "address", any("198.18.100.2"), standin.Plain(w.Outputs()).Mappable()["publicIp"])
-	equal(t, "machine", "00000000-0000-4000-8000-000000000002", w.Guest.Id)
+	equal(t, "machine", "00000000-0000-4000-8000-000000000002", w.Guest.ID)
 	equal(t, "the administrator's key", w.Made(2).Bootstrap.Public, w.Guest.AdminKey)
 	for name, on := range w.Guest.Layers {
 		if on.Token == "" {
@@ -480,13 +480,13 @@ func TestEngineFirstDeployContinuedOnError(t *testing.T) {
 func TestEngineResize(t *testing.T) {
 	t.Parallel()
 	for _, w := range []*standin.World{deployed(t), closed(t)} {
-		id := w.Guest.Id
+		id := w.Guest.ID
 		w.Set("vmSize", "Standard_B4als_v2")
 		equal(t, "preview", []string{"update " + labelVM}, w.Preview().Changes())
 		r := w.Up()
 		equal(t, "changes", []string{"update " + labelVM}, r.Changes())
 		equal(t, "errors", []string{}, r.Said("error"))
-		equal(t, "machine", id, w.Guest.Id)
+		equal(t, "machine", id, w.Guest.ID)
 		w.Quiet()
 	}
 }
@@ -546,7 +546,7 @@ func TestEngineMachineDeletedBehindPulumi(t *testing.T) {
 func TestEngineImageChanges(t *testing.T) {
 	t.Parallel()
 	for _, w := range []*standin.World{deployed(t), closed(t)} {
-		id := w.Guest.Id
+		id := w.Guest.ID
 		w.Set("image", "ubuntu-24.04")
 		warning := `a machine that lives keeps what it was made of, and nothing destroys it for that:
   image: value "ubuntu-24.04", the machine was made of "debian-13"
@@ -557,7 +557,7 @@ hint: pulumi destroy && pulumi config set bootstrap true && pulumi up`
 			equal(t, "warnings", []string{warning}, r.Said("warning"))
 			equal(t, "changes", []string{}, r.Changes())
 		}
-		equal(t, "machine", id, w.Guest.Id)
+		equal(t, "machine", id, w.Guest.ID)
 
 		if r := w.Destroy(); r.Err != nil {
 			t.Fatal(r.Err)
@@ -571,14 +571,14 @@ hint: pulumi destroy && pulumi config set bootstrap true && pulumi up`
 func TestEngineAdministratorChanges(t *testing.T) {
 	t.Parallel()
 	w := deployed(t)
-	id := w.Guest.Id
+	id := w.Guest.ID
 	w.Set("adminUsername", "operator1")
 	r := w.MustUp()
 	equal(t, "warnings", []string{`a machine that lives keeps what it was made of, and nothing destroys it for that:
   adminUsername: value "operator1", Azure's own record of the machine says "azureuser" and keeps it; port 22 opens to the new one
 hint: to have it made anew: bring the backups home from /backups/openclaw, then
 hint: pulumi destroy && pulumi config set bootstrap true && pulumi up`}, r.Said("warning"))
-	equal(t, "machine", id, w.Guest.Id)
+	equal(t, "machine", id, w.Guest.ID)
 	equal(t, "administrator", "operator1", w.Guest.Admin)
 }
 

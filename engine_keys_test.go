@@ -36,7 +36,7 @@ func TestEngineKeyGeneration(t *testing.T) {
 	r := w.MustUp()
 
 	equal(t, "the administrator's key on the host", w.Made(2).Bootstrap.Public, strings.TrimSpace(w.Guest.AdminKey))
-	equal(t, "the machine", "00000000-0000-4000-8000-000000000001", w.Guest.Id)
+	equal(t, "the machine", "00000000-0000-4000-8000-000000000001", w.Guest.ID)
 	if !standin.SameKey(w.Guest.HostKey, w.Made(2).HostKey.Public) {
 		t.Error("the host has its old host key")
 	}

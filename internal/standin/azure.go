@@ -193,7 +193,7 @@ func (a *cloud) create(_ context.Context, req plugin.CreateRequest) (plugin.Crea
 		}
 		g.address = fmt.Sprintf("198.18.100.%d", a.address)
 		a.world.Guest = g
-		out["vmId"] = resource.NewProperty(g.Id)
+		out["vmId"] = resource.NewProperty(g.ID)
 	case azureRunCommand:
 		if err := a.world.Guest.breakGlass(in); err != nil {
 			return plugin.CreateResponse{}, err

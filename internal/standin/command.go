@@ -185,12 +185,13 @@ func (c *commands) remote(verb, name string, in resource.PropertyMap) (string, e
 		return "", fmt.Errorf("dial: %w", err)
 	}
 	if w.Fails[name] {
+		//lint:ignore ST1005 these are the provider's own words
 		return "", errors.New("Process exited with status 1")
 	}
 	words := strings.Fields(in["create"].StringValue())
 	token, vm := words[len(words)-3], words[len(words)-2]
-	if vm != w.Guest.Id {
-		return "", fmt.Errorf("made for the machine %q, and this is %q", vm, w.Guest.Id)
+	if vm != w.Guest.ID {
+		return "", fmt.Errorf("made for the machine %q, and this is %q", vm, w.Guest.ID)
 	}
 	req, err := w.readRequest(through, in["create"].StringValue(), in["stdin"].StringValue())
 	if err != nil {

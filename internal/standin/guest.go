@@ -26,7 +26,7 @@ func bootGuest(id string, vm resource.PropertyMap) (*guest, error) {
 	if err := yaml.Unmarshal(text, &cloud); err != nil {
 		return nil, fmt.Errorf("customData: %w", err)
 	}
-	g := &guest{Id: id, Sshd22: true, Firewall22: true, Layers: map[string]*record{}}
+	g := &guest{ID: id, Sshd22: true, Firewall22: true, Layers: map[string]*record{}}
 	for _, file := range cloud.Files {
 		if file.Path == machine.HostKeyPath+".pub" {
 			g.HostKey = file.Content
@@ -63,7 +63,7 @@ func (g *guest) breakGlass(command resource.PropertyMap) error {
 
 // guest is the machine as far as the program deals with it: its doors, and what was applied last.
 type guest struct {
-	Id      string
+	ID      string
 	address string
 
 	HostKey, Admin, AdminKey string
