@@ -117,11 +117,20 @@ func lock(ctx context.Context, path string, waiting func()) (unlock func(), err 
 	}
 }
 
+// flock waits for the lock of a file, which the caller closes where that fails.
 func flock(ctx context.Context, file *os.File) error {
+	conn, err := file.SyscallConn()
+	if err != nil {
+		return err
+	}
 	locked := make(chan error, 1)
 	go func() {
 		for {
-			err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX)
+			var err error
+			// Nobody may wait any more, and the file be closed: its number is not another's before this has ended.
+			if closed := conn.Control(func(fd uintptr) { err = syscall.Flock(int(fd), syscall.LOCK_EX) }); closed != nil {
+				err = closed
+			}
 			if !errors.Is(err, syscall.EINTR) {
 				locked <- err
 				return
