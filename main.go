@@ -104,6 +104,5 @@ func (r *run) declare(ctx *pulumi.Context) error {
 	if err != nil {
 		return err
 	}
-	export(ctx, cfg, allKeys, net, vm, last, proven)
-	return nil
+	return export(ctx, cfg, allKeys, net, vm, last, proven)
 }

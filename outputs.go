@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -39,17 +40,19 @@ type evidence struct {
 }
 
 // export declares the stack's outputs. They follow the proof: what they say has been seen.
-func export(ctx *pulumi.Context, cfg *config.Config, allKeys *stackKeys, n *netResources, vm *virtualMachine, last *lastrun.Run, proven *proof) {
+func export(ctx *pulumi.Context, cfg *config.Config, allKeys *stackKeys, n *netResources, vm *virtualMachine, last *lastrun.Run, proven *proof) error {
+	if !ctx.DryRun() {
+		if text, err := engine.Text(ctx, proven.Stdout); err != nil || text == "" {
+			return cmp.Or(err, errNotProven)
+		}
+	}
 	found := pulumi.All(n.address, vm.VmId, n.group.Name, vm.Name, proven.Stdout, proven.Create).ApplyT(func(a []any) (evidence, error) {
 		e := evidence{address: a[0].(string), vmID: a[1].(string), group: a[2].(string), azureName: a[3].(string)}
 		if text, _ := a[5].(*string); text != nil {
 			e.named = strings.Contains(*text, proven.name)
 		}
-		err := errNotProven
-		if a[4].(string) != "" {
-			e.proof, err = layer.ParseProof(a[4].(string))
-		}
-		if err != nil {
+		var err error
+		if e.proof, err = layer.ParseProof(a[4].(string)); err != nil {
 			engine.Report(ctx, err) // Pulumi itself says nothing of an output that failed
 		}
 		return e, err
@@ -74,6 +77,7 @@ func export(ctx *pulumi.Context, cfg *config.Config, allKeys *stackKeys, n *netR
 	ctx.Export(outputs.Peers, pulumi.ToSecret(peers))
 	ctx.Export("readme", after(func(e evidence) string { return readme(ctx.Stack(), cfg, e) }))
 	ctx.Export(lastrun.Output, pulumi.ToSecret(after(func(e evidence) string { return thisRun(cfg, allKeys, e, vm, last, proven).Text() })))
+	return nil
 }
 
 func openDoors(cfg *config.Config, address string) []string {
