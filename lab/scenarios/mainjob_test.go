@@ -77,8 +77,8 @@ func layersEffective(l *one) {
 		// The image's own file says 2 for each interface; eth0 had its address before the settings.
 		{"sysctl: strict reverse paths, no redirects, on every interface", `cd /proc/sys/net/ipv4/conf && test -d eth0 && test -d wg0 && for k in rp_filter log_martians accept_redirects secure_redirects send_redirects accept_source_route; do echo $k $(cat */$k | sort -u); done`,
 			"rp_filter 1\nlog_martians 1\naccept_redirects 0\nsecure_redirects 0\nsend_redirects 0\naccept_source_route 0"},
-		{"packet filter: the older kind of iptables is empty, and is not what iptables is", `for t in $(cat /proc/net/ip_tables_names /proc/net/ip6_tables_names); do iptables-legacy -t $t -S; ip6tables-legacy -t $t -S; done | grep -v -- '^-P [A-Z]* ACCEPT$'; iptables -V | grep -o nf_tables; systemctl is-enabled nftables.service`, "nf_tables\ndisabled"},
-		{"routes: the kernel's rules alone, the manager's routes", `ip -4 rule | tr '\t' ' '; ip -4 route show default | sed 's/ *$//'; ip -4 route show table all | grep -E -c '^(blackhole|unreachable|prohibit|throw)'`,
+		{"packet filter: the older kind of iptables is empty, and is not what iptables is", `for t in $(cat /proc/net/ip_tables_names /proc/net/ip6_tables_names); do iptables-legacy -t $t -S; ip6tables-legacy -t $t -S; done | grep -v -- '^-P [A-Z]* ACCEPT$'; iptables -V | grep -o nf_tables; systemctl is-enabled nftables.service || true`, "nf_tables\ndisabled"},
+		{"routes: the kernel's rules alone, the manager's routes", `ip -4 rule | tr '\t' ' '; ip -4 route show default | sed 's/ *$//'; ip -4 route show table all | grep -E -c '^(blackhole|unreachable|prohibit|throw)' || true`,
 			"0: from all lookup local\n32766: from all lookup main\n32767: from all lookup default\ndefault via 10.0.0.1 dev eth0 proto static\n0"},
 		{"wireguard: MTU", `cat /sys/class/net/wg0/mtu`, "1280"},
 		{"openclaw: environment file", `stat -c '%U:%G %a' /etc/openclaw.env`, "root:openclaw 640"},
