@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -86,14 +87,35 @@ func (l Lab) Prepare(ctx context.Context, report *progress.Reporter) error {
 	return group.Wait()
 }
 
-// compile fetches and compiles what Pulumi's language host will link at each run.
+// compile fetches and compiles what Pulumi's language host will link at each run, and fetches what it asks of the modules
+// that go.mod names: also of those that another system would link.
 func (l Lab) compile(ctx context.Context, output io.Writer) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-v", "./...")
+	if err := l.golang(ctx, output, output, "build", "-v", ".", "./cmd/..."); err != nil {
+		return err
+	}
+	var text bytes.Buffer
+	if err := l.golang(ctx, &text, output, "mod", "edit", "-json"); err != nil {
+		return err
+	}
+	var file struct{ Require []struct{ Path string } }
+	if err := json.Unmarshal(text.Bytes(), &file); err != nil {
+		return fmt.Errorf("read go.mod: %w", err)
+	}
+	args := []string{"list", "-m", "-json"}
+	for _, module := range file.Require {
+		args = append(args, module.Path)
+	}
+	return l.golang(ctx, io.Discard, output, args...)
+}
+
+// golang runs Go's command in the program's folder.
+func (l Lab) golang(ctx context.Context, stdout, stderr io.Writer, args ...string) error {
+	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = l.Root
 	cmd.Env = append(os.Environ(), goflags())
-	cmd.Stdout, cmd.Stderr = output, output
+	cmd.Stdout, cmd.Stderr = stdout, stderr
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("go build: %w", err)
+		return fmt.Errorf("go %s: %w", args[0], err)
 	}
 	return nil
 }
