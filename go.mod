@@ -5,7 +5,7 @@ go 1.26.6
 require (
 	// The newest: v0.14.15 is an older commit with a mistyped tag.
 	github.com/go-crypt/crypt v0.4.15
-	// What pulumi/pkg requires, and no newer: another release may pack otherwise, and then every layer shows a change.
+	// Packs what the host is sent; what pulumi/pkg requires. Another packing changes bytes and no layer: layer_test.go sees it.
 	github.com/klauspost/compress v1.18.7
 	// What the lab's stand-in plays; v3 cannot be had as a module.
 	github.com/pulumi/pulumi-azure-native-sdk/compute/v2 v2.90.0
@@ -13,6 +13,7 @@ require (
 	github.com/pulumi/pulumi-azure-native-sdk/resources/v2 v2.90.0
 	// The newest that can be had.
 	github.com/pulumi/pulumi-command/sdk v1.2.1
+	// 3.274 is out: the stand-ins of the tests have to move to property.Map first.
 	github.com/pulumi/pulumi/sdk/v3 v3.260.0
 	go.yaml.in/yaml/v3 v3.0.6
 	golang.org/x/crypto v0.59.0
