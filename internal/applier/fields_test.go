@@ -121,6 +121,7 @@ func TestProbesAreOnBothSides(t *testing.T) {
 		{layer.Keys(map[string][]string{"x": some}), layer.Keys(map[string][]string{"x": some})},
 		{layer.Accounts(some, some), layer.Accounts(nil, nil)},
 		{layer.NFTables(), layer.NFTables()},
+		{layer.Routes(), layer.Routes()},
 	} {
 		kind := p.whole.Kind
 		made[kind] = keys(t, p.whole)
