@@ -12,7 +12,6 @@ import (
 // networkBreak keeps everybody out by what the kernel does with packets, whatever sshd and WireGuard do.
 type networkBreak struct {
 	name, from string
-	gate       bool
 	do         string // on the host, as root
 	undone     string // on the host: succeeds once nothing of it is left
 }
@@ -29,41 +28,41 @@ const (
 // networkBreaks has one for each table and family of both kinds of iptables and of nftables that sees IPv4, and for all
 // that a route or the way to it can be.
 var networkBreaks = []networkBreak{
-	{"iptables' table filter", closed, false, `iptables -I INPUT ` + bothPorts + `iptables -I INPUT ` + tunnels, evilTable},
-	{"iptables' table raw", closed, false, `iptables -t raw -I PREROUTING ` + bothPorts + `iptables -t raw -I PREROUTING ` + tunnels, `! nft list table ip raw 2>/dev/null | grep drop`},
-	{"iptables' table mangle", open, false, `iptables -t mangle -P PREROUTING DROP`, `! nft list table ip mangle 2>/dev/null | grep drop`},
-	{"iptables' table nat", open, false, `iptables -t nat -I PREROUTING -p tcp -m multiport --dports 22,2222 -j REDIRECT --to-ports 9; iptables -t nat -I PREROUTING -p udp --dport 51820 -j REDIRECT --to-ports 9`,
+	{"iptables' table filter", closed, `iptables -I INPUT ` + bothPorts + `iptables -I INPUT ` + tunnels, evilTable},
+	{"iptables' table raw", closed, `iptables -t raw -I PREROUTING ` + bothPorts + `iptables -t raw -I PREROUTING ` + tunnels, `! nft list table ip raw 2>/dev/null | grep drop`},
+	{"iptables' table mangle", open, `iptables -t mangle -P PREROUTING DROP`, `! nft list table ip mangle 2>/dev/null | grep drop`},
+	{"iptables' table nat", open, `iptables -t nat -I PREROUTING -p tcp -m multiport --dports 22,2222 -j REDIRECT --to-ports 9; iptables -t nat -I PREROUTING -p udp --dport 51820 -j REDIRECT --to-ports 9`,
 		`! nft list table ip nat 2>/dev/null | grep redirect`},
-	{"iptables' table security", open, false, `iptables -t security -I INPUT ` + bothPorts + `iptables -t security -I INPUT ` + tunnels, `! nft list table ip security 2>/dev/null | grep drop`},
-	{"OUTPUT rejects", closed, false, `iptables -I OUTPUT -p tcp -m multiport --sports 22,2222 -j REJECT; iptables -I OUTPUT -p udp --sport 51820 -j REJECT`, `! iptables -S OUTPUT | grep REJECT`},
-	{"legacy iptables, table filter", open, false, `iptables-legacy -P INPUT DROP`, noLegacy},
-	{"legacy iptables, table raw", closed, false, `iptables-legacy -t raw -I PREROUTING ` + bothPorts + `iptables-legacy -t raw -I PREROUTING ` + tunnels, noLegacy},
-	{"legacy iptables, table mangle", open, false, `iptables-legacy -t mangle -N evil; iptables-legacy -t mangle -A evil -j DROP; iptables-legacy -t mangle -A POSTROUTING -o eth0 -j evil`, noLegacy},
-	{"iptables is the older kind, and UFW with it", closed, false, `update-alternatives --quiet --set iptables /usr/sbin/iptables-legacy; ufw reload >/dev/null; iptables -I INPUT ` + bothPorts + `iptables -I INPUT ` + tunnels,
+	{"iptables' table security", open, `iptables -t security -I INPUT ` + bothPorts + `iptables -t security -I INPUT ` + tunnels, `! nft list table ip security 2>/dev/null | grep drop`},
+	{"OUTPUT rejects", closed, `iptables -I OUTPUT -p tcp -m multiport --sports 22,2222 -j REJECT; iptables -I OUTPUT -p udp --sport 51820 -j REJECT`, `! iptables -S OUTPUT | grep REJECT`},
+	{"legacy iptables, table filter", open, `iptables-legacy -P INPUT DROP`, noLegacy},
+	{"legacy iptables, table raw", closed, `iptables-legacy -t raw -I PREROUTING ` + bothPorts + `iptables-legacy -t raw -I PREROUTING ` + tunnels, noLegacy},
+	{"legacy iptables, table mangle", open, `iptables-legacy -t mangle -N evil; iptables-legacy -t mangle -A evil -j DROP; iptables-legacy -t mangle -A POSTROUTING -o eth0 -j evil`, noLegacy},
+	{"iptables is the older kind, and UFW with it", closed, `update-alternatives --quiet --set iptables /usr/sbin/iptables-legacy; ufw reload >/dev/null; iptables -I INPUT ` + bothPorts + `iptables -I INPUT ` + tunnels,
 		noLegacy + `; iptables -V | grep -q nf_tables`},
-	{"nftables, family ip", open, false, `nft 'add table ip evil; add chain ip evil out { type filter hook output priority 300; policy drop; }'`, evilTable},
-	{"nftables, family inet", open, false, `nft 'add table inet evil; add chain inet evil in { type filter hook prerouting priority -400; policy drop; }'`, evilTable},
-	{"nftables, a hook in iptables' own table", closed, false, `nft 'add chain ip filter evil { type filter hook prerouting priority -300; policy drop; }'`, evilTable},
-	{"nftables, family arp", open, false, `nft 'add table arp evil; add chain arp evil in { type filter hook input priority 0; policy drop; }'; ip neigh flush dev eth0; ip neigh del 10.0.0.1 dev eth0 2>/dev/null; true`, evilTable},
-	{"nftables, ingress of the interface", closed, false, `nft 'add table netdev evil; add chain netdev evil in { type filter hook ingress device "eth0" priority 0; }; add rule netdev evil in ip protocol { tcp, udp } drop'`, evilTable},
-	{"nftables, egress of the interface", open, false, `nft 'add table netdev evil; add chain netdev evil out { type filter hook egress device "eth0" priority 0; policy drop; }'`, evilTable},
-	{"what nftables.service loads", closed, false, `printf 'flush ruleset\ntable inet evil { chain in { type filter hook input priority 0; policy drop; }; }\n' >/etc/nftables.conf; systemctl enable -q nftables; systemctl restart nftables`,
+	{"nftables, family ip", open, `nft 'add table ip evil; add chain ip evil out { type filter hook output priority 300; policy drop; }'`, evilTable},
+	{"nftables, family inet", open, `nft 'add table inet evil; add chain inet evil in { type filter hook prerouting priority -400; policy drop; }'`, evilTable},
+	{"nftables, a hook in iptables' own table", closed, `nft 'add chain ip filter evil { type filter hook prerouting priority -300; policy drop; }'`, evilTable},
+	{"nftables, family arp", open, `nft 'add table arp evil; add chain arp evil in { type filter hook input priority 0; policy drop; }'; ip neigh flush dev eth0; ip neigh del 10.0.0.1 dev eth0 2>/dev/null; true`, evilTable},
+	{"nftables, ingress of the interface", closed, `nft 'add table netdev evil; add chain netdev evil in { type filter hook ingress device "eth0" priority 0; }; add rule netdev evil in ip protocol { tcp, udp } drop'`, evilTable},
+	{"nftables, egress of the interface", open, `nft 'add table netdev evil; add chain netdev evil out { type filter hook egress device "eth0" priority 0; policy drop; }'`, evilTable},
+	{"what nftables.service loads", closed, `printf 'flush ruleset\ntable inet evil { chain in { type filter hook input priority 0; policy drop; }; }\n' >/etc/nftables.conf; systemctl enable -q nftables; systemctl restart nftables`,
 		evilTable + `; ! systemctl -q is-enabled nftables`},
-	{"a blackhole route", closed, false, `ip route add blackhole 198.18.1.0/24`, ownRoutes},
-	{"a prohibit route in the kernel's own table", open, false, `ip route add prohibit 198.18.1.0/24 table local`, ownRoutes},
-	{"a default route that refuses", open, false, `ip route add unreachable default metric 0`, ownRoutes},
-	{"the kernel's own routes are gone", open, false, `ip route flush table main; ip route flush table local`, ownRoutes + ` && ip route show table local | grep -q 'local 10.0.0.4'`},
-	{"a policy rule", closed, false, `ip rule add pref 100 to 198.18.0.0/15 prohibit`, ownRules},
-	{"a policy rule to another table", open, false, `ip route add 198.18.1.0/24 via 10.0.0.77 table 100; ip rule add pref 32766 table 100; ip rule del pref 32766 table main`, ownRules},
-	{"an interface's MTU of 68", closed, false, `ip link set dev eth0 mtu 68`, `test "$(cat /sys/class/net/eth0/mtu)" = 1500`},
-	{"systemd-networkd masked, a stale route", closed, false, `systemctl mask -q --now systemd-networkd.socket systemd-networkd.service 2>/dev/null; ip route replace 198.18.1.0/24 via 10.0.0.77`,
+	{"a blackhole route", closed, `ip route add blackhole 198.18.1.0/24`, ownRoutes},
+	{"a prohibit route in the kernel's own table", open, `ip route add prohibit 198.18.1.0/24 table local`, ownRoutes},
+	{"a default route that refuses", open, `ip route add unreachable default metric 0`, ownRoutes},
+	{"the kernel's own routes are gone", open, `ip route flush table main; ip route flush table local`, ownRoutes + ` && ip route show table local | grep -q 'local 10.0.0.4'`},
+	{"a policy rule", closed, `ip rule add pref 100 to 198.18.0.0/15 prohibit`, ownRules},
+	{"a policy rule to another table", open, `ip route add 198.18.1.0/24 via 10.0.0.77 table 100; ip rule add pref 32766 table 100; ip rule del pref 32766 table main`, ownRules},
+	{"an interface's MTU of 68", closed, `ip link set dev eth0 mtu 68`, `test "$(cat /sys/class/net/eth0/mtu)" = 1500`},
+	{"systemd-networkd masked, a stale route", closed, `systemctl mask -q --now systemd-networkd.socket systemd-networkd.service 2>/dev/null; ip route replace 198.18.1.0/24 via 10.0.0.77`,
 		ownRoutes + ` && systemctl -q is-active systemd-networkd`},
-	{"no network manager and no default route", open, false, `systemctl stop systemd-networkd.socket systemd-networkd.service; ip route del default`, ownRoutes + ` && systemctl -q is-active systemd-networkd`},
+	{"no network manager and no default route", open, `systemctl stop systemd-networkd.socket systemd-networkd.service; ip route del default`, ownRoutes + ` && systemctl -q is-active systemd-networkd`},
 }
 
 func init() {
 	for _, b := range networkBreaks {
-		singular = append(singular, scenario{b.from + ": " + b.name, b.from, b.gate, func(x *trial) { cutOff(x, b) }, open})
+		singular = append(singular, scenario{b.from + ": " + b.name, b.from, false, func(x *trial) { cutOff(x, b) }, open})
 	}
 	singular = append(singular, scenario{"open: rescue fires, and nothing is broken", open, false, rescuedWhole, open})
 	singular = append(singular, scenario{"closed: the gateway is slow to start after a reboot", closed, false, slowGateway, ""})
