@@ -29,7 +29,7 @@ import (
 // errNotProven keeps the outputs of the last run: with --continue-on-error, or --target, this point is reached without a
 // proof.
 var errNotProven = hint.To(errors.New("there is no proof that all is in place: the outputs stay as they were"),
-	"an error above says why; where there is none, --target left it out: pulumi up, without it")
+	leftOut)
 
 // evidence is what the run found once everything was in place.
 type evidence struct {

@@ -168,10 +168,13 @@ func warnOfRebuild(ctx *pulumi.Context, cfg *config.Config, last *lastrun.Run) {
 		"pulumi destroy && pulumi config set bootstrap true && pulumi up"))
 }
 
+// leftOut is what to do about something that the program declared and that is not there.
+const leftOut = "an error above says why; where there is none, --target left it out: pulumi up, without it"
+
 // notMade is for a resource that this run needs and that is not there.
 func notMade(what string) error {
 	return hint.To(fmt.Errorf("%s not made", what),
-		"an error above says why; where there is none, --target left it out: pulumi up, without it")
+		leftOut)
 }
 
 // customData is cloud-init's configuration, in base64: the SSH host key, so that the very first connection is pinned,
