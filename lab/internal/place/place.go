@@ -35,11 +35,17 @@ const (
 const (
 	OperatorAddress = "198.18.1.10"
 	AttackerAddress = "198.18.2.10"
-	// ProxyAddress is where the package proxy listens: the only thing outside that a virtual machine can reach.
+	// ProxyAddress is where the package proxy listens, for virtual machines alone.
 	ProxyAddress = "198.18.0.1"
 	ProxyPort    = 3142
-	// PlatformAddress is where Azure's name service is. There is none in the lab: the refusal comes at once.
+	// PlatformAddress is where Azure's name service is, and the lab's. Nothing else answers there: Azure's agent has none
+	// of its services in the lab, and the refusal comes at once.
 	PlatformAddress = "168.63.129.16"
+	NamePort        = 53
+	// OriginAddress and ElsewhereAddress are the lab's Internet, for virtual machines alone. There are two, so that a
+	// test can tell where a connection went from where it was to go.
+	OriginAddress    = "198.18.10.10"
+	ElsewhereAddress = "198.18.10.20"
 )
 
 // PublicPool holds the public addresses that virtual machines get.
@@ -68,8 +74,10 @@ func (n Networks) Create(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := ip(ctx, "-n", n.Namespace(Internet), "address", "add", ProxyAddress+"/32", "dev", "lo"); err != nil {
-		return err
+	for _, address := range []string{ProxyAddress, PlatformAddress, OriginAddress, ElsewhereAddress} {
+		if err := ip(ctx, "-n", n.Namespace(Internet), "address", "add", address+"/32", "dev", "lo"); err != nil {
+			return err
+		}
 	}
 	for _, route := range [][]string{
 		// An address of the pool that no machine holds swallows packets, as an address nobody has does outside.
@@ -217,6 +225,24 @@ func (n Networks) owns(namespace string) bool {
 
 // Listen opens a TCP listener inside a place. The listener works from outside of it as any other.
 func (n Networks) Listen(place, address string) (listener net.Listener, err error) {
+	err = n.inside(place, func() (err error) {
+		listener, err = net.Listen("tcp4", address)
+		return err
+	})
+	return listener, err
+}
+
+// ListenPacket is Listen for UDP.
+func (n Networks) ListenPacket(place, address string) (conn net.PacketConn, err error) {
+	err = n.inside(place, func() (err error) {
+		conn, err = net.ListenPacket("udp4", address)
+		return err
+	})
+	return conn, err
+}
+
+// inside calls f on a thread that is in the network of a place: a socket stays where it was opened.
+func (n Networks) inside(place string, f func() error) (err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -225,7 +251,7 @@ func (n Networks) Listen(place, address string) (listener net.Listener, err erro
 			// The main thread stands for the whole process and stays where it is. While this holds it, the next
 			// try gets another one.
 			defer runtime.UnlockOSThread()
-			listener, err = n.Listen(place, address)
+			err = n.inside(place, f)
 			return
 		}
 		// The thread is never unlocked: it ends with this goroutine, and no other one runs in the namespace.
@@ -238,10 +264,10 @@ func (n Networks) Listen(place, address string) (listener net.Listener, err erro
 			err = fmt.Errorf("enter %s: %w", n.Namespace(place), err)
 			return
 		}
-		listener, err = net.Listen("tcp4", address)
+		err = f()
 	}()
 	<-done
-	return listener, err
+	return err
 }
 
 func (n Networks) exists(place string) bool {

@@ -21,7 +21,7 @@ type Machine struct {
 }
 
 // The platform's address: Azure's load balancer probes come from it, and the tag Internet does not hold it.
-const platform = "168.63.129.16/32"
+const platform = PlatformAddress + "/32"
 
 // Ruleset is the nftables text that puts the rules of all machines in force. Loading it replaces the one before in
 // one step and leaves connections that are open alone, as Azure does.
@@ -90,7 +90,7 @@ func Ruleset(machines []Machine) (string, error) {
 		line("\t\toifname %q jump in-%s", m.Place, m.Place)
 		line("\t\tiifname %q ct state established,related accept", m.Place)
 		line("\t\tiifname %q jump out-%s", m.Place, m.Place)
-		// What the rules let out ends here all the same, and fast: a lab has no Internet but its package proxy.
+		// What the rules let out ends here all the same, and fast: all that a lab has outside is on the router itself.
 		line("\t\tiifname %q meta l4proto tcp reject with tcp reset", m.Place)
 		line("\t\tiifname %q reject with icmpx type admin-prohibited", m.Place)
 	}
@@ -107,6 +107,9 @@ func Ruleset(machines []Machine) (string, error) {
 	for _, m := range machines {
 		line("\t\tiifname %q jump out-%s", m.Place, m.Place)
 		line("\t\tiifname %q ip daddr %s tcp dport %d accept", m.Place, ProxyAddress, ProxyPort)
+		line("\t\tiifname %q ip daddr %s meta l4proto { tcp, udp } th dport %d accept", m.Place, PlatformAddress, NamePort)
+		// On every port: where nobody listens the kernel refuses, as a server on the Internet does.
+		line("\t\tiifname %q ip daddr { %s, %s } meta l4proto { tcp, udp } accept", m.Place, OriginAddress, ElsewhereAddress)
 		line("\t\tiifname %q meta l4proto tcp reject with tcp reset", m.Place)
 		line("\t\tiifname %q reject with icmpx type admin-prohibited", m.Place)
 	}
