@@ -1,0 +1,137 @@
+package internet
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"golang.org/x/net/websocket"
+)
+
+const (
+	// eventGap lies between two server-sent events: long enough to see whether something on the way gathers them.
+	eventGap = 400 * time.Millisecond
+	events   = 5
+	// largestBig is the most that /big gives, in MiB.
+	largestBig = 1024
+)
+
+// origin is the handler of every web server.
+func origin() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "origin", seen(r)) })
+	mux.HandleFunc("GET /big/{mebibytes}", sendBig)
+	mux.HandleFunc("POST /upload", upload)
+	mux.HandleFunc("PUT /upload", upload)
+	mux.HandleFunc("/sse", sendEvents)
+	// Where a model's answer would stream.
+	mux.HandleFunc("POST /v1/messages", sendEvents)
+	mux.HandleFunc("/ws", echo)
+	return mux
+}
+
+// seen says what arrived, a word each, quoted where the client chose it freely.
+func seen(r *http.Request) string {
+	name := ""
+	if r.TLS != nil {
+		name = r.TLS.ServerName
+	}
+	return fmt.Sprintf("host=%q sni=%q proto=%s from=%s at=%s method=%s path=%q x-api-key=%q authorization=%q",
+		r.Host, name, r.Proto, r.RemoteAddr, r.Context().Value(http.LocalAddrContextKey), r.Method, r.URL.Path,
+		r.Header.Get("X-Api-Key"), r.Header.Get("Authorization"))
+}
+
+func sendBig(w http.ResponseWriter, r *http.Request) {
+	n, err := strconv.Atoi(r.PathValue("mebibytes"))
+	if err != nil || n < 0 || n > largestBig {
+		http.Error(w, fmt.Sprintf("%q: expected a number of MiB from 0 to %d", r.PathValue("mebibytes"), largestBig), http.StatusBadRequest)
+		return
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("Content-Length", strconv.Itoa(n<<20))
+	zeros := make([]byte, 1<<20)
+	for range n {
+		if _, err := w.Write(zeros); err != nil {
+			return
+		}
+	}
+}
+
+func upload(w http.ResponseWriter, r *http.Request) {
+	n, err := io.Copy(io.Discard, r.Body)
+	if err != nil {
+		http.Error(w, fmt.Sprintf("got %d bytes, then: %v", n, err), http.StatusBadRequest)
+		return
+	}
+	fmt.Fprintf(w, "got %d bytes\n", n)
+}
+
+func sendEvents(w http.ResponseWriter, r *http.Request) {
+	if _, err := io.Copy(io.Discard, r.Body); err != nil {
+		return
+	}
+	w.Header().Set("Content-Type", "text/event-stream")
+	controller := http.NewResponseController(w)
+	for n := range events {
+		if n > 0 {
+			select {
+			case <-time.After(eventGap):
+			case <-r.Context().Done():
+				return
+			}
+		}
+		fmt.Fprintf(w, "data: %d %s\n\n", n, seen(r))
+		if controller.Flush() != nil {
+			return
+		}
+	}
+}
+
+// echo is a websocket that says again what it is told.
+func echo(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor != 1 {
+		http.Error(w, "a websocket takes HTTP/1.1", http.StatusHTTPVersionNotSupported)
+		return
+	}
+	// Without a Handshake it takes clients that send no Origin, as all but browsers do.
+	websocket.Server{Handler: func(conn *websocket.Conn) {
+		var m message
+		for messages.Receive(conn, &m) == nil && messages.Send(conn, m) == nil {
+		}
+	}}.ServeHTTP(w, r)
+}
+
+// message is one of a websocket's, with its kind: text or binary.
+type message struct {
+	kind byte
+	data []byte
+}
+
+var messages = websocket.Codec{
+	Marshal: func(v any) ([]byte, byte, error) {
+		m := v.(message)
+		return m.data, m.kind, nil
+	},
+	Unmarshal: func(data []byte, kind byte, v any) error {
+		*v.(*message) = message{kind, data}
+		return nil
+	},
+}
+
+// greet is a server that speaks first, as IMAP's and SSH's do, and then says again what it is told.
+func greet(greeting string) func(net.Conn) {
+	return func(conn net.Conn) {
+		if _, err := fmt.Fprintf(conn, "%s from=%s at=%s\r\n", greeting, conn.RemoteAddr(), conn.LocalAddr()); err != nil {
+			return
+		}
+		for lines := bufio.NewScanner(conn); lines.Scan(); {
+			if _, err := fmt.Fprintf(conn, "echo %s\r\n", lines.Text()); err != nil {
+				return
+			}
+		}
+	}
+}
