@@ -1,5 +1,5 @@
 // Package daemon is the lab's process in the background: it serves Azure's control plane at the operator's place,
-// runs the machines behind it, and lends them the package proxy.
+// runs the machines behind it, lends them the package proxy, and is the Internet that they have.
 package daemon
 
 import (
@@ -23,6 +23,7 @@ import (
 	"openclaw-azure/lab/internal/control"
 	"openclaw-azure/lab/internal/host"
 	"openclaw-azure/lab/internal/image"
+	"openclaw-azure/lab/internal/internet"
 	"openclaw-azure/lab/internal/place"
 )
 
@@ -90,6 +91,17 @@ func Run(config Config) (err error) {
 	if err != nil {
 		return err
 	}
+	outside, err := internet.New(internet.Config{
+		Folder: filepath.Join(config.Folder, internet.Folder),
+		Log:    logger,
+		Listen: func(address string) (net.Listener, error) { return networks.Listen(place.Internet, address) },
+		ListenPacket: func(address string) (net.PacketConn, error) {
+			return networks.ListenPacket(place.Internet, address)
+		},
+	})
+	if err != nil {
+		return err
+	}
 	disk, err := image.New(sources, config.Cache)
 	if err != nil {
 		return err
@@ -115,8 +127,9 @@ func Run(config Config) (err error) {
 	answers := &answers{machines: machines, provider: provider, down: down, status: control.Status{
 		PID: os.Getpid(), Started: time.Now(), AzurePort: azureListener.Addr().(*net.TCPAddr).Port,
 	}}
-	ended := make(chan error, 3)
+	ended := make(chan error, 4)
 	go func() { ended <- http.Serve(proxyListener, proxy) }()
+	go func() { ended <- outside.Serve(ctx) }()
 	controlPlane.Go(func() { ended <- provider.Serve(ctx, azureListener) })
 	control := &http.Server{Handler: answers.mux()}
 	go func() { ended <- control.Serve(controlListener) }()

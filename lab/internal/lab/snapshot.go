@@ -11,13 +11,14 @@ import (
 	"time"
 
 	"openclaw-azure/lab/internal/control"
+	"openclaw-azure/lab/internal/internet"
 	"openclaw-azure/lab/internal/progress"
 )
 
 // A lab is what its folder holds: a daemon that is started on it takes up the machines, their rules and the control
 // plane's record where another left them. So a snapshot is a copy of that, and restoring one is a power cut, the copy
-// put back, and a boot. What ran in memory is not kept.
-var kept = []string{"azure.json", "configured", "deploy.json", "machines", "passphrase", "state"}
+// put back, and a boot. What ran in memory is not kept. The lab's Internet is in it: a host that trusts its authority goes on doing so.
+var kept = []string{"azure.json", "configured", "deploy.json", internet.Folder, "machines", "passphrase", "state"}
 
 // stackCopy is the stack's configuration within a snapshot; it stands outside of the lab's folder.
 const stackCopy = "stack.yaml"

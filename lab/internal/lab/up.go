@@ -300,7 +300,7 @@ func (l Lab) configure(ctx context.Context, report *progress.Reporter) error {
 		{"stack", "select", "--create", l.Name},
 		{"config", "set", "azure-native:location", "westeurope"},
 		{"config", "set", "allowedSshCidr", place.OperatorAddress + "/32"},
-		// A host in the lab reaches nothing but this: a mirror, with its own hash, as anybody may have one.
+		// A host in the lab gets packages from nowhere else: a mirror, with its own hash, as anybody may have one.
 		{"config", "set", "nodeUrl", mirror + archive.NodeFile},
 		{"config", "set", "nodeSha256", node},
 		{"config", "set", "npmRegistry", mirror + strings.TrimSuffix(archive.NPMPath, "/")},
