@@ -36,7 +36,7 @@ func certificate(path, keyPath string) (tls.Certificate, error) {
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	hosts := []string{"*.good.test"}
+	hosts := []string{"*.good.example"}
 	for name := range known {
 		hosts = append(hosts, strings.TrimSuffix(name, "."))
 	}

@@ -20,7 +20,7 @@ import (
 )
 
 // A name with more addresses than a packet has room for.
-var crowd = "crowd.test A" + strings.Repeat(" 198.18.10.10", 50)
+var crowd = "crowd.example A" + strings.Repeat(" 198.18.10.10", 50)
 
 func question(name string, kind dnsmessage.Type) dnsmessage.Message {
 	return dnsmessage.Message{
@@ -129,32 +129,32 @@ func (s started) addName(t *testing.T, line string) {
 
 func TestNamesAreAnswered(t *testing.T) {
 	s := start(t)
-	s.addName(t, "far.test CNAME alias.good.test")
-	s.addName(t, "lost.test CNAME nobody.test")
+	s.addName(t, "far.example CNAME alias.good.example")
+	s.addName(t, "lost.example CNAME nobody.example")
 	for _, test := range []struct {
 		name  string
 		kind  dnsmessage.Type
 		code  dnsmessage.RCode
 		lines []string
 	}{
-		{"www.good.test.", dnsmessage.TypeA, 0, []string{"www.good.test. A 198.18.10.10"}},
-		{"multi.good.test.", dnsmessage.TypeA, 0, []string{"multi.good.test. A 198.18.10.10", "multi.good.test. A 198.18.10.20"}},
-		{"v6only.good.test.", dnsmessage.TypeAAAA, 0, []string{"v6only.good.test. AAAA 2001:db8::10"}},
-		{"WWW.good.TEST.", dnsmessage.TypeA, 0, []string{"WWW.good.TEST. A 198.18.10.10"}},
-		{"alias.good.test.", dnsmessage.TypeA, 0, []string{"alias.good.test. CNAME www.good.test.", "www.good.test. A 198.18.10.10"}},
-		{"far.test.", dnsmessage.TypeA, 0, []string{
-			"far.test. CNAME alias.good.test.", "alias.good.test. CNAME www.good.test.", "www.good.test. A 198.18.10.10",
+		{"www.good.example.", dnsmessage.TypeA, 0, []string{"www.good.example. A 198.18.10.10"}},
+		{"multi.good.example.", dnsmessage.TypeA, 0, []string{"multi.good.example. A 198.18.10.10", "multi.good.example. A 198.18.10.20"}},
+		{"v6only.good.example.", dnsmessage.TypeAAAA, 0, []string{"v6only.good.example. AAAA 2001:db8::10"}},
+		{"WWW.good.EXAMPLE.", dnsmessage.TypeA, 0, []string{"WWW.good.EXAMPLE. A 198.18.10.10"}},
+		{"alias.good.example.", dnsmessage.TypeA, 0, []string{"alias.good.example. CNAME www.good.example.", "www.good.example. A 198.18.10.10"}},
+		{"far.example.", dnsmessage.TypeA, 0, []string{
+			"far.example. CNAME alias.good.example.", "alias.good.example. CNAME www.good.example.", "www.good.example. A 198.18.10.10",
 		}},
-		{"far.test.", dnsmessage.TypeCNAME, 0, []string{"far.test. CNAME alias.good.test."}},
-		{"alias.good.test.", dnsmessage.TypeAAAA, 0, []string{"alias.good.test. CNAME www.good.test."}},
-		{"lost.test.", dnsmessage.TypeA, dnsmessage.RCodeNameError, []string{"lost.test. CNAME nobody.test."}},
-		{"nobody.test.", dnsmessage.TypeA, dnsmessage.RCodeNameError, nil},
+		{"far.example.", dnsmessage.TypeCNAME, 0, []string{"far.example. CNAME alias.good.example."}},
+		{"alias.good.example.", dnsmessage.TypeAAAA, 0, []string{"alias.good.example. CNAME www.good.example."}},
+		{"lost.example.", dnsmessage.TypeA, dnsmessage.RCodeNameError, []string{"lost.example. CNAME nobody.example."}},
+		{"nobody.example.", dnsmessage.TypeA, dnsmessage.RCodeNameError, nil},
 		{"openclaw.lab.", dnsmessage.TypeA, dnsmessage.RCodeNameError, nil},
 		{"openclaw.internal.cloudapp.net.", dnsmessage.TypeA, dnsmessage.RCodeNameError, nil},
-		{"www.good.test.", dnsmessage.TypeAAAA, 0, nil},
-		{"v6only.good.test.", dnsmessage.TypeA, 0, nil},
-		{"www.good.test.", dnsmessage.TypeHTTPS, 0, nil},
-		{"www.good.test.", dnsmessage.Type(257), 0, nil},
+		{"www.good.example.", dnsmessage.TypeAAAA, 0, nil},
+		{"v6only.good.example.", dnsmessage.TypeA, 0, nil},
+		{"www.good.example.", dnsmessage.TypeHTTPS, 0, nil},
+		{"www.good.example.", dnsmessage.Type(257), 0, nil},
 	} {
 		t.Run(test.name+" "+typeName(test.kind), func(t *testing.T) {
 			asked := packed(t, question(test.name, test.kind))
@@ -178,25 +178,25 @@ func TestRealResolverUnderstandsIt(t *testing.T) {
 	resolver := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, s.at[network+" 168.63.129.16:53"])
 	}}
-	for name, want := range map[string]int{"alias.good.test.": 1, "multi.good.test.": 2, "crowd.test.": 50} {
+	for name, want := range map[string]int{"alias.good.example.": 1, "multi.good.example.": 2, "crowd.example.": 50} {
 		addresses, err := resolver.LookupNetIP(t.Context(), "ip4", name)
 		if err != nil || len(addresses) != want {
 			t.Errorf("%s: %v, %v, want %d", name, addresses, err, want)
 		}
 	}
-	if _, err := resolver.LookupNetIP(t.Context(), "ip4", "nobody.test."); err == nil || !strings.HasSuffix(err.Error(), "no such host") {
+	if _, err := resolver.LookupNetIP(t.Context(), "ip4", "nobody.example."); err == nil || !strings.HasSuffix(err.Error(), "no such host") {
 		t.Errorf("a name that is not there: %v", err)
 	}
 }
 
 func TestNamesMayBeAddedAtAnyTime(t *testing.T) {
 	s := start(t)
-	asked := packed(t, question("new.test.", dnsmessage.TypeA))
+	asked := packed(t, question("new.example.", dnsmessage.TypeA))
 	if m := unpacked(t, s.byUDP(t, asked)); m.RCode != dnsmessage.RCodeNameError {
 		t.Errorf("before: %s", m.GoString())
 	}
-	s.addName(t, "new.test A 198.18.10.20")
-	if lines := shown(t, unpacked(t, s.byUDP(t, asked))); !slices.Equal(lines, []string{"new.test. A 198.18.10.20"}) {
+	s.addName(t, "new.example A 198.18.10.20")
+	if lines := shown(t, unpacked(t, s.byUDP(t, asked))); !slices.Equal(lines, []string{"new.example. A 198.18.10.20"}) {
 		t.Errorf("after: %q", lines)
 	}
 }
@@ -205,7 +205,7 @@ func TestLargeAnswersGoByTCP(t *testing.T) {
 	s := start(t)
 	s.addName(t, crowd)
 	for _, extended := range []bool{false, true} {
-		q := question("crowd.test.", dnsmessage.TypeA)
+		q := question("crowd.example.", dnsmessage.TypeA)
 		if extended {
 			var header dnsmessage.ResourceHeader
 			if err := header.SetEDNS0(4096, 0, true); err != nil {
@@ -226,11 +226,11 @@ func TestLargeAnswersGoByTCP(t *testing.T) {
 
 func TestEveryQuestionIsNoted(t *testing.T) {
 	s := start(t)
-	s.byUDP(t, packed(t, question("WWW.good.test.", dnsmessage.TypeA)))
-	s.byTCP(t, packed(t, question("secret.evil.test.", dnsmessage.TypeTXT)), packed(t, question("www.good.test.", dnsmessage.TypeHTTPS)))
-	s.byUDP(t, packed(t, question("a b\n\\\xff.test.", dnsmessage.Type(257))))
+	s.byUDP(t, packed(t, question("WWW.good.example.", dnsmessage.TypeA)))
+	s.byTCP(t, packed(t, question("secret.evil.example.", dnsmessage.TypeTXT)), packed(t, question("www.good.example.", dnsmessage.TypeHTTPS)))
+	s.byUDP(t, packed(t, question("a b\n\\\xff.example.", dnsmessage.Type(257))))
 	s.byUDP(t, packed(t, question(".", dnsmessage.TypeNS)))
-	want := []string{"www.good.test A", "secret.evil.test TXT", "www.good.test HTTPS", `a\032b\010\092\255.test TYPE257`, ". NS"}
+	want := []string{"www.good.example A", "secret.evil.example TXT", "www.good.example HTTPS", `a\032b\010\092\255.example TYPE257`, ". NS"}
 	if got := s.lines(t, QuestionsFile); !slices.Equal(got, want) {
 		t.Errorf("noted: %q\nwant   %q", got, want)
 	}
@@ -249,7 +249,7 @@ func silent(t testing.TB, extra string) (*Internet, *bytes.Buffer) {
 
 func TestOddQuestions(t *testing.T) {
 	i, _ := silent(t, "")
-	www := question("www.good.test.", dnsmessage.TypeA)
+	www := question("www.good.example.", dnsmessage.TypeA)
 	for name, test := range map[string]struct {
 		change func(*dnsmessage.Message)
 		code   dnsmessage.RCode
@@ -278,8 +278,8 @@ func TestOddQuestions(t *testing.T) {
 
 func TestBrokenNamesAreTold(t *testing.T) {
 	for name, test := range map[string]struct{ extra, asked, want string }{
-		"a bad line":        {"www.good.test\n", "git.test.", `expected NAME A ADDRESS..., NAME AAAA ADDRESS... or NAME CNAME TARGET`},
-		"aliases in a ring": {"a.test CNAME b.test\nb.test CNAME a.test\n", "a.test.", `internet: answer for "a.test.": the chain of CNAME does not end`},
+		"a bad line":        {"www.good.example\n", "git.example.", `expected NAME A ADDRESS..., NAME AAAA ADDRESS... or NAME CNAME TARGET`},
+		"aliases in a ring": {"a.example CNAME b.example\nb.example CNAME a.example\n", "a.example.", `internet: answer for "a.example.": the chain of CNAME does not end`},
 	} {
 		i, said := silent(t, test.extra)
 		got := unpacked(t, i.answer(packed(t, question(test.asked, dnsmessage.TypeA)), largestPacket))
@@ -291,7 +291,7 @@ func TestBrokenNamesAreTold(t *testing.T) {
 
 // FuzzAnswer asks anything: what is answered is a message, fits, and takes one line of the notes at most.
 func FuzzAnswer(f *testing.F) {
-	for _, name := range []string{"www.good.test.", "ALIAS.good.test.", "nobody.test.", "crowd.test.", "loop.test.", ".", "a\nb A\\.test."} {
+	for _, name := range []string{"www.good.example.", "ALIAS.good.example.", "nobody.example.", "crowd.example.", "loop.example.", ".", "a\nb A\\.example."} {
 		for _, kind := range []dnsmessage.Type{dnsmessage.TypeA, dnsmessage.TypeAAAA, dnsmessage.TypeCNAME, dnsmessage.TypeALL, 257} {
 			m := packed(f, question(name, kind))
 			f.Add(m)
@@ -299,7 +299,7 @@ func FuzzAnswer(f *testing.F) {
 			f.Add(append(slices.Clone(m), 0xc0, 0x0c))
 		}
 	}
-	q := question("www.good.test.", dnsmessage.TypeA)
+	q := question("www.good.example.", dnsmessage.TypeA)
 	var header dnsmessage.ResourceHeader
 	if err := header.SetEDNS0(1232, 0, true); err != nil {
 		f.Fatal(err)
@@ -309,7 +309,7 @@ func FuzzAnswer(f *testing.F) {
 	// A name that is a pointer to itself.
 	f.Add([]byte("\x12\x67\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\xc0\x0c\x00\x01\x00\x01"))
 	f.Add([]byte{})
-	i, _ := silent(f, crowd+"\nloop.test CNAME loop.test\n")
+	i, _ := silent(f, crowd+"\nloop.example CNAME loop.example\n")
 	f.Fuzz(func(t *testing.T, message []byte) {
 		_ = os.Remove(i.questions.path)
 		answer := i.answer(message, largestPacket)

@@ -149,19 +149,19 @@ func TestFilesThatAreThereStay(t *testing.T) {
 	}
 	authority := read(AuthorityFile)
 	path := filepath.Join(folder, NamesFile)
-	if err := os.WriteFile(path, []byte("new.test A 198.18.10.10\n"), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte("new.example A 198.18.10.10\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := began(); err != nil {
 		t.Fatal(err)
 	}
-	if read(AuthorityFile) != authority || read(NamesFile) != "new.test A 198.18.10.10\n" {
+	if read(AuthorityFile) != authority || read(NamesFile) != "new.example A 198.18.10.10\n" {
 		t.Error("the second start made the files anew")
 	}
-	if err := os.WriteFile(path, []byte("new.test\n"), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte("new.example\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	want := path + `:1: "new.test": expected NAME A ADDRESS..., NAME AAAA ADDRESS... or NAME CNAME TARGET`
+	want := path + `:1: "new.example": expected NAME A ADDRESS..., NAME AAAA ADDRESS... or NAME CNAME TARGET`
 	if err := began(); err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}

@@ -75,12 +75,12 @@ func TestOriginSaysWhatItSaw(t *testing.T) {
 		name     string
 		want     string
 	}{
-		{"https://www.good.test/a?b", 2, "443", `host="www.good.test" sni="www.good.test" proto=HTTP/2.0`},
-		{"https://www.good.test/a", 1, "443", `host="www.good.test" sni="www.good.test" proto=HTTP/1.1`},
-		{"https://any.good.test:8443/a", 2, "8443", `host="any.good.test:8443" sni="any.good.test" proto=HTTP/2.0`},
+		{"https://www.good.example/a?b", 2, "443", `host="www.good.example" sni="www.good.example" proto=HTTP/2.0`},
+		{"https://www.good.example/a", 1, "443", `host="www.good.example" sni="www.good.example" proto=HTTP/1.1`},
+		{"https://any.good.example:8443/a", 2, "8443", `host="any.good.example:8443" sni="any.good.example" proto=HTTP/2.0`},
 		{"https://198.18.10.10/a", 1, "443", `host="198.18.10.10" sni="" proto=HTTP/1.1`},
-		{"http://evil.test/a", 1, "80", `host="evil.test" sni="" proto=HTTP/1.1`},
-		{"http://evil.test:8000/a", 1, "8000", `host="evil.test:8000" sni="" proto=HTTP/1.1`},
+		{"http://evil.example/a", 1, "80", `host="evil.example" sni="" proto=HTTP/1.1`},
+		{"http://evil.example:8000/a", 1, "8000", `host="evil.example:8000" sni="" proto=HTTP/1.1`},
 	} {
 		t.Run(test.url, func(t *testing.T) {
 			request, err := http.NewRequest(http.MethodGet, test.url, nil)
@@ -100,7 +100,7 @@ func TestOriginSaysWhatItSaw(t *testing.T) {
 
 func TestNobodyTrustsTheAuthorityByItself(t *testing.T) {
 	s := start(t)
-	conn, err := tls.Dial("tcp4", s.tcp(place.OriginAddress, "443"), &tls.Config{ServerName: "www.good.test"})
+	conn, err := tls.Dial("tcp4", s.tcp(place.OriginAddress, "443"), &tls.Config{ServerName: "www.good.example"})
 	if err == nil {
 		conn.Close()
 	}
@@ -122,15 +122,15 @@ func TestOriginTakesAndGivesMuch(t *testing.T) {
 	s := start(t)
 	for _, protocol := range []int{1, 2} {
 		client := s.client(t, protocol)
-		response, err := client.Get("https://www.good.test/big/3")
+		response, err := client.Get("https://www.good.example/big/3")
 		if got := said(t, response, err); len(got) != 3<<20 || response.ContentLength != 3<<20 {
 			t.Errorf("HTTP/%d: %d bytes, %d announced", protocol, len(got), response.ContentLength)
 		}
-		response, err = client.Get("https://www.good.test/big/x")
+		response, err = client.Get("https://www.good.example/big/x")
 		if got := said(t, response, err); response.StatusCode != http.StatusBadRequest || got != "\"x\": expected a number of MiB from 0 to 1024\n" {
 			t.Errorf("HTTP/%d: %d, %q", protocol, response.StatusCode, got)
 		}
-		response, err = client.Post("https://www.good.test/upload", "application/octet-stream", strings.NewReader(strings.Repeat("x", 5<<20)))
+		response, err = client.Post("https://www.good.example/upload", "application/octet-stream", strings.NewReader(strings.Repeat("x", 5<<20)))
 		if got := said(t, response, err); got != "got 5242880 bytes\n" {
 			t.Errorf("HTTP/%d: %q", protocol, got)
 		}
@@ -175,7 +175,7 @@ func TestEventsComeOneByOne(t *testing.T) {
 func TestWebsocketSaysItAgain(t *testing.T) {
 	s := start(t)
 	for _, scheme := range []string{"ws", "wss"} {
-		config, err := websocket.NewConfig(scheme+"://www.good.test/ws", "https://somewhere.test")
+		config, err := websocket.NewConfig(scheme+"://www.good.example/ws", "https://somewhere.example")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -184,7 +184,7 @@ func TestWebsocketSaysItAgain(t *testing.T) {
 			conn, err = net.Dial("tcp4", s.tcp(place.OriginAddress, "80"))
 		} else {
 			trusting := s.trust(t)
-			trusting.ServerName = "www.good.test"
+			trusting.ServerName = "www.good.example"
 			conn, err = tls.Dial("tcp4", s.tcp(place.OriginAddress, "443"), trusting)
 		}
 		if err != nil {
@@ -206,7 +206,7 @@ func TestWebsocketSaysItAgain(t *testing.T) {
 		}
 		// Left open: the end of Serve has to end it.
 	}
-	response, err := s.client(t, 2).Get("https://www.good.test/ws")
+	response, err := s.client(t, 2).Get("https://www.good.example/ws")
 	if said(t, response, err); response.StatusCode != http.StatusHTTPVersionNotSupported {
 		t.Errorf("by HTTP/2: %s", response.Status)
 	}
@@ -227,7 +227,7 @@ func TestServersThatSpeakFirst(t *testing.T) {
 		defer conn.Close()
 		if test.secure {
 			trusting := s.trust(t)
-			trusting.ServerName = "imap.test"
+			trusting.ServerName = "imap.example"
 			conn = tls.Client(conn, trusting)
 		}
 		lines := bufio.NewScanner(conn)

@@ -28,6 +28,6 @@ t "reaches the metadata service" curl -s -f -m 6 http://169.254.169.254/
 t "reaches the platform" curl -s -f -m 6 http://168.63.129.16/
 t "reaches another machine of the VNet" curl -s -f -m 6 http://10.0.0.7/
 t "reaches a peer's device" curl -s -f -m 6 http://10.100.0.2:8000/
-t "resolves names" getent ahostsv4 www.good.test
+t "resolves names" getent ahostsv4 www.good.example
 t "reaches the Internet" python3 -c 'import socket; socket.create_connection(("198.18.10.10", 443), 8)'
 t "runs git, sh and node" sh -c 'git --version && sh -c true && node --version'
