@@ -292,7 +292,8 @@ func (n Networks) connect(ctx context.Context, place, address, gateway, mac stri
 		{"-n", router, "link", "set", place, "up"},
 		{"-n", inside, "address", "add", address, "dev", "eth0"},
 		{"-n", inside, "link", "set", "eth0", "up"},
-		{"-n", inside, "route", "add", "default", "via", gateway},
+		// As a system's own network manager makes it: one that finds another kind of it there leaves both.
+		{"-n", inside, "route", "add", "default", "via", gateway, "proto", "static"},
 	}
 	if mac != "" {
 		steps = append(steps[:1:1], append([][]string{{"-n", inside, "link", "set", "eth0", "address", mac}}, steps[1:]...)...)
