@@ -55,10 +55,10 @@ def route_faults(routes: list[str], managed: bool) -> Iterator[Finding]:
         named = dict(zip(words[2:], words[3:]))
         kind, to, table, protocol = words[0], words[1], named.get("table", "main"), named.get("proto", "boot")
         refuses = kind in ("blackhole", "unreachable", "prohibit", "throw")
-        default = default or (to == "default" and table == "main" and not refuses)
         # Without a manager a default route is a person's.
         kept = protocol == "static" if managed else to == "default"
         if not refuses and (protocol in ("kernel", "dhcp", "ra") or table == "main" and kept):
+            default = default or (to == "default" and table == "main")  # one that goes is none
             continue
         way = " ".join([kind] + [named[word] for word in ("via", "dev") if word in named])
         yield Finding(f"route {to}", "nothing", f"{way}, table {table}, that nobody declared", Run(

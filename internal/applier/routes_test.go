@@ -41,6 +41,9 @@ ip route add default via 10.0.0.1`)
 			[]string{"systemd-networkd: expected active, found inactive"}},
 		{"a person's default route beside the manager's", managed + "ip route add default via 10.0.0.77 metric 5",
 			[]string{"route default: expected nothing, found unicast 10.0.0.77 eth0, table main, that nobody declared"}},
+		// It goes, and the manager makes its own again: without one nobody would get in any more.
+		{"a person's default route in the place of the manager's", managed + "echo 'ip route replace default via 10.0.0.1 proto dhcp' >/run/units/systemd-networkd.service.run; ip route del default; ip route add default via 10.0.0.77",
+			[]string{"route default: expected nothing, found unicast 10.0.0.77 eth0, table main, that nobody declared", "default route: expected one, found none"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := &root{r.For(t)}
