@@ -44,6 +44,9 @@ func (r *run) look(ctx *pulumi.Context, cfg *config.Config, last *lastrun.Run) (
 		if cfg.DriftCheck == config.DriftOff {
 			return nil, nil // the door was to be tried, no more
 		}
+		for _, note := range observed.Notes {
+			engine.Say(ctx, note)
+		}
 		return observed, nil
 	}
 	last.Gone = azure.MachineGone(ctx, last.Group, last.Machine)

@@ -14,7 +14,7 @@ var files embed.FS
 // modules are all of them but the loader, each after those that it imports.
 var modules = []string{
 	"words", "clock", "files", "commands", "envfile", "findings", "request", "accounts", "packages", "units", "records", "timer",
-	"lock", "undeclared", "routes", "probes", "repairs", "journal", "rollback", "plan", "change", "apply", "confirm", "observe", "main",
+	"lock", "undeclared", "routes", "sockets", "probes", "repairs", "journal", "rollback", "plan", "change", "apply", "confirm", "observe", "main",
 }
 
 // The loader in internal/layer calls main; the host's timer runs the file.

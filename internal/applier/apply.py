@@ -15,7 +15,7 @@ from applier.request import Request
 from applier.rollback import roll_back, settle, unconfirmed
 from applier.timer import TIMER, arm_timer, disarm
 from applier.undeclared import take_image
-from applier.units import systemctl
+from applier.units import mask_ahead, systemctl
 from applier.words import EXIT_FAILED, EXIT_ROLLED_BACK, Failure, answer, clean, describe, say
 
 UNDO = STATE + "/undo"
@@ -47,6 +47,7 @@ def apply(body: dict[str, Any], token: str, source: bytes) -> int:
 
 
 def apply_locked(request: Request, source: bytes) -> Outcome:
+    mask_ahead(request.declared.get("units") or [])
     installed = install(request.declared, request.lock_seconds)
     take_image(request.declared)
     plan = Plan(request, installed)

@@ -453,7 +453,7 @@ func TestQuick(t *testing.T) {
 	l := func(one, two, works string) layer.Layer {
 		l := simple(one)
 		l.Files[1].Content = []byte(two)
-		l.Quick = &layer.Quick{Path: "/etc/simple/one.conf", Argv: []string{"sh", "-c", "echo quick >>/run/reloads; [ ! -e /run/fails ] && cp /etc/simple/one.conf /run/loaded"}}
+		l.Quick = &layer.Quick{Paths: []string{"/etc/simple/one.conf"}, Argv: []string{"sh", "-c", "echo quick >>/run/reloads; [ ! -e /run/fails ] && cp /etc/simple/one.conf /run/loaded"}}
 		l.Reload = append(l.Reload, []string{"cp", "/etc/simple/one.conf", "/run/loaded"})
 		l.Probes = []layer.Probe{layer.Command("what is loaded", works, "cat", "/run/loaded")}
 		return l

@@ -122,6 +122,7 @@ func TestProbesAreOnBothSides(t *testing.T) {
 		{layer.Accounts(some, some), layer.Accounts(nil, nil)},
 		{layer.NFTables(), layer.NFTables()},
 		{layer.Routes(), layer.Routes()},
+		{layer.Sockets("x", "y", some...), layer.Sockets("x", "y")},
 	} {
 		kind := p.whole.Kind
 		made[kind] = keys(t, p.whole)

@@ -104,7 +104,8 @@ def pending_now() -> dict[str, Any] | None:
 
 def observe(body: dict[str, Any]) -> int:
     only(body, REQUESTS["observe"], (), "request")
-    return answer({"layers": observe_all(), "pending": pending_now(), "lastRollback": read_state(LAST_ROLLBACK)}, 0)
+    notes: list[str] = []
+    return answer({"layers": observe_all(notes), "notes": notes, "pending": pending_now(), "lastRollback": read_state(LAST_ROLLBACK)}, 0)
 
 
 # The parts of a layer that are read back.
@@ -144,8 +145,8 @@ def not_shown() -> list[str]:
             if probe.get("mayLack") and sysctl_now(sysctl_path(probe["key"]), probe["want"])[1] is None]
 
 
-def observe_all() -> dict[str, dict[str, Any]]:
-    """What is effective, layer by layer: token, digest and drift."""
+def observe_all(notes: list[str] | None = None) -> dict[str, dict[str, Any]]:
+    """What is effective, layer by layer: token, digest and drift; notes gets what is worth knowing and no drift."""
     records = list(all_records())
     declared = [record.declared for _, record in records if record is not None]
     packages = {name for layer in declared for name in layer.get("packages") or []}
@@ -155,8 +156,12 @@ def observe_all() -> dict[str, dict[str, Any]]:
         queries.add(package_query(packages))
     if units:
         queries.add(unit_query(units))
+    asides = [tuple(argv) for layer in declared for argv in layer.get("notes") or []] if notes is not None else []
+    queries.update(asides)
     results = gather(queries, [probe for layer in declared for probe in layer.get("probes") or []])
     installed = installed_packages(results[package_query(packages)]) if packages else set()
+    if notes is not None:
+        notes += [clean(line) for aside in asides for line in results[aside].out.splitlines() if line.strip()]
     states: dict[str, State] = {}
     units_problem = ""
     try:

@@ -122,9 +122,9 @@ class Plan:
                     or self.probes or self.dirty)
 
     def quick(self) -> bool:
-        """Whether nothing changes but the file that the layer has a short way for."""
-        way = self.request.declared.get("quick")
-        return way is not None and [spec["path"] for spec in self.files] == [way["path"]] and not (
+        """Whether nothing changes but files that the layer has a short way for."""
+        way, changed = self.request.declared.get("quick"), {spec["path"] for spec in self.files}
+        return way is not None and bool(changed) and changed <= set(way["paths"]) and not (
             self.folders or self.removals or self.installed or self.groups or self.users or self.units or self.retired
             or self.dirty or any(not isinstance(how, Run) for how in self.repairs))
 

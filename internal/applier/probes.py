@@ -10,6 +10,7 @@ from applier.commands import Done, Job
 from applier.findings import Finding, Run
 from applier.request import Spec
 from applier.routes import ROUTES_QUERY, probe_routes
+from applier.sockets import probe_sockets
 from applier.undeclared import Host, probe_accounts, probe_files, probe_keys, probe_nftables
 from applier.words import tail
 
@@ -255,7 +256,7 @@ def probe_jail(probe: Spec, _: Done, __: Host) -> Iterator[Finding]:
 PROBES: dict[str, Callable[[Spec, Done, Host], Iterator[Finding]]] = {
     "command": probe_command, "sysctl": probe_sysctl, "sshd": probe_sshd, "iptables": probe_iptables,
     "wireguard": probe_wireguard, "jail": probe_jail, "files": probe_files, "keys": probe_keys,
-    "accounts": probe_accounts, "nftables": probe_nftables, "routes": probe_routes,
+    "accounts": probe_accounts, "nftables": probe_nftables, "routes": probe_routes, "sockets": probe_sockets,
 }
 NOT_ASKED = Done((), 0, "", "", "")  # the answer for a probe that needs none
 

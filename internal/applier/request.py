@@ -24,7 +24,7 @@ SECRET_FIELDS = {"users", "env"}
 CONFIRM_FIELDS = {"port", "seconds"}
 FIELDS = {
     "": {"layer", "packages", "groups", "users", "directories", "files", "checks", "units",
-         "quick", "reload", "undo", "probes", "commandSeconds"},
+         "quick", "reload", "undo", "probes", "notes", "commandSeconds"},
     "groups": {"name", "system"},
     "users": {"name", "group", "shell", "home", "system", "passwordSHA256"},
     "directories": {"path", "mode", "owner", "group"},
@@ -32,7 +32,7 @@ FIELDS = {
     "checks": {"argv"},
     "units": {"name", "enabled", "active", "masked"},
 }
-QUICK_FIELDS = {"path", "argv"}
+QUICK_FIELDS = {"paths", "argv"}
 PROBE_FIELDS = {
     "command": {"kind", "subject", "argv", "want", "seconds"},
     "sysctl": {"kind", "key", "want", "mayLack"},
@@ -45,11 +45,12 @@ PROBE_FIELDS = {
     "accounts": {"kind", "admins", "privileged"},
     "nftables": {"kind"},
     "routes": {"kind"},
+    "sockets": {"kind", "service", "user", "want"},
 }
 PROBE_NEEDS: dict[str, tuple[str, ...]] = {
     "command": ("argv", "want"), "sysctl": ("key", "want"), "sshd": ("user", "lport", "want"), "iptables": ("want",),
     "wireguard": ("interface",), "jail": ("name", "want"), "files": ("paths",), "keys": ("allowed",), "accounts": (),
-    "nftables": (), "routes": (),
+    "nftables": (), "routes": (), "sockets": ("service", "user"),
 }
 NEEDS = {"groups": ("name",), "users": ("name",), "directories": ("path", "mode", "owner", "group"),
          "files": ("path", "mode", "owner", "group"), "checks": ("argv",), "units": ("name",)}

@@ -74,6 +74,15 @@ def systemctl(*arguments: str) -> None:
         raise Failure(words)
 
 
+def mask_ahead(units: list[Spec]) -> None:
+    """Masks what is declared masked and is not there yet: a package that is about to bring it would start it."""
+    masked = [unit["name"] for unit in units if unit.get("masked")]
+    states = query_units(masked)
+    for name in masked:
+        if states[name].get("LoadState") == "not-found":
+            systemctl("mask", name)
+
+
 released: list[str] = []  # services to be running again in the end, whether the layer names them or not
 
 

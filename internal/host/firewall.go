@@ -19,7 +19,7 @@ func (h *Host) firewall() layer.Layer {
 			{Name: "nftables.service", Enabled: no},
 		},
 		// `ufw reload` takes everything out before it puts all in again: for a moment every port is open.
-		Quick: &layer.Quick{Path: "/etc/ufw/user.rules", Argv: []string{"sh", "-c", "iptables-restore --noflush --wait 10 </etc/ufw/user.rules"}},
+		Quick: &layer.Quick{Paths: []string{"/etc/ufw/user.rules"}, Argv: []string{"sh", "-c", "iptables-restore --noflush --wait 10 </etc/ufw/user.rules"}},
 		Reload: [][]string{
 			{"sh", "-c", onlyNft},
 			// Where UFW's chains are there, a reload never puts back its own jumps into them.

@@ -24,6 +24,7 @@ type Observation struct {
 		Digest string  `json:"digest"`
 		Drift  []Drift `json:"drift"`
 	} `json:"layers"`
+	Notes   []string `json:"notes"` // worth knowing, and no drift
 	Pending *struct {
 		Layer string `json:"layer"`
 		Token string `json:"token"`
@@ -89,6 +90,9 @@ func ParseObservation(stdout []byte) (*Observation, error) {
 	var o Observation
 	if err := json.Unmarshal([]byte(LastLine(string(stdout))), &o); err != nil {
 		return nil, fmt.Errorf("read the host's observation: %w", err)
+	}
+	for i, note := range o.Notes {
+		o.Notes[i] = shown(note)
 	}
 	if o.LastRollback != nil {
 		o.LastRollback.Reason = shown(o.LastRollback.Reason)

@@ -32,6 +32,8 @@ type Layer struct {
 	Reload      [][]string  `json:"reload,omitempty"`
 	Undo        [][]string  `json:"undo,omitempty"`
 	Probes      []Probe     `json:"probes,omitempty"`
+	// Notes are commands whose lines a look at the host tells: worth knowing, and no drift.
+	Notes [][]string `json:"notes,omitempty"`
 
 	// CommandSeconds bounds one check, reload or undo where the applier's own limit would not do.
 	CommandSeconds int `json:"commandSeconds,omitempty"`
@@ -43,11 +45,11 @@ type Layer struct {
 	Armed bool `json:"-"`
 }
 
-// Quick is a way that spares a layer its Reload where the file Path is all that changes, and every probe finds after Argv
-// what it wants.
+// Quick is a way that spares a layer its Reload where no file but those of Paths changes, and nothing else, and every probe
+// finds after Argv what it wants.
 type Quick struct {
-	Path string   `json:"path"`
-	Argv []string `json:"argv"`
+	Paths []string `json:"paths"`
+	Argv  []string `json:"argv"`
 }
 
 // Group is a system group.

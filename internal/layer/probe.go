@@ -22,6 +22,7 @@ type Probe struct {
 	PublicKey string     `json:"publicKey,omitempty"`
 	Peers     any        `json:"peers,omitempty"`
 	Name      string     `json:"name,omitempty"`
+	Service   string     `json:"service,omitempty"`
 	Want      any        `json:"want,omitempty"`
 	MayLack   bool       `json:"mayLack,omitempty"` // kind sysctl: no fault where the kernel cannot be told; the proof says so
 
@@ -114,6 +115,16 @@ func Accounts(admins, privileged []string) Probe {
 // Routes finds policy rules, routes and MTUs that neither the kernel nor the network's manager made, and those of theirs that
 // are gone.
 func Routes() Probe { return Probe{Kind: "routes"} }
+
+// Sockets finds sockets of the host's that a process of a running service can connect to, other than want: paths, or names of
+// abstract ones with an @ in front. It is tried as the user, with the process's own view of files and network.
+func Sockets(service, user string, want ...string) Probe {
+	p := Probe{Kind: "sockets", Service: service, User: user}
+	if len(want) > 0 {
+		p.Want = want
+	}
+	return p
+}
 
 // NFTables finds rules beside those of the packet filters that IPTables reads.
 func NFTables() Probe { return Probe{Kind: "nftables"} }

@@ -77,8 +77,9 @@ type guest struct {
 
 	Layers       map[string]*record
 	Drift        map[string][]layer.Drift
-	Pending      string // layer that waits for its confirmation
-	LastRollback string // layer that was taken back
+	Notes        []string // what is worth knowing, and no drift
+	Pending      string   // layer that waits for its confirmation
+	LastRollback string   // layer that was taken back
 }
 
 // record is what the applier keeps of a layer.

@@ -32,7 +32,7 @@ class Requests(unittest.TestCase):
             ({"files": [{"path": "/etc/x"}]}, 'declared: files 0: the field "mode" is missing'),
             ({"users": [{"name": "x", "groups": []}]}, 'declared: users 0: unknown field "groups"'),
             ({"checks": [{"argv": [], "hint": ""}]}, 'declared: checks 0: unknown field "hint"'),
-            ({"quick": {"path": "/x"}}, 'declared: quick: the field "argv" is missing'),
+            ({"quick": {"paths": ["/x"]}}, 'declared: quick: the field "argv" is missing'),
             ({"probes": ["x"]}, "declared: probes 0: unknown kind null"),
             ({"probes": [{"kind": "sysctl"}]}, 'declared: probes 0: the field "key" is missing'),
             ({"commandSeconds": True}, "declared: commandSeconds: true is not a number of seconds up to 1500"),

@@ -47,7 +47,8 @@ exec chroot . sleep 3600
 `
 
 // systemctl remembers which units are enabled, active and masked, and records every call. A unit named in
-// /run/units/broken does not start; what stands in UNIT.run there is run as its commands.
+// /run/units/broken does not start; what stands in UNIT.run there is run as its commands, UNIT.pid has its process, and one
+// with UNIT.absent has no file.
 const systemctl = `#!/bin/sh
 echo "$*" >>/run/systemctl.log
 [ "$1" = --no-ask-password ] && shift
@@ -73,7 +74,9 @@ for unit in "$@"; do
 	case $verb in
 	show)
 		[ "$properties" = ActiveEnterTimestampMonotonic ] && { echo ActiveEnterTimestampMonotonic=1; continue; }
+		[ "$properties" = MainPID ] && { cat "$unit.pid" 2>/dev/null || echo 0; continue; }
 		active=inactive enabled=disabled load=loaded
+		[ -e "$unit.absent" ] && enabled='' load=not-found
 		[ -e "$unit.active" ] && active=active
 		[ -e "$unit.enabled" ] && enabled=enabled
 		[ -e "$unit.masked" ] && enabled=masked load=masked
