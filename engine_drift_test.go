@@ -39,6 +39,27 @@ func TestEngineDrift(t *testing.T) {
 	}
 }
 
+// What the host has to tell beside drift is said in one line, and changes nothing.
+func TestEngineNotes(t *testing.T) {
+	t.Parallel()
+	w := closed(t)
+	w.Guest.Notes = []string{"the gate refused the agent 3 connections and names"}
+	for _, r := range []*standin.Result{w.Preview(), w.Up()} {
+		equal(t, "changes", []string{}, r.Changes())
+		equal(t, "said", w.Guest.Notes, r.Said("info"))
+	}
+}
+
+// Where the agent may go is the business of its network, and of the firewall where it is about the inside.
+func TestEngineEgress(t *testing.T) {
+	t.Parallel()
+	w := closed(t)
+	w.Set("egress", "api.anthropic.com,api.telegram.org")
+	equal(t, "a list", []string{"update network", "update proof"}, w.MustUp().Changes())
+	w.Set("agentMayReach", "10.100.0.2:11434")
+	equal(t, "an exception", []string{"update firewall", "update network", "update proof"}, w.MustUp().Changes())
+}
+
 // Somebody took a layer's record away, or the whole host's: it is put in place again.
 func TestEngineLayersMissingOnTheHost(t *testing.T) {
 	t.Parallel()

@@ -166,11 +166,31 @@ func readme(stack string, cfg *config.Config, e evidence) string {
 	fmt.Fprintf(&b, "ssh -i claw_ed25519 -o IdentitiesOnly=yes -o UserKnownHostsFile=known_hosts -p %d %s@%s\n```\n", cfg.SSHPort, machine.Operator, cfg.ServerAddress())
 	fmt.Fprintf(&b, "\nThe password for sudo: `pulumi stack output --stack %s --show-secrets sudoPassword`\n", stack)
 	fmt.Fprintf(&b, "\nOpenClaw %s runs as openclaw.service; its gateway listens on the machine's own 127.0.0.1:%d.\n", cfg.OpenClawVersion, machine.GatewayPort)
+	fmt.Fprintf(&b, "The agent may go to %s.\n", agentReaches(cfg))
 	fmt.Fprintf(&b, "Backups stand on the machine, in /backups/openclaw: `pulumi destroy` takes them along. Bring the newest home first: "+
 		"`go run ./cmd/claw --stack %s ssh -- cat /backups/openclaw/latest > openclaw-backup.tar`\n", stack)
 	b.WriteString(proofTable(cfg, e.proof))
 	fmt.Fprintf(&b, "\nMade by openclaw-azure %s.\n", version.Number)
 	return b.String()
+}
+
+// agentReaches says where the agent may go, as the gate has it.
+func agentReaches(cfg *config.Config) string {
+	outside := "any public address"
+	if !cfg.Egress.Open {
+		outside = "nothing on the Internet"
+		if list := cfg.Egress.List(); len(list) > 0 {
+			outside = strings.Join(list, ", ")
+		}
+	}
+	if len(cfg.AgentMayReach) == 0 {
+		return outside + "; to nothing in the VPN or the VNet"
+	}
+	var inside []string
+	for _, place := range cfg.AgentMayReach {
+		inside = append(inside, place.String())
+	}
+	return outside + "; in the VPN and the VNet to " + strings.Join(inside, ", ")
 }
 
 // proofTable is the last proof, for people.

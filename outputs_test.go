@@ -54,3 +54,21 @@ func TestOutputsLeadToTheMachine(t *testing.T) {
 		}
 	}
 }
+
+func TestReadmeSaysWhereTheAgentMayGo(t *testing.T) {
+	for _, test := range []struct{ egress, inside, want string }{
+		{"open", "", "any public address; to nothing in the VPN or the VNet"},
+		{"none", "10.100.0.2:11434", "nothing on the Internet; in the VPN and the VNet to 10.100.0.2:11434"},
+		{".b.example.com,a.example.com,git.example.com:22,20.30.40.50:6667", "", "a.example.com, .b.example.com, git.example.com:22, 20.30.40.50:6667; to nothing in the VPN or the VNet"},
+	} {
+		values := map[string]string{"azure-native:location": "westeurope", "openclaw:allowedSshCidr": "198.18.1.10/32",
+			"openclaw:egress": test.egress, "openclaw:agentMayReach": test.inside}
+		cfg, err := config.Load(pulumi.RunInfo{Project: "openclaw", Stack: "dev", RootDirectory: t.TempDir(), Config: values})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := agentReaches(cfg); got != test.want {
+			t.Errorf("%+v: got %q", test, got)
+		}
+	}
+}

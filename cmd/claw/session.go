@@ -22,66 +22,23 @@ import (
 // ended.
 const farewell = 2 * time.Second
 
-// keyboard is standard input, where it is a terminal.
-var keyboard = int(os.Stdin.Fd())
-
 func wantTerminal() error {
-	if !term.IsTerminal(keyboard) {
+	if !term.IsTerminal(int(os.Stdin.Fd())) {
 		return hint.To(errors.New("ssh -t: standard input is no terminal"),
 			"leave -t out; sudo takes its password from standard input with -S")
 	}
 	return nil
 }
 
-// remote is one session on the host, with this process's own streams.
-type remote struct {
-	*ssh.Session
-	door           door.Door
-	client         *door.Client
-	began          time.Time
-	stdin          io.WriteCloser
-	stdout, stderr *output
-}
-
 // session runs a command, or a login shell, with this process's own streams,
 // terminal and signals. Its error is an exit where the command ended.
 func session(d door.Door, client *door.Client, r request, signals <-chan os.Signal) error {
-	s, err := open(d, client)
+	start := time.Now()
+	s, err := client.NewSession()
 	if err != nil {
 		return fmt.Errorf("%s: open a session: %w", d, err)
 	}
 	defer s.Close()
-	onTerminal := r.terminal || len(r.argv) == 0 && term.IsTerminal(keyboard)
-	resized := make(chan os.Signal, 1)
-	if onTerminal {
-		signal.Notify(resized, syscall.SIGWINCH)
-		if err := s.askForTerminal(); err != nil {
-			return err
-		}
-	}
-	if err := s.start(r.argv); err != nil {
-		return d.Lost(client, err, time.Since(s.began))
-	}
-	if onTerminal {
-		before, err := term.MakeRaw(keyboard)
-		if err != nil {
-			return fmt.Errorf("set the terminal to raw: %w", err)
-		}
-		defer term.Restore(keyboard, before)
-	}
-	go func() {
-		_, _ = io.Copy(s.stdin, os.Stdin) // its end, or the command's
-		_ = s.stdin.Close()
-	}()
-	return s.wait(resized, signals)
-}
-
-func open(d door.Door, client *door.Client) (*remote, error) {
-	began := time.Now()
-	s, err := client.NewSession()
-	if err != nil {
-		return nil, err
-	}
 	// A session waits for its command whatever becomes of its output, and a
 	// write to a pipe that nobody reads any more would end this process before
 	// the host has heard of it.
@@ -92,43 +49,50 @@ func open(d door.Door, client *door.Client) (*remote, error) {
 	// reads any more.
 	stdin, err := s.StdinPipe()
 	if err != nil {
-		_ = s.Close()
-		return nil, err
+		return fmt.Errorf("%s: open a session: %w", d, err)
 	}
-	return &remote{s, d, client, began, stdin, stdout, stderr}, nil
-}
-
-// askForTerminal asks for one on the host that is like this process's own.
-func (s *remote) askForTerminal() error {
-	width, height, err := term.GetSize(keyboard)
+	keyboard := int(os.Stdin.Fd())
+	onTerminal := r.terminal || len(r.argv) == 0 && term.IsTerminal(keyboard)
+	resized := make(chan os.Signal, 1)
+	if onTerminal {
+		signal.Notify(resized, syscall.SIGWINCH)
+		width, height, err := term.GetSize(keyboard)
+		if err != nil {
+			return fmt.Errorf("read the terminal's size: %w", err)
+		}
+		kind := os.Getenv("TERM")
+		if kind == "" {
+			kind = "dumb"
+		}
+		if err := s.RequestPty(kind, height, width, ssh.TerminalModes{ssh.ECHO: 1, ssh.IUTF8: 1}); err != nil {
+			return fmt.Errorf("%s: ask for a terminal: %w", d, err)
+		}
+	}
+	if len(r.argv) == 0 {
+		err = s.Shell()
+	} else {
+		err = s.Start(strings.Join(r.argv, " "))
+	}
 	if err != nil {
-		return fmt.Errorf("read the terminal's size: %w", err)
+		return d.Lost(client, err, time.Since(start))
 	}
-	kind := os.Getenv("TERM")
-	if kind == "" {
-		kind = "dumb"
+	if onTerminal {
+		before, err := term.MakeRaw(keyboard)
+		if err != nil {
+			return fmt.Errorf("set the terminal to raw: %w", err)
+		}
+		defer term.Restore(keyboard, before)
 	}
-	if err := s.RequestPty(kind, height, width, ssh.TerminalModes{ssh.ECHO: 1, ssh.IUTF8: 1}); err != nil {
-		return fmt.Errorf("%s: ask for a terminal: %w", s.door, err)
-	}
-	return nil
-}
-
-func (s *remote) start(argv []string) error {
-	if len(argv) == 0 {
-		return s.Shell()
-	}
-	return s.Start(strings.Join(argv, " "))
-}
-
-// wait returns when the command has ended, or has been told to.
-func (s *remote) wait(resized, signals <-chan os.Signal) error {
+	go func() {
+		_, _ = io.Copy(stdin, os.Stdin) // its end, or the command's
+		_ = stdin.Close()
+	}()
 	ended := make(chan error, 1)
 	go func() { ended <- s.Wait() }()
 	for {
 		select {
 		case err := <-ended:
-			return s.outcome(err)
+			return outcome(d, client, err, time.Since(start), stdout, stderr)
 		case <-resized:
 			if width, height, err := term.GetSize(keyboard); err == nil {
 				_ = s.WindowChange(height, width)
@@ -152,9 +116,8 @@ var names = map[syscall.Signal]ssh.Signal{
 	syscall.SIGINT: ssh.SIGINT, syscall.SIGTERM: ssh.SIGTERM, syscall.SIGHUP: ssh.SIGHUP, syscall.SIGQUIT: ssh.SIGQUIT,
 }
 
-// outcome says what the end of the command, as Wait gives it, means for this process.
-func (s *remote) outcome(err error) error {
-	for _, o := range []*output{s.stdout, s.stderr} {
+func outcome(d door.Door, client *door.Client, err error, after time.Duration, streams ...*output) error {
+	for _, o := range streams {
 		switch fault := o.fault(); {
 		case errors.Is(fault, syscall.EPIPE):
 			return exit(128 + int(syscall.SIGPIPE))
@@ -169,7 +132,7 @@ func (s *remote) outcome(err error) error {
 	case errors.As(err, &status):
 		return exit(status.ExitStatus())
 	}
-	return s.door.Lost(s.client, err, time.Since(s.began))
+	return d.Lost(client, err, after)
 }
 
 // output is one of this process's own streams; where it cannot be written to,

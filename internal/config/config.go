@@ -26,8 +26,10 @@ type Config struct {
 	Peers            []Peer // sorted by name
 	OpenClawVersion  string
 	OpenClawEnv      map[string]string // secret
-	Sandbox          []string          // lines of the unit, by which its sandbox is relaxed
-	OpenClawConfig   map[string]any    // what the user adds to openclaw.json
+	Egress           Egress
+	AgentMayReach    []netip.AddrPort // sorted; in the VPN or the VNet
+	Sandbox          []string         // lines of the unit, by which its sandbox is relaxed
+	OpenClawConfig   map[string]any   // what the user adds to openclaw.json
 	Node             Download
 	NPMRegistry      string // URL without a slash at its end; empty: npm's own default
 	ConfirmSeconds   int

@@ -167,6 +167,7 @@ func TestConfigDefaults(t *testing.T) {
 		Peers:            []Peer{{Name: "laptop", Address: netip.MustParseAddr("10.100.0.2")}},
 		OpenClawVersion:  "2026.9.6",
 		OpenClawEnv:      map[string]string{},
+		Egress:           Egress{Open: true},
 		Node: Download{"https://nodejs.org/dist/v24.16.0/node-v24.16.0-linux-x64.tar.xz",
 			"d804845d34eddc21dc1092b519d643ef40b1f58ec5dec5c22b1f4bd8fabde6c9"},
 		ConfirmSeconds: 120,

@@ -16,6 +16,8 @@ const (
 	KeyPeers            = "peers"
 	KeyOpenClawVersion  = "openclawVersion"
 	KeyOpenClawEnv      = "openclawEnv"
+	KeyEgress           = "egress"
+	KeyAgentMayReach    = "agentMayReach"
 	KeySandbox          = "sandbox"
 	KeyOpenClawConfig   = "openclawConfig"
 	KeyNodeURL          = "nodeUrl"
@@ -70,6 +72,10 @@ func Reference() []Setting {
 			"version of OpenClaw, 2026.1.29 or newer, with a lock file in templates/opt/openclaw"},
 		{KeyOpenClawEnv, "", "no variables",
 			"variables of the service's environment file: openclawEnv.NAME, set with --secret --path"},
+		{KeyEgress, "open", "",
+			"where the agent may go: open (the Internet), none, or a list of name, .suffix, name:port and address:port, comma-separated; docs/network.md"},
+		{KeyAgentMayReach, "", "nothing",
+			"what the agent reaches in the VPN and the VNet: address:port, comma-separated, for example 10.100.0.2:11434"},
 		{KeySandbox, "", "nothing",
 			"what the agent may do beyond its sandbox: sandbox.DIRECTIVE, set with --path; docs/sandbox.md says which, and what each costs"},
 		{KeyOpenClawConfig, "", "nothing",

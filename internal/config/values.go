@@ -23,14 +23,6 @@ var (
 	openclawSemver = regexp.MustCompile(`^(20[0-9]{2})\.(1[0-2]|[1-9])\.(3[01]|[12][0-9]|[1-9])(-[1-9][0-9]?)?$`)
 )
 
-// Prefixes that no packet from the Internet carries as its source, so that a
-// rule which names them admits nobody.
-var unroutable = prefix.MustParse("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8",
-	"169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16", "224.0.0.0/3")
-
-// RFC 5737: what examples are written with, Pulumi.dev.yaml's too.
-var documentation = prefix.MustParse("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")
-
 // What the machine may use inside. The platform's own addresses, 168.63.129.16
 // and 169.254.0.0/16, lie outside, and so does everything public.
 var private = prefix.MustParse("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
@@ -44,9 +36,9 @@ var azureRefuses = strings.Fields(`administrator admin user user1 test user2 tes
 
 // Users and groups of the images, which cloud-init would find taken.
 var imageUsers = strings.Fields(`_apt audio bin cdrom crontab daemon dialout dip disk docker fax floppy games
-	input irc kmem landscape list lp lxd mail man messagebus netdev news nobody nogroup operator
+	haproxy input irc kmem landscape list lp lxd mail man messagebus netdev news nobody nogroup operator
 	plugdev pollinate polkitd proxy render sasl sgx shadow src sshd staff sudo sync syslog tape tcpdump tss
-	tty usbmux users utmp uucp uuidd video voice www-data`)
+	tty unbound usbmux users utmp uucp uuidd video voice www-data`)
 
 // The program's own users.
 var ownUsers = []string{machine.Operator, machine.Service}
@@ -163,11 +155,11 @@ func (r *reader) sources(key, list string, extra func(item string, p netip.Prefi
 		if !r.fourAndMasked(key, item, p) {
 			continue
 		}
-		if prefix.Within(p, documentation) {
+		if prefix.Within(p, prefix.Documentation) {
 			r.fault(key, item, errPlaceholder, "expected your own public address, this range is kept for documentation", ownAddressHint(key))
 			continue
 		}
-		if prefix.Within(p, unroutable) {
+		if prefix.Within(p, prefix.Unroutable) {
 			r.fault(key, item, errUnroutable, "expected an address as Azure sees it, behind your router's translation", ownAddressHint(KeyAllowedSSH))
 			continue
 		}

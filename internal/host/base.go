@@ -6,10 +6,14 @@ import (
 )
 
 func (h *Host) base() layer.Layer {
+	units := []layer.Unit{{Name: "openclaw-scrub.service", Enabled: yes}}
+	for _, name := range packagesOwn {
+		units = append(units, layer.Unit{Name: name, Masked: true})
+	}
 	return layer.Layer{
 		Armed: true, // sudo and authorized keys
-		Packages: []string{"fail2ban", "git", "iptables", "needrestart", "nftables", "openssh-server", "python3-systemd", "sudo", "ufw",
-			"unattended-upgrades", "wireguard-tools"},
+		Packages: []string{"fail2ban", "git", "haproxy", "iptables", "needrestart", "nftables", "openssh-server", "python3-systemd", "sudo", "ufw",
+			"unattended-upgrades", "unbound", "wireguard-tools"},
 		Groups: []layer.Group{{Name: machine.Operator}, {Name: machine.Service, System: true}},
 		Users: []layer.User{
 			{Name: machine.Operator, Group: machine.Operator, Shell: "/bin/bash", Home: "/home/claw", Password: h.stack.SudoPassword.Hash},
@@ -24,7 +28,7 @@ func (h *Host) base() layer.Layer {
 		Checks: []layer.Check{
 			{Argv: []string{"visudo", "-cqf", "{stage}/etc/sudoers.d/10-openclaw"}},
 		},
-		Units: []layer.Unit{{Name: "openclaw-scrub.service", Enabled: yes}},
+		Units: units,
 		Reload: [][]string{
 			{"systemctl", "daemon-reload"},
 			{"/usr/local/sbin/openclaw-scrub"},

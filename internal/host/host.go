@@ -22,7 +22,7 @@ type Host struct {
 	WireGuardPeers         []wireGuardPeer
 	AuthorizedKeys         []string
 	Admitted               []admitted
-	ServiceDenied          []netip.Prefix
+	NeverReached           []netip.Prefix // by the agent, but for AgentMayReach
 	GatewayToken           string
 	BackupKey              string
 	SecurityOrigin         string
@@ -46,7 +46,7 @@ func New(cfg *config.Config, image string, stack *keys.Stack, peers map[string]*
 		AuthorizedKeys: []string{stack.Operator.Public},
 		KeyAlgorithms:  "ssh-ed25519,sk-ssh-ed25519@openssh.com",
 		stack:          stack,
-		ServiceDenied:  []netip.Prefix{machine.LinkLocal, machine.PlatformAddress, cfg.VNet, cfg.VPN},
+		NeverReached:   neverReached(),
 	}
 	h.WireGuardPeers = append(h.WireGuardPeers, wireGuardPeer{
 		"deployer", stack.Deployer.Public.String(), stack.Deployer.Preshared.String(), cfg.DeployerAddress()})
@@ -87,6 +87,7 @@ var order = []struct {
 	{"ssh", (*Host).ssh},
 	{"fail2ban", (*Host).fail2ban},
 	{"updates", (*Host).updates},
+	{"network", (*Host).network},
 	{"openclaw", (*Host).openclaw},
 	{"backup", (*Host).backup},
 }

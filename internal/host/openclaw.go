@@ -37,6 +37,12 @@ func (h *Host) openclaw() layer.Layer {
 		Probes: []layer.Probe{
 			layer.Command("OpenClaw's release", h.ReleaseID(), machine.InstallerPath, "installed"),
 			layer.Command("OpenClaw's gateway", "ready", machine.InstallerPath, "ready").Within(readySeconds),
+			layer.Sockets("openclaw.service", machine.Service),
+			layer.Shell("the network that OpenClaw runs in", "its own", ownNetwork),
 		},
 	}
 }
+
+// ownNetwork compares the running process's network with the agent's; one that does not run is the gateway's own finding.
+const ownNetwork = `pid=$(systemctl show --property=MainPID --value openclaw.service)
+if [ "$pid" = 0 ] || [ "$(stat -Lc %i "/proc/$pid/ns/net")" = "$(stat -Lc %i ` + machine.Namespace + `)" ]; then echo its own; else echo "the host's"; fi`

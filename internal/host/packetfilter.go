@@ -1,12 +1,10 @@
 package host
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
 	"openclaw-azure/internal/layer"
-	"openclaw-azure/internal/machine"
 )
 
 // loadedRules is the whole table `filter` as UFW 0.36.2 loads it from its own files and the layer's, in the words of
@@ -36,11 +34,8 @@ STAGES
 -A ufw-before-input -p udp -m udp --sport 67 --dport 68 -j ACCEPT
 -A ufw-before-input -j ufw-not-local
 -A ufw-before-input -j ufw-user-input
--A ufw-before-output -o lo -p tcp -m owner --uid-owner {uid:SERVICE} -m multiport --dports SSHPORTS -j REJECT --reject-with icmp-port-unreachable
+NETWORK
 -A ufw-before-output -o lo -j ACCEPT
--A ufw-before-output -d PLATFORM -p udp -m owner --uid-owner {uid:SERVICE} -m udp --dport 53 -j ACCEPT
--A ufw-before-output -d PLATFORM -p tcp -m owner --uid-owner {uid:SERVICE} -m tcp --dport 53 -j ACCEPT
-DENIED
 -A ufw-before-output -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
 -A ufw-before-output -j ufw-user-output
 -A ufw-logging-allow -m limit --limit 3/min --limit-burst 10 -j LOG --log-prefix "[UFW ALLOW] "
@@ -80,20 +75,14 @@ func ufwChains() (chains, stages []string) {
 // loaded is what both packet filters are to hold, as the kernel says it. fail2ban's own rules are let be, where it uses
 // iptables: they only refuse.
 func (h *Host) loaded() []layer.Probe {
-	var denied, admitted []string
-	for _, p := range h.ServiceDenied {
-		denied = append(denied, fmt.Sprintf("-A ufw-before-output -d %s -m owner --uid-owner {uid:%s} -j REJECT --reject-with icmp-port-unreachable", p, machine.Service))
-	}
+	var admitted []string
 	for _, a := range h.Admitted {
 		admitted = append(admitted, a.loaded())
 	}
 	chains, stages := ufwChains()
 	rules := strings.NewReplacer(
-		"SERVICE", machine.Service,
-		"PLATFORM", machine.PlatformAddress.String(),
-		"SSHPORTS", fmt.Sprintf("%d,%d", h.BootstrapPort, h.SSHPort),
 		"STAGES", strings.Join(stages, "\n"),
-		"DENIED", strings.Join(denied, "\n"),
+		"NETWORK", strings.Join(h.networkRules(), "\n"),
 		"ADMITTED", strings.Join(admitted, "\n"),
 	).Replace(loadedRules)
 	want := strings.Split(rules, "\n")

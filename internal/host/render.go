@@ -21,6 +21,9 @@ import (
 
 func (*Host) Operator() string              { return machine.Operator }
 func (*Host) Service() string               { return machine.Service }
+func (*Host) Gate() string                  { return machine.Gate }
+func (*Host) Resolver() string              { return machine.Resolver }
+func (*Host) NetworkUsers() []string        { return []string{machine.Gate, machine.Resolver} }
 func (*Host) GatewayPort() uint16           { return machine.GatewayPort }
 func (*Host) MTU() int                      { return machine.MTU }
 func (*Host) HostKeyPath() string           { return machine.HostKeyPath }

@@ -8,6 +8,8 @@ import "net/netip"
 const (
 	Operator = "claw"     // logs in through the tunnel, and has sudo with a password
 	Service  = "openclaw" // runs OpenClaw: no login, no sudo
+	Gate     = "haproxy"  // its package's; dials for the agent
+	Resolver = "unbound"  // its package's; resolves names for the agent
 )
 
 // Ports that no configuration changes.
@@ -30,6 +32,10 @@ const (
 	SSHDropIn   = "/etc/ssh/sshd_config.d/00-openclaw.conf"
 	// InstallerPath has the program that installs OpenClaw and switches to it.
 	InstallerPath = "/usr/local/sbin/openclaw-install"
+	// EgressPath has the program that shows where the agent went and what it was refused.
+	EgressPath = "/usr/local/sbin/openclaw-egress"
+	// Namespace is the agent's own network.
+	Namespace = "/run/netns/openclaw"
 	// ConfigPath has what OpenClaw is told; the stack's openclawConfig is added to its template.
 	ConfigPath = "/etc/openclaw/openclaw.json"
 )
@@ -44,8 +50,5 @@ const (
 	ExitNetDown    = 100 // of the break-glass: ENETDOWN
 )
 
-// Azure's metadata service is in the link-local range; its platform address serves agent, DHCP and DNS.
-var (
-	LinkLocal       = netip.MustParsePrefix("169.254.0.0/16")
-	PlatformAddress = netip.MustParsePrefix("168.63.129.16/32")
-)
+// PlatformAddress is Azure's own: it serves agent, DHCP and DNS.
+var PlatformAddress = netip.MustParsePrefix("168.63.129.16/32")

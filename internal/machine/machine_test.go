@@ -60,7 +60,6 @@ var facts = []struct {
 	}},
 	{"gateway port", strconv.Itoa(GatewayPort), true, []place{
 		{installer, `^READY = "http://127\.0\.0\.1:(\d+)/`},
-		{service, `^SocketBindAllow=tcp:(\d+)$`},
 	}},
 	// wg0.conf takes it from Go.
 	{"MTU", strconv.Itoa(MTU), true, nil},
@@ -76,6 +75,7 @@ var facts = []struct {
 	}},
 	{"applier's records", StateFolder, true, []place{
 		{applier + "records.py", `^STATE = "(.*)"$`},
+		{"templates/usr/local/sbin/openclaw-egress", `^RECORDS = "(.*)/layers"$`},
 		{openDoor, `^state=(.*)$`},
 	}},
 	// The break-glass must not work beside the applier, nor be undone by its timer. Go needs to know neither.
@@ -107,7 +107,12 @@ var facts = []struct {
 	{"exit status of a refusal", strconv.Itoa(ExitRefused), false, []place{{applier + "words.py", `^EXIT_REFUSED = (\d+)$`}}},
 	{"exit status of a full disk", strconv.Itoa(ExitNoSpace), false, []place{{openDoor, `status=(\d+) ;; # ENOSPC`}}},
 	{"exit status of a network that is down", strconv.Itoa(ExitNetDown), false, []place{{openDoor, `status=(\d+) && fail .*# ENETDOWN`}}},
-	{"link-local range", LinkLocal.String(), true, []place{{service, `^IPAddressDeny=(\S+) fe80::/10$`}}},
+	{"agent's network", Namespace, true, []place{
+		{service, `^NetworkNamespacePath=(.*)$`},
+		{units + "openclaw-gate.socket", `^NetworkNamespacePath=(.*)$`},
+		{units + "openclaw-dns.socket", `^NetworkNamespacePath=(.*)$`},
+		{units + "openclaw-entry.service", `^NetworkNamespacePath=(.*)$`},
+	}},
 	// before.rules takes it from Go.
 	{"platform address", PlatformAddress.Addr().String(), true, []place{{applier + "undeclared.py", `^PLATFORM = "(.*)"$`}}},
 }

@@ -7,6 +7,17 @@ import (
 	"slices"
 )
 
+var (
+	// Unroutable are prefixes that no packet on the Internet comes from or goes to (RFC 6890, RFC 5771). The range for
+	// tests of networks, 198.18.0.0/15, is none of them: it leads nowhere by itself, and stands for the Internet in the lab.
+	Unroutable = MustParse("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8",
+		"169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16", "224.0.0.0/3")
+	// Documentation is what examples are written with (RFC 5737).
+	Documentation = MustParse("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")
+	// Special are the rest of what is nobody's address on the Internet (RFC 6890, RFC 7526).
+	Special = MustParse("192.0.0.0/24", "192.88.99.0/24")
+)
+
 func MustParse(texts ...string) []netip.Prefix {
 	out := make([]netip.Prefix, len(texts))
 	for i, t := range texts {
