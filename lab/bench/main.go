@@ -147,6 +147,11 @@ func bench(ctx context.Context) (err error) {
 		return err
 	}
 	fmt.Printf("one tunnel connection (WireGuard, SSH, a command, all closed): %s s\n", spread(connection))
+	if wanted.MatchString(networkName) {
+		if err := l.network(); err != nil {
+			return fmt.Errorf("%s: %w", networkName, err)
+		}
+	}
 	fmt.Printf("load at the end %s\n", load())
 	return nil
 }

@@ -128,7 +128,7 @@ systemctl daemon-reload; systemctl enable --now -q evil.service`,
 		account: []string{"nftables table inet evil: expected nothing, found 2 rules that nobody declared"}, undone: `! nft list table inet evil 2>/dev/null`},
 	{name: "IPv6 is let in", layer: "firewall", do: `ip6tables -P INPUT ACCEPT`,
 		account: []string{"ip6tables filter INPUT: expected -P INPUT DROP, found -P INPUT ACCEPT"}, undone: `ip6tables -S INPUT | grep -qx -- '-P INPUT DROP'`},
-	{name: "the agent is let out", layer: "firewall", do: `n=$(iptables -S ufw-before-output | grep -n 169.254 | cut -d: -f1); iptables -D ufw-before-output $((n-1))`,
+	{name: "the gate is let inside", layer: "firewall", do: `n=$(iptables -S ufw-before-output | grep -n 169.254 | cut -d: -f1); iptables -D ufw-before-output $((n-1))`,
 		account: []string{"iptables filter ufw-before-output: expected -A ufw-before-output -d 169.254.0.0/16 -m owner --uid-owner UID -j REJECT --reject-with icmp-port-unreachable, found missing"},
 		undone:  `iptables -S ufw-before-output | grep -q 169.254`},
 	{name: "what UFW runs", layer: "firewall", do: `echo true >>/etc/ufw/before.init`,
@@ -190,6 +190,14 @@ systemctl daemon-reload; systemctl enable --now -q evil.service`,
 		account: []string{"/etc/apt/apt.conf.d/52openclaw-upgrades: expected content as deployed, found content differs",
 			`reboot after an upgrade: expected Unattended-Upgrade::Automatic-Reboot "false";, found Unattended-Upgrade::Automatic-Reboot "true";`},
 		undone: `apt-config dump Unattended-Upgrade::Automatic-Reboot | grep -q false`},
+
+	// network
+	{name: "a list of the gate's", layer: "network", do: `sed -i /^169.254/d /etc/openclaw-gate/never; systemctl reload openclaw-gate`,
+		account: []string{"/etc/openclaw-gate/never: expected content as deployed, found content differs"}, undone: `grep -q ^169.254 /etc/openclaw-gate/never`},
+	{name: "a link into the agent's network", layer: "network", few: true, do: `ip link add evil type veth peer name evil netns openclaw`,
+		account: []string{"links of the agent's network: expected lo, found evil; lo"}, undone: `test "$(ip -n openclaw -br link | wc -l)" = 1`},
+	{name: "a package's own gate", layer: "base", do: `systemctl unmask -q haproxy.service`,
+		account: []string{"unit haproxy.service: expected masked, found not masked"}, undone: `systemctl is-enabled haproxy.service | grep -qx masked`},
 
 	// openclaw
 	{name: "everybody reads the environment", layer: "openclaw", few: true, do: `chmod 644 /etc/openclaw.env`,
@@ -297,7 +305,7 @@ func (l *one) tamper(t *testing.T, state string, batch []tampering) {
 			t.Fatalf("%s: %s", c.name, r)
 		}
 		for j, line := range c.account {
-			batch[i].account[j] = strings.ReplaceAll(line, "UID", l.on("id -u openclaw"))
+			batch[i].account[j] = strings.ReplaceAll(line, "UID", l.on("id -u haproxy"))
 		}
 	}
 	preview := l.pulumi(0, "preview", "--non-interactive")

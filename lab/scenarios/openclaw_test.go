@@ -39,8 +39,12 @@ func TestOpenClaw(t *testing.T) {
 		{"a newer version becomes current after a backup, with the state", openclawUpgrade},
 		{"a version that does not get ready gives way to the one before, with its state", openclawGoesBack},
 		{"a configured model answers, and a turn of the agent works", firstTurn},
-		{"systemd finds the running unit well bounded", sandboxScore},
+		{"systemd finds the running units well bounded", sandboxScores},
 		{"the agent stays in its sandbox", agentStaysIn},
+		{"every client gets out by the gate, and nothing leads inside", agentsNetworkOpen},
+		{"with a list, nothing else is reached or looked up", agentsNetworkListed},
+		{"an exception inside is one port of one device", agentsNetworkInside},
+		{"whatever is killed or stopped, nothing opens, and it comes back", agentsNetworkLives},
 		{"the agent stays within its limits, and the operator gets in beside it", agentStaysBounded},
 		{"secrets reach the service alone", serviceSecrets},
 	})

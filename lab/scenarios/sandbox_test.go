@@ -77,7 +77,7 @@ func probes(said string) map[string]bool {
 // it can be done on this host.
 func agentStaysIn(l *one) {
 	script := program(l.t, "probes.sh")
-	allowed := []string{"resolves names", "reaches the Internet", "runs git, sh and node"}
+	allowed := []string{"resolves names", "reaches the Internet", "runs git, sh and node", "listens on another port"}
 	neighbours(l, func() {
 		run := func(user string) map[string]bool {
 			said := l.command(script, 5*time.Minute, l.root+"/bin/lab", "exec", "vm", "--", "runuser", "-u", user, "--", "sh", "-c",
@@ -94,11 +94,11 @@ func agentStaysIn(l *one) {
 				l.t.Errorf("the twin fails: root cannot do it either: %s", name)
 			}
 		}
-		// The firewall alone, without the unit around.
+		// The firewall alone, without the unit around: the user has no network there.
 		outside := run("openclaw")
 		for name := range root {
-			if strings.HasPrefix(name, "reaches ") && outside[name] != slices.Contains(allowed, name) {
-				l.t.Errorf("the service's user, outside of its unit: %s: %v", name, outside[name])
+			if strings.HasPrefix(name, "reaches ") && outside[name] {
+				l.t.Errorf("the service's user, outside of its unit: %s", name)
 			}
 		}
 		agent := probes(l.turn(script))
@@ -108,9 +108,6 @@ func agentStaysIn(l *one) {
 				l.t.Errorf("the agent did not try: %s", name)
 				continue
 			}
-			if name == "listens on another port" && !l.enforces("listening") {
-				continue
-			}
 			if could != slices.Contains(allowed, name) {
 				l.t.Errorf("the agent: %s: %v", name, could)
 			}
@@ -118,16 +115,19 @@ func agentStaysIn(l *one) {
 	})
 }
 
-// sandboxScore is what systemd says of the unit that runs.
-func sandboxScore(l *one) {
-	said := l.on(`systemctl is-active --quiet openclaw.service && systemd-analyze security --no-pager openclaw.service | tail -n 1`)
-	m := regexp.MustCompile(`: ([0-9.]+) `).FindStringSubmatch(said)
-	if m == nil {
-		l.t.Fatalf("systemd-analyze says %q", said)
-	}
-	l.t.Logf("%s", said)
-	if score, err := strconv.ParseFloat(m[1], 64); err != nil || score > 1.5 {
-		l.t.Errorf("exposure %s, want 1.5 or lower", m[1])
+// sandboxScores are what systemd says of the units that run: those that handle what the agent says.
+func sandboxScores(l *one) {
+	for unit, most := range map[string]float64{"openclaw.service": 0.9, "openclaw-gate.service": 1.2, "openclaw-dns.service": 1.9, "openclaw-entry.service": 0.7} {
+		said := l.on(`systemctl start ` + unit + ` && systemd-analyze security --no-pager ` + unit + ` | tail -n 1`)
+		m := regexp.MustCompile(`: ([0-9.]+) `).FindStringSubmatch(said)
+		if m == nil {
+			l.t.Errorf("%s: systemd-analyze says %q", unit, said)
+			continue
+		}
+		l.t.Logf("%s: %s", unit, said)
+		if score, err := strconv.ParseFloat(m[1], 64); err != nil || score > most {
+			l.t.Errorf("%s: exposure %s, want %g or lower", unit, m[1], most)
+		}
 	}
 }
 

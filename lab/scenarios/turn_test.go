@@ -23,7 +23,7 @@ func program(t interface{ Fatal(...any) }, name string) string {
 	return string(text)
 }
 
-// mockPort is where the mock model listens on the host.
+// mockPort is where the mock model listens, on the agent's own loopback.
 const mockPort = "18900"
 
 // mockModel is what the stack's openclawConfig says to have every turn answered by the mock model.
@@ -32,10 +32,10 @@ const mockModel = `{"agents": {"defaults": {"model": {"primary": "mock/mock"}}},
 "models": [{"id": "mock", "name": "Mock", "reasoning": false, "input": ["text"], "cost": {"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0},
 "contextWindow": 120000, "maxTokens": 8192}]}}}}`
 
-// startMockModel starts the mock model on the host, under a user of its own.
+// startMockModel starts the mock model in the agent's network, under a user of its own.
 func startMockModel(l *one) {
 	l.t.Helper()
-	l.on(`systemctl is-active --quiet mock-model || systemd-run --quiet --unit=mock-model --property=DynamicUser=yes python3 -c ` +
+	l.on(`systemctl is-active --quiet mock-model || systemd-run --quiet --unit=mock-model --property=DynamicUser=yes --property=NetworkNamespacePath=/run/netns/openclaw python3 -c ` +
 		quote(program(l.t, "mock-model.py")) + ` ` + mockPort)
 }
 
@@ -57,7 +57,7 @@ func (l *one) ask(script string) (string, error) {
 	// The token goes by the environment: a command line would show it to everybody.
 	r := l.command("", 5*time.Minute, l.root+"/bin/lab", "exec", "vm", "--", "sh", "-c", `export OPENCLAW_GATEWAY_TOKEN=$(cat /etc/openclaw/gateway-token) HOME=/var/lib/openclaw OPENCLAW_STATE_DIR=/var/lib/openclaw
 export OPENCLAW_CONFIG_PATH=/etc/openclaw/openclaw.json XDG_CACHE_HOME=/var/cache/openclaw OPENCLAW_NO_AUTO_UPDATE=1
-cd /var/lib/openclaw && exec runuser -u openclaw -- /opt/openclaw/current/bin/openclaw agent --agent main --json --timeout 240 --message "$1"`,
+cd /var/lib/openclaw && exec ip netns exec openclaw runuser -u openclaw -- /opt/openclaw/current/bin/openclaw agent --agent main --json --timeout 240 --message "$1"`,
 		"sh", fmt.Sprintf("RUN:%s:END", base64.StdEncoding.EncodeToString([]byte(script))))
 	var answer struct {
 		Result struct {

