@@ -58,6 +58,18 @@ func TestEngineFirstDeploy(t *testing.T) {
 	}
 }
 
+// The state lies in a file that Pulumi may be writing at that very moment: it is read again, and not for ever.
+func TestEngineStateIsBeingWritten(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.HalfWritten = 3
+	w.MustUp()
+	w.HalfWritten = 1000
+	if r := w.Up(); r.Err == nil || !strings.Contains(strings.Join(r.Messages, "\n"), "read the outputs of the last run: ") {
+		t.Errorf("a state that cannot be read: %v, %q", r.Err, r.Messages)
+	}
+}
+
 func TestEngineFirstDeployInputs(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

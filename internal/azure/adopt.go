@@ -15,20 +15,13 @@ import (
 
 // InState reads which of Azure's resources the stack's state holds, by their names in this program.
 func InState(ctx *pulumi.Context) (map[string]bool, error) {
-	var state struct {
-		Outputs map[string]struct {
-			Type string `pulumi:"type"`
-		} `pulumi:"outputs"`
-	}
-	_, err := ctx.InvokePackageRaw("pulumi:pulumi:readStackResourceOutputs", &struct {
-		Stack string `pulumi:"stackName"`
-	}{engine.OwnStack(ctx)}, &state, "")
+	types, err := engine.OwnTypes(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("read which resources the last run left: %w", err)
+		return nil, err
 	}
 	names := map[string]bool{}
-	for urn, of := range state.Outputs {
-		if strings.HasPrefix(of.Type, "azure-native:") {
+	for urn, kind := range types {
+		if strings.HasPrefix(kind, "azure-native:") {
 			names[urn[strings.LastIndex(urn, ":")+1:]] = true
 		}
 	}

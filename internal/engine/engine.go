@@ -5,6 +5,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi/internals"
@@ -21,13 +22,54 @@ func OwnOutputs(ctx *pulumi.Context) (map[string]any, error) {
 	var last struct {
 		Outputs map[string]any `pulumi:"outputs"`
 	}
-	_, err := ctx.InvokePackageRaw("pulumi:pulumi:readStackOutputs", &struct {
+	err := read(ctx, "pulumi:pulumi:readStackOutputs", &struct {
 		Name string `pulumi:"name"`
-	}{OwnStack(ctx)}, &last, "")
+	}{OwnStack(ctx)}, &last)
 	if err != nil {
 		return nil, fmt.Errorf("read the outputs of the last run: %w", err)
 	}
 	return last.Outputs, nil
+}
+
+// OwnTypes reads which resources the stack's state holds: their types by their URNs.
+func OwnTypes(ctx *pulumi.Context) (map[string]string, error) {
+	var state struct {
+		Outputs map[string]struct {
+			Type string `pulumi:"type"`
+		} `pulumi:"outputs"`
+	}
+	err := read(ctx, "pulumi:pulumi:readStackResourceOutputs", &struct {
+		Stack string `pulumi:"stackName"`
+	}{OwnStack(ctx)}, &state)
+	if err != nil {
+		return nil, fmt.Errorf("read which resources the last run left: %w", err)
+	}
+	types := map[string]string{}
+	for urn, of := range state.Outputs {
+		types[urn] = of.Type
+	}
+	return types, nil
+}
+
+// A state that lies in a file is being written while the run begins, and one that is half written is read as its end.
+const (
+	readTries = 5
+	readPause = 300 * time.Millisecond
+)
+
+// read asks the engine for something of the stack's own state.
+func read(ctx *pulumi.Context, token string, args, into any) error {
+	for try := 1; ; try++ {
+		_, err := ctx.InvokePackageRaw(token, args, into, "")
+		if err == nil || try == readTries {
+			return err
+		}
+		select {
+		case <-ctx.Context().Done():
+			return err
+		case <-time.After(readPause):
+		}
+	}
 }
 
 // Value waits for an output; nil means that it is not known, as in a preview. An error means that the resource failed,

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"net/netip"
 	"slices"
@@ -48,10 +49,11 @@ type World struct {
 	Commands *commands
 	Guest    *guest // nil while there is no machine
 
-	Silent    bool            // the guest answers nobody
-	PortTaken bool            // another process has the tunnel's local port
-	Peer      string          // the environment variable CLAW_PEER
-	Fails     map[string]bool // commands that fail
+	HalfWritten int             // how many more times the state is read while it is being written
+	Silent      bool            // the guest answers nobody
+	PortTaken   bool            // another process has the tunnel's local port
+	Peer        string          // the environment variable CLAW_PEER
+	Fails       map[string]bool // commands that fail
 
 	listening  bool              // this run has the local port
 	tried      string            // the door that was tried last
@@ -215,6 +217,12 @@ func (w *World) configMap() config.Map {
 // backend answers the program's reference to its own stack from the state.
 func (w *World) backend() deploy.BackendClient {
 	own := func(name string) error {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.HalfWritten > 0 {
+			w.HalfWritten--
+			return fmt.Errorf("failed to load checkpoint: %w", io.EOF)
+		}
 		if want := "organization/" + w.project + "/" + w.Stack; name != want {
 			return fmt.Errorf("stack %q, want %q", name, want)
 		}
