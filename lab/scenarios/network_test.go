@@ -55,7 +55,7 @@ func (l *one) all(who, said string, want bool, least int) {
 func agentsNetworkOpen(l *one) {
 	trustTheLab(l)
 	clients := program(l.t, "clients.sh")
-	l.all("the agent", l.turn(clients), true, 8)
+	l.all("the agent", l.turn(clients), true, 13)
 	neighbours(l, func() {
 		defer l.background("", l.root+"/bin/lab", "exec", "vm", "--", "python3", "-c",
 			`import socket, time; s = socket.socket(socket.AF_UNIX); s.bind("\0openclaw-lab"); s.listen(); time.sleep(300)`)()

@@ -31,6 +31,11 @@ func origin() http.Handler {
 	// Where a model's answer would stream.
 	mux.HandleFunc("POST /v1/messages", sendEvents)
 	mux.HandleFunc("/ws", echo)
+	// As much of a repository as git asks for where it lists branches.
+	mux.HandleFunc("GET /repository.git/info/refs", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, "%040d\trefs/heads/main\n", 1)
+	})
+	mux.HandleFunc("GET /repository.git/HEAD", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ref: refs/heads/main") })
 	return mux
 }
 

@@ -14,6 +14,11 @@ def imaps():
             assert mail.recv(99).startswith(b"* OK")
 
 
+def imap():
+    with socket.create_connection(("imap.example", 143), 10) as link:
+        assert link.recv(99).startswith(b"* OK")
+
+
 def ssh():
     with socket.create_connection(("git.example", 22), 10) as link:
         assert link.recv(99).startswith(b"SSH-2.0-")
@@ -39,7 +44,11 @@ t "curl, HTTP/2 by TLS to the origin's own certificate" sh -c 'curl -sS https://
 t "curl, plain HTTP" sh -c 'curl -sS http://www.good.example/ | grep -q host=.www.good.example'
 t "node's fetch" node --use-system-ca -e 'fetch("https://www.good.example/").then(r => process.exit(r.status === 200 ? 0 : 1), () => process.exit(1))'
 t "a web socket" node --use-system-ca -e 'const s = new WebSocket("wss://www.good.example/ws"); s.onopen = () => s.send("there"); s.onmessage = m => process.exit(m.data === "there" ? 0 : 1); s.onerror = () => process.exit(1)'
-for client in imaps ssh events listens; do
+t "node's http2" node --use-system-ca -e 'const s = require("http2").connect("https://www.good.example"); s.on("error", () => process.exit(1)); s.request({":path": "/"}).on("response", h => process.exit(h[":status"] === 200 ? 0 : 1)).end()'
+t "node's own resolver" node -e 'require("dns").resolve4("www.good.example", (e, a) => process.exit(!e && a[0] === "198.18.10.10" ? 0 : 1))'
+t "git over HTTPS" sh -c 'git ls-remote https://git.example/repository.git | grep -q refs/heads/main'
+t "an upload of 50 MB" sh -c 'head -c 50000000 /dev/zero | curl -sS -T - https://www.good.example/upload | grep -q "got 50000000 bytes"'
+for client in imaps imap ssh events listens; do
 	t "python, $client" python3 /tmp/clients.py $client
 done
 rm /tmp/clients.py
