@@ -270,6 +270,15 @@ func TestDoorsOwnFilter(t *testing.T) {
 	w.must(w.host, `nft 'add table inet evil; add chain inet evil in { type filter hook input priority -5; policy drop; }'`)
 	w.script("dash", mends)
 	w.opens()
+	// What bounded the agent's users is gone with the rest: they reach nothing, and others do. nobody is one of them here.
+	w.must(w.host, `nft add table inet evil; nft 'add chain inet evil in { type filter hook input priority -5; policy drop; }'`)
+	w.script("dash", `getent() { [ "$2" = haproxy ]; }; nft() { sed s/haproxy/nobody/ | command nft "$@"; }; `+mends)
+	w.opens()
+	dials := `/usr/bin/python3 -c 'import socket; socket.create_connection(("` + hostAddress + `", 22), 2)'`
+	if _, _, code := w.in(w.host, "sh", `setpriv --reuid nobody --clear-groups `+dials); code == 0 {
+		t.Error("a user of the agent's reaches something")
+	}
+	w.must(w.host, `setpriv --reuid daemon --clear-groups `+dials)
 	// The twin: somebody who is not allowed.
 	w.must(w.outside, `ip address add 203.0.113.5/32 dev lo; ip route replace 10.0.0.0/24 dev eth0 src 203.0.113.5`)
 	if doors := w.open(); doors != "51820" {

@@ -738,8 +738,12 @@ take_filter() {
 		done >/dev/null 2>&1
 		reinstall nftables
 	fi
+	# The agent's user, and those that dial and resolve for it: nothing else bounds what they reach while UFW is off.
 	agent=
-	getent passwd openclaw >/dev/null && agent='oifname != "lo" meta skuid "openclaw" reject'
+	for user in openclaw haproxy unbound; do
+		getent passwd "$user" >/dev/null && agent="$agent${agent:+, }\"$user\""
+	done
+	[ -z "$agent" ] || agent="meta skuid { $agent } reject"
 	nft -f - <<-END >"$work/nft" 2>&1 || fail "nft refuses the rules: $(head -n 1 "$work/nft")"
 		flush ruleset
 		table inet $door_table {
@@ -764,8 +768,7 @@ take_filter() {
 			}
 		}
 	END
-	# Nor does a restart of the host put back what was there, before the layers come. The agent, which only a packet
-	# filter keeps from the platform, does not start without one.
+	# Nor does a restart of the host put back what was there, before the layers come. The agent does not start until then.
 	systemctl disable nftables.service openclaw.service >/dev/null 2>&1
 	[ -e /etc/ufw/ufw.conf ] && sed 's/^ENABLED=.*/ENABLED=no/' /etc/ufw/ufw.conf >"$work/ufw.conf" &&
 		put /etc/ufw/ufw.conf 644 root:root <"$work/ufw.conf"

@@ -54,6 +54,8 @@ var facts = []struct {
 		{unpack, `^User=(.*)$`},
 		{unpack, `^Group=(.*)$`},
 	}},
+	{"gate's user", Gate, false, []place{{openDoor, `for user in openclaw (\S+) unbound; do$`}}},
+	{"resolver's user", Resolver, false, []place{{openDoor, `for user in openclaw haproxy (\S+); do$`}}},
 	{"bootstrap port", strconv.Itoa(BootstrapPort), false, []place{
 		{openDoor, `^port=\$\{BOOTSTRAP_PORT:-(\d+)\}$`},
 		{openDoor, `^#   BOOTSTRAP_PORT  (\d+)$`},
