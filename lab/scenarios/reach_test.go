@@ -258,7 +258,8 @@ func (l *one) forwards(one, other string) (result, result) {
 		l.t.Fatal(r)
 	}
 	try := func(address string) result {
-		return l.at("vm", "sh", "-c", `printf 'GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n' | timeout 60 ssh -i `+dir+`/key -o IdentitiesOnly=yes -o BatchMode=yes `+
+		// Whoever ends its half of the connection first gets no answer by systemd-socket-proxyd.
+		return l.at("vm", "sh", "-c", `{ printf 'GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n'; sleep 3; } | timeout 60 ssh -i `+dir+`/key -o IdentitiesOnly=yes -o BatchMode=yes `+
 			`-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=INFO -p 2222 -W `+address+` claw@127.0.0.1`)
 	}
 	return try(one), try(other)
