@@ -15,7 +15,7 @@ var agentBreaks = []struct{ name, do, undone string }{
 	{"a link leads out", `ip link add evil0 type veth peer name evil1 netns openclaw; ip -n openclaw link set evil1 up; ip link set evil0 up`, `! ip link show evil0 2>/dev/null`},
 	{"the gate's configuration is not sound", `echo nonsense >>/etc/openclaw-gate/gate.cfg; systemctl restart --no-block openclaw-gate.service`, `! grep -q nonsense /etc/openclaw-gate/gate.cfg`},
 	{"the resolver's configuration is not sound", `echo nonsense >>/etc/unbound/openclaw.conf; systemctl restart --no-block openclaw-dns.service`, `! grep -q nonsense /etc/unbound/openclaw.conf`},
-	{"the packages' own services run", `systemctl unmask -q haproxy.service unbound.service; systemctl start haproxy.service unbound.service 2>/dev/null`,
+	{"the packages' own services run", `systemctl unmask -q haproxy.service unbound.service; systemctl start haproxy.service 2>/dev/null; systemctl start unbound.service 2>/dev/null; systemctl is-active haproxy.service unbound.service | grep -q ^active`,
 		`! systemctl -q is-active haproxy.service && ! systemctl -q is-active unbound.service`},
 	{"its gate runs as root", `mkdir -p /run/systemd/system/openclaw-gate.service.d; printf '[Service]\nUser=root\n' >/run/systemd/system/openclaw-gate.service.d/evil.conf; systemctl daemon-reload`,
 		`test "$(systemctl show -P User openclaw-gate.service)" = haproxy`},
@@ -32,8 +32,8 @@ func init() {
 // breakAgent breaks the agent's network. The doors stay as they are, the preview sees it, and the next run mends it.
 func breakAgent(x *trial, do, undone string) {
 	x.on(do)
-	if doors := x.openDoors(); doors != tunnelDoor {
-		x.t.Errorf("these doors are open: %q, want %q", doors, tunnelDoor)
+	if x.doors = x.openDoors(); x.doors != tunnelDoor {
+		x.t.Errorf("these doors are open: %q, want %q", x.doors, tunnelDoor)
 	}
 	if r := x.pulumi(0, "preview", "--non-interactive"); !strings.Contains(r.stdout+r.stderr, "the host differs from what layer ") {
 		x.t.Errorf("the preview does not see it: %s", r)
