@@ -20,7 +20,8 @@ var agentBreaks = []struct{ name, do, undone string }{
 	{"its gate runs as root", `mkdir -p /run/systemd/system/openclaw-gate.service.d; printf '[Service]\nUser=root\n' >/run/systemd/system/openclaw-gate.service.d/evil.conf; systemctl daemon-reload`,
 		`test "$(systemctl show -P User openclaw-gate.service)" = haproxy`},
 	{"the agent is back in the host's network", `mkdir -p /etc/systemd/system/openclaw.service.d; printf '[Service]\nNetworkNamespacePath=\nPrivateNetwork=no\n' >/etc/systemd/system/openclaw.service.d/evil.conf
-systemctl daemon-reload; systemctl stop openclaw-entry.socket; systemctl restart openclaw.service`, `! test -e /etc/systemd/system/openclaw.service.d/evil.conf`},
+systemctl daemon-reload; systemctl restart --no-block openclaw.service
+for try in $(seq 100); do pid=$(systemctl show -P MainPID openclaw.service); [ "$(readlink /proc/$pid/ns/net)" = "$(readlink /proc/1/ns/net)" ] && exit 0; sleep 0.2; done; exit 1`, `! test -e /etc/systemd/system/openclaw.service.d/evil.conf`},
 }
 
 func init() {
