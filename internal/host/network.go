@@ -65,7 +65,7 @@ GATE_TCP=/tmp/openclaw-tcp GATE_HTTP=/tmp/openclaw-http haproxy -c -q -f opencla
 			{Name: "openclaw-entry.socket", Active: yes},
 			{Name: "openclaw-entry.service"},
 		},
-		CommandSeconds: 400, // a gateway that gets ready again
+		CommandSeconds: 700, // a gateway that ends its work, and one that gets ready
 		Quick:          &layer.Quick{Paths: egressFiles, Argv: reloadEgress},
 		Reload:         [][]string{{"sh", "-c", networkAnew}},
 		Notes:          [][]string{{machine.EgressPath, "refused"}},
