@@ -50,7 +50,7 @@ var networkBreaks = []networkBreak{
 		evilTable + `; ! systemctl -q is-enabled nftables`},
 	{"a blackhole route", closed, `ip route add blackhole 198.18.1.0/24`, ownRoutes},
 	{"a prohibit route in the kernel's own table", open, `ip route add prohibit 198.18.1.0/24 table local`, ownRoutes},
-	{"a default route that refuses", open, `ip route add unreachable default metric 0`, ownRoutes},
+	{"a default route that refuses", open, `ip route prepend unreachable default`, ownRoutes},
 	{"the kernel's own routes are gone", open, `ip route flush table main; ip route flush table local`, ownRoutes + ` && ip route show table local | grep -q 'local 10.0.0.4'`},
 	{"a policy rule", closed, `ip rule add pref 100 to 198.18.0.0/15 prohibit`, ownRules},
 	{"a policy rule to another table", open, `ip route add 198.18.1.0/24 via 10.0.0.77 table 100; ip rule add pref 32766 table 100; ip rule del pref 32766 table main`, ownRules},
