@@ -40,7 +40,8 @@ def policy_faults(rules: list[str]) -> Iterator[Finding]:
     for line, (number, table) in own.items():  # before any other goes: without one nothing is routed
         if line not in rules:
             yield Finding(f"policy rule {line}", "the kernel's own", "missing",
-                          Run([["ip", "-4", "rule", "add", "pref", number, "table", table]]))
+                          # As the kernel's: systemd-networkd takes away those of others when it starts.
+                          Run([["ip", "-4", "rule", "add", "pref", number, "table", table, "protocol", "kernel"]]))
     for line in rules:
         if line not in own:
             number, _, words = line.partition(": ")

@@ -53,6 +53,10 @@ ip route add default via 10.0.0.1`)
 			}
 			r.apply(routed, "repair").want(t, 0, "applied")
 			r.quiet("routed")
+			// systemd-networkd, whenever it starts, takes away what is not the kernel's.
+			if rules := r.Sh(`ip -4 -d rule | grep -c -w 'proto kernel'`); rules != "3\n" {
+				t.Errorf("%s of the three policy rules are the kernel's", strings.TrimSpace(rules))
+			}
 		})
 	}
 }

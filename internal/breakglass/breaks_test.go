@@ -262,6 +262,8 @@ func TestMendsAllBreaksAtOnce(t *testing.T) {
 	}
 	w.script("dash", mends)
 	w.opens()
+	// systemd-networkd, whenever it starts, takes away what is not the kernel's.
+	w.must(w.host, `test "$(ip -4 -d rule | grep -c -w 'proto kernel')" = 3`)
 }
 
 // What the packet filter of the script lets through, and what not.

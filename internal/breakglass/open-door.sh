@@ -784,13 +784,14 @@ mend_network() {
 	problem=$(network_problem)
 	[ -n "$problem" ] || return 0
 	say "mending the network: $problem"
-	# Every policy rule goes, then the kernel's three come back: one that refuses may have the same number as theirs.
+	# Every policy rule goes, then the kernel's three come back: one that refuses may have the same number as theirs. As
+	# the kernel's: systemd-networkd takes away those of others when it starts.
 	for number in $(ip -4 rule show | cut -d: -f1 | sort -u); do
 		while ip -4 rule del pref "$number" 2>/dev/null; do :; done
 	done
-	ip -4 rule add pref 0 table local
-	ip -4 rule add pref 32766 table main
-	ip -4 rule add pref 32767 table default
+	ip -4 rule add pref 0 table local protocol kernel
+	ip -4 rule add pref 32766 table main protocol kernel
+	ip -4 rule add pref 32767 table default protocol kernel
 	strays >"$work/strays"
 	while read -r type destination table protocol; do
 		ip -4 route flush table "$table" type "$type" exact "$destination" proto "$protocol"
