@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"openclaw-azure/internal/machine"
 	"openclaw-azure/internal/prefix"
 	"openclaw-azure/internal/shell"
 )
@@ -178,6 +179,8 @@ func (r *reader) publicPlace(item string, target netip.AddrPort) bool {
 		r.fault(KeyEgress, item, errNotName, "expected a port from 1 to 65535", "")
 	case prefix.Within(one, prefix.Documentation):
 		r.fault(KeyEgress, item, errPlaceholder, "expected an address of the Internet's, this one is kept for documentation", "")
+	case prefix.Within(one, prefix.Special) || machine.PlatformAddress.Contains(target.Addr()):
+		r.fault(KeyEgress, item, errUnroutable, "expected an address of the Internet's", "")
 	case prefix.Within(one, prefix.Unroutable):
 		r.fault(KeyEgress, item, errUnroutable, "expected an address of the Internet's: a device in the VPN or a machine in the VNet goes into agentMayReach",
 			r.reveal(KeyEgress, "pulumi config set agentMayReach "+target.String()))
@@ -209,20 +212,36 @@ func (r *reader) agentMayReach(peers []Peer, vpn, vnet netip.Prefix) []netip.Add
 			continue // said already
 		}
 		switch address := target.Addr(); {
+		case address == prefix.FirstUsable(vpn) || address == firstInVNet(vnet):
+			r.fault(KeyAgentMayReach, item, errOwnAddress, "expected another machine's: whatever listens here the agent must not reach", "")
+			continue
 		case vpn.Contains(address):
 			if !slices.ContainsFunc(peers, func(p Peer) bool { return p.Address == address }) {
 				r.fault(KeyAgentMayReach, item, errNoPeer, "expected the address of a peer"+r.reveal(KeyPeers, ": "+addressesOf(peers)), "pulumi config set --path peers.NAME.address "+address.String())
 				continue
 			}
 		case !vnet.Contains(address):
-			r.fault(KeyAgentMayReach, item, errOutsideBoth, "expected one within"+r.reveal(KeyVPN, " vpnCidr "+vpn.String())+" or"+r.reveal(KeyVNet, " vnetCidr "+vnet.String()),
-				"an address of the Internet's goes into egress")
+			hint := ""
+			if !prefix.Within(netip.PrefixFrom(address, address.BitLen()), prefix.Unroutable) && !machine.PlatformAddress.Contains(address) {
+				hint = "an address of the Internet's goes into egress"
+			}
+			r.fault(KeyAgentMayReach, item, errOutsideBoth, "expected one within"+r.reveal(KeyVPN, " vpnCidr "+vpn.String())+" or"+r.reveal(KeyVNet, " vnetCidr "+vnet.String()), hint)
 			continue
 		}
 		out = append(out, target)
 	}
 	slices.SortFunc(out, netip.AddrPort.Compare)
 	return out
+}
+
+// firstInVNet is the address that Azure gives the first network interface of a subnet, this machine's: it keeps the four
+// before it.
+func firstInVNet(vnet netip.Prefix) netip.Addr {
+	address := vnet.Masked().Addr()
+	for range 4 {
+		address = address.Next()
+	}
+	return address
 }
 
 func addressesOf(peers []Peer) string {

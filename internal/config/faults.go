@@ -48,6 +48,7 @@ var (
 	errNotPlace      = kind("is not an IPv4 address with a port")
 	errNoPeer        = kind("is an address in the VPN that no peer has")
 	errOutsideBoth   = kind("lies in neither the VPN nor the VNet")
+	errOwnAddress    = kind("is this machine's own")
 	errNotReached    = kind("is out of the agent's reach")
 	errNotPeerName   = kind("is no peer's name")
 	errReservedName  = kind("is a reserved name")
