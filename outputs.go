@@ -186,11 +186,7 @@ func agentReaches(cfg *config.Config) string {
 	if len(cfg.AgentMayReach) == 0 {
 		return outside + "; to nothing in the VPN or the VNet"
 	}
-	var inside []string
-	for _, place := range cfg.AgentMayReach {
-		inside = append(inside, place.String())
-	}
-	return outside + "; in the VPN and the VNet to " + strings.Join(inside, ", ")
+	return outside + "; in the VPN and the VNet to " + strings.Join(prefix.Strings(cfg.AgentMayReach), ", ")
 }
 
 // proofTable is the last proof, for people.

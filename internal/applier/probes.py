@@ -45,6 +45,8 @@ def probe_query(probe: Spec) -> Query | None:
         return "nft", "-j", "list", "ruleset"
     if kind == "routes":
         return ROUTES_QUERY
+    if kind == "sockets":
+        return "systemctl", "show", "--property=MainPID", "--value", probe["service"]
     if kind == "files" and probe.get("units"):
         return "systemctl", "show", "--property=FragmentPath,DropInPaths", "--", *probe["units"]
     return None

@@ -3,9 +3,10 @@
 import errno
 import os
 import socket
+import stat
 from collections.abc import Iterator
 
-from applier.commands import Done, run
+from applier.commands import Done
 from applier.findings import Finding
 from applier.request import Spec
 from applier.undeclared import Host
@@ -31,7 +32,7 @@ def names_now() -> dict[str, tuple[int, ...]]:
         for name in files:
             path = f"{base}/{name}"
             try:
-                is_socket = (os.lstat(path).st_mode & 0o170000) == 0o140000
+                is_socket = stat.S_ISSOCK(os.lstat(path).st_mode)
             except OSError:
                 continue
             if is_socket and path not in found:
@@ -88,8 +89,8 @@ def as_process(pid: int, uid: int, gid: int, names: dict[str, tuple[int, ...]]) 
     return [name for name in said.split("\0") if name]
 
 
-def probe_sockets(probe: Spec, _: Done, host: Host) -> Iterator[Finding]:
-    shown = run(["systemctl", "show", "--property=MainPID", "--value", probe["service"]]).out.strip()
+def probe_sockets(probe: Spec, done: Done, host: Host) -> Iterator[Finding]:
+    shown = done.out.strip()
     uid, gid = host.accounts.uid(probe["user"]), host.accounts.gid(probe["user"])
     if not shown.isdigit() or shown == "0" or uid is None or gid is None:
         return  # what does not run reaches nothing, and others find that it does not run

@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"net/url"
 	"regexp"
@@ -43,10 +44,7 @@ func (e Egress) List() []string {
 	for _, place := range e.Places {
 		list = append(list, fmt.Sprintf("%s:%d", place.Name, place.Port))
 	}
-	for _, address := range e.Addresses {
-		list = append(list, address.String())
-	}
-	return list
+	return append(list, prefix.Strings(e.Addresses)...)
 }
 
 // Resolved are the names that may be asked for, sorted: those below one of them may be, too.
@@ -264,7 +262,7 @@ func (r *reader) baseURLs(config map[string]any, e Egress, inside []netip.AddrPo
 	walk = func(path []string, value any) {
 		switch value := value.(type) {
 		case map[string]any:
-			for _, name := range sortedKeys(value) {
+			for _, name := range slices.Sorted(maps.Keys(value)) {
 				walk(append(slices.Clone(path), name), value[name])
 			}
 		case []any:
@@ -277,7 +275,7 @@ func (r *reader) baseURLs(config map[string]any, e Egress, inside []netip.AddrPo
 			}
 		}
 	}
-	for _, name := range sortedKeys(config) {
+	for _, name := range slices.Sorted(maps.Keys(config)) {
 		walk([]string{name}, config[name])
 	}
 }
@@ -307,7 +305,7 @@ func (r *reader) baseURL(key, value string, e Egress, inside []netip.AddrPort, v
 		}
 		hint := ""
 		if vpn.Contains(address) || vnet.Contains(address) {
-			hint = "pulumi config set agentMayReach " + shell.Quote(joined(inside, target.String()))
+			hint = "pulumi config set agentMayReach " + shell.Quote(strings.Join(append(prefix.Strings(inside), target.String()), ","))
 		}
 		r.fault(key, value, errNotReached, "expected an address of the Internet's, or one that agentMayReach names", hint)
 	case e.Open:
@@ -330,21 +328,4 @@ func (r *reader) addToEgress(item string) string {
 		return "pulumi config set egress " + shell.Quote(item)
 	}
 	return "pulumi config set egress " + shell.Quote(list+","+item)
-}
-
-func joined(list []netip.AddrPort, more string) string {
-	var all []string
-	for _, each := range list {
-		all = append(all, each.String())
-	}
-	return strings.Join(append(all, more), ",")
-}
-
-func sortedKeys(m map[string]any) []string {
-	var names []string
-	for name := range m {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }

@@ -135,7 +135,7 @@ func (h *Host) networkRules() []string {
 	const reject = " -j REJECT --reject-with icmp-port-unreachable"
 	owner := func(user string) string { return "-m owner --uid-owner {uid:" + user + "}" }
 	rules := []string{"-A ufw-before-output " + owner(machine.Service) + reject}
-	for _, user := range []string{machine.Gate, machine.Resolver} {
+	for _, user := range h.NetworkUsers() {
 		for _, protocol := range []string{"udp", "tcp"} {
 			rules = append(rules, fmt.Sprintf("-A ufw-before-output -d %s -p %s %s -m %s --dport 53 -j ACCEPT", machine.PlatformAddress, protocol, owner(user), protocol))
 		}

@@ -3,6 +3,7 @@ package prefix
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 )
@@ -48,10 +49,11 @@ func LastUsable(prefix netip.Prefix) netip.Addr {
 	return netip.AddrFrom4(a).Prev()
 }
 
-func Strings(prefixes []netip.Prefix) []string {
+// Strings gives the texts of prefixes, or of addresses with their ports.
+func Strings[T fmt.Stringer](all []T) []string {
 	var s []string
-	for _, p := range prefixes {
-		s = append(s, p.String())
+	for _, each := range all {
+		s = append(s, each.String())
 	}
 	return s
 }
