@@ -1,9 +1,10 @@
-// Lock makes the lock file of a version of OpenClaw, with npm:
+// Lock makes the lock files of a version of OpenClaw, with npm:
 //
 //	go run ./cmd/lock VERSION
 //
 // It writes templates/opt/openclaw/VERSION/package.json and package-lock.json, which pin every package by SHA-512 and
-// name no registry. Nothing of the packages runs. Read the difference before you commit it.
+// name no registry, and plugins.json, which does so for each plugin that this version knows and says why another cannot
+// be had. Nothing of the packages runs. Read the difference before you commit it.
 package main
 
 import (
@@ -13,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 
 	"openclaw-azure/internal/hint"
 	"openclaw-azure/internal/lockfile"
@@ -42,16 +44,8 @@ func lock(version string) error {
 	if err := os.WriteFile(filepath.Join(work, "package.json"), []byte(manifest), 0o644); err != nil {
 		return err
 	}
-	npm := exec.Command("npm", "install", "--package-lock-only", "--ignore-scripts", "--lockfile-version=3",
-		"--omit-lockfile-registry-resolved", "--no-audit", "--no-fund", "--loglevel=error")
-	npm.Dir = work
-	var said bytes.Buffer
-	npm.Stdout, npm.Stderr = &said, &said
-	if err := npm.Run(); err != nil {
-		if errors.Is(err, exec.ErrNotFound) {
-			return hint.To(err, "install npm 9 or newer")
-		}
-		return fmt.Errorf("npm install --package-lock-only: %w\n%s", err, bytes.TrimSpace(said.Bytes()))
+	if _, err := npm(work, "install", "--package-lock-only", "--ignore-scripts", "--lockfile-version=3", "--omit-lockfile-registry-resolved"); err != nil {
+		return err
 	}
 	text, err := os.ReadFile(filepath.Join(work, "package-lock.json"))
 	if err != nil {
@@ -60,15 +54,35 @@ func lock(version string) error {
 	if err := lockfile.Verify(text, version); err != nil {
 		return fmt.Errorf("what npm wrote is not used:\n%w", err)
 	}
+	plugins, err := pluginsOf(work, text, version)
+	if err != nil {
+		return err
+	}
 	folder := filepath.Join("templates/opt/openclaw", version)
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err
 	}
-	for name, content := range map[string][]byte{"package.json": []byte(manifest), "package-lock.json": text} {
+	for name, content := range map[string][]byte{"package.json": []byte(manifest), "package-lock.json": text, "plugins.json": plugins} {
 		if err := os.WriteFile(filepath.Join(folder, name), content, 0o644); err != nil {
 			return err
 		}
 	}
 	fmt.Printf("%s: made; then: pulumi config set openclawVersion %s\n", folder, version)
 	return nil
+}
+
+// npm runs a command of npm's in a folder and gives what it prints.
+func npm(folder string, arguments ...string) ([]byte, error) {
+	cmd := exec.Command("npm", append(arguments, "--no-audit", "--no-fund", "--loglevel=error")...)
+	cmd.Dir = folder
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	out, err := cmd.Output()
+	if errors.Is(err, exec.ErrNotFound) {
+		return nil, hint.To(err, "install npm 9 or newer")
+	}
+	if err != nil {
+		return out, fmt.Errorf("npm %s: %w\n%s", strings.Join(arguments, " "), err, bytes.TrimSpace(said.Bytes()))
+	}
+	return out, nil
 }

@@ -25,6 +25,7 @@ type Config struct {
 	VNet             netip.Prefix
 	Peers            []Peer // sorted by name
 	OpenClawVersion  string
+	Plugins          []Plugin          // sorted by id
 	OpenClawEnv      map[string]string // secret
 	Egress           Egress
 	AgentMayReach    []netip.AddrPort // sorted; in the VPN or the VNet

@@ -15,6 +15,7 @@ const (
 	KeyWireGuardPort    = "wireguardPort"
 	KeyPeers            = "peers"
 	KeyOpenClawVersion  = "openclawVersion"
+	KeyOpenClawPlugins  = "openclawPlugins"
 	KeyOpenClawEnv      = "openclawEnv"
 	KeyEgress           = "egress"
 	KeyAgentMayReach    = "agentMayReach"
@@ -70,6 +71,8 @@ func Reference() []Setting {
 			"devices and admins: peers.NAME.address, optionally .publicKey (WireGuard) and .sshKey (ed25519), set with --path; {} for none"},
 		{KeyOpenClawVersion, "2026.9.6", "",
 			"version of OpenClaw, 2026.1.29 or newer, with a lock file in templates/opt/openclaw"},
+		{KeyOpenClawPlugins, "", "none",
+			"plugins that OpenClaw gets, comma-separated, for example discord,slack; docs/plugins.md"},
 		{KeyOpenClawEnv, "", "no variables",
 			"variables of the service's environment file: openclawEnv.NAME, set with --secret --path"},
 		{KeyEgress, "open", "",

@@ -10,7 +10,7 @@ import (
 // file says mode, owner and policy of a file that a template makes, and the layer that it belongs to.
 type file struct{ layer, path, mode, owner, group, policy string }
 
-// lockFiles pin every package of a version of OpenClaw.
+// lockFiles pin every package of a version of OpenClaw, but for plugins: release.json has those of the stack.
 func lockFiles(version string) []file {
 	var out []file
 	for _, name := range []string{"package-lock.json", "package.json"} {

@@ -49,6 +49,7 @@ func TestEveryTemplateIsInTheTable(t *testing.T) {
 	all := slices.Clone(table)
 	for _, version := range templates.LockedVersions() {
 		all = append(all, lockFiles(version)...)
+		listed = append(listed, "/opt/openclaw/"+version+"/plugins.json") // which release.json is made of
 	}
 	for _, f := range all {
 		listed = append(listed, f.path)
@@ -111,6 +112,19 @@ func TestLockFilesPinEverything(t *testing.T) {
 		}
 		if err := lockfile.Verify(lock, version); err != nil {
 			t.Errorf("%s: %v", version, err)
+		}
+		text, err := templates.Read("/opt/openclaw/" + version + "/plugins.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		plugins, err := lockfile.ReadPlugins(text, version)
+		if err != nil {
+			t.Errorf("%s: %v", version, err)
+		}
+		for _, name := range []string{"discord", "slack", "whatsapp"} {
+			if !slices.Contains(plugins.Pinned(), name) {
+				t.Errorf("%s: plugin %s is not pinned, but %v", version, name, plugins[name])
+			}
 		}
 	}
 }

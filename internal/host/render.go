@@ -71,12 +71,33 @@ func addConfig(base []byte, added map[string]any) ([]byte, error) {
 	return append(out, '\n'), err
 }
 
-// ReleaseID names an installation by all that it is made of: another Node or another lock file is another release.
+// ReleasePlugins are the plugins of the release, as release.json has them.
+func (h *Host) ReleasePlugins() (string, error) {
+	type plugin struct {
+		ID        string `json:"id"`
+		Package   string `json:"package"`
+		Version   string `json:"version"`
+		Integrity string `json:"integrity"`
+	}
+	all := []plugin{}
+	for _, p := range h.Plugins {
+		all = append(all, plugin{p.ID, p.Package, p.Version, p.Integrity})
+	}
+	text, err := json.Marshal(all)
+	return string(text), err
+}
+
+// ReleaseID names an installation by all that it is made of: another Node, another lock file or other plugins are
+// another release.
 func (h *Host) ReleaseID() string {
 	lock, err := templates.Read("/opt/openclaw/" + h.OpenClawVersion + "/package-lock.json")
 	if err != nil {
 		panic(err) // it is compiled in: the configuration takes no version without one
 	}
-	sum := sha256.Sum256(append([]byte(h.Node.SHA256+"\n"), lock...))
+	whole := append([]byte(h.Node.SHA256+"\n"), lock...)
+	for _, p := range h.Plugins {
+		whole = append(whole, p.ID+" "+p.Integrity+"\n"...)
+	}
+	sum := sha256.Sum256(whole)
 	return h.OpenClawVersion + "-" + hex.EncodeToString(sum[:6])
 }

@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"compress/gzip"
 	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -57,7 +59,8 @@ systemd-run)
 	*openclaw-build*)
 		[ ! -e npm-fails ] || { echo "npm error code EINTEGRITY"; exit 1; }
 		[ ! -e npm-hangs ] || { echo hangs >building; sleep 60; }
-		mkdir -p var/lib/private/openclaw-build/tree/node_modules/openclaw
+		mkdir -p var/lib/private/openclaw-build/tree/node_modules/openclaw/dist/extensions/telegram
+		[ ! -e discord-within ] || mkdir var/lib/private/openclaw-build/tree/node_modules/openclaw/dist/extensions/discord
 		echo '{"version": "2026.9.6"}' >var/lib/private/openclaw-build/tree/node_modules/openclaw/package.json
 		echo code >var/lib/private/openclaw-build/tree/node_modules/openclaw/openclaw.mjs
 		;;
@@ -174,8 +177,13 @@ func (p *place) mustRun(args ...string) string {
 // stage is what the applier stages: a release by the name of id.
 func (p *place) stage(id, url, sum string) {
 	p.t.Helper()
+	p.stageWith(id, url, sum, "http://mirror.example/npm", []map[string]string{})
+}
+
+func (p *place) stageWith(id, url, sum, registry string, plugins []map[string]string) {
+	p.t.Helper()
 	for _, root := range []string{"/stage", ""} {
-		spec, _ := json.Marshal(map[string]string{"id": id, "version": "2026.9.6", "nodeUrl": url, "nodeSha256": sum, "npmRegistry": "http://mirror.example/npm"})
+		spec, _ := json.Marshal(map[string]any{"id": id, "version": "2026.9.6", "nodeUrl": url, "nodeSha256": sum, "npmRegistry": registry, "plugins": plugins})
 		p.write(root+"/etc/openclaw/release.json", string(spec))
 		p.write(root+"/etc/openclaw/openclaw.json", "{}")
 		p.write(root+"/opt/openclaw/2026.9.6/package.json", "{}")
@@ -184,23 +192,33 @@ func (p *place) stage(id, url, sum string) {
 	}
 }
 
-// node is an archive in the layout of Node's releases.
-func node(t *testing.T, names ...string) ([]byte, string) {
+// archive packs files, each by its name and its content.
+func archive(t *testing.T, contents ...[2]string) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	packed := gzip.NewWriter(&out)
 	files := tar.NewWriter(packed)
-	for _, name := range names {
-		content := "content of " + name
-		if err := files.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(content))}); err != nil {
+	for _, file := range contents {
+		if err := files.WriteHeader(&tar.Header{Name: file[0], Mode: 0o755, Size: int64(len(file[1]))}); err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprint(files, content)
+		fmt.Fprint(files, file[1])
 	}
 	files.Close()
 	packed.Close()
-	sum := sha256.Sum256(out.Bytes())
-	return out.Bytes(), hex.EncodeToString(sum[:])
+	return out.Bytes()
+}
+
+// node is an archive in the layout of Node's releases.
+func node(t *testing.T, names ...string) ([]byte, string) {
+	t.Helper()
+	var contents [][2]string
+	for _, name := range names {
+		contents = append(contents, [2]string{name, "content of " + name})
+	}
+	content := archive(t, contents...)
+	sum := sha256.Sum256(content)
+	return content, hex.EncodeToString(sum[:])
 }
 
 // wholeNode is what a release has that counts here.
@@ -299,6 +317,92 @@ func TestWhatIsNotAsPinnedIsNotInstalled(t *testing.T) {
 			}
 			if p.current() != "" || strings.Contains(p.read("/calls"), "restart") {
 				t.Error("something was replaced")
+			}
+			if _, err := os.Stat(filepath.Dir(p.root) + "/escaped"); err == nil {
+				t.Error("something was unpacked outside")
+			}
+		})
+	}
+}
+
+// TestPlugins: they are OpenClaw's own as it finds them, root's, and of its version; else nothing is installed.
+func TestPlugins(t *testing.T) {
+	content, sum := node(t, wholeNode...)
+	nodeURL := serve(t, content)
+	says := func(id, version string) [][2]string {
+		return [][2]string{{"package/openclaw.plugin.json", `{"id":"` + id + `"}`}, {"package/package.json", `{"version":"` + version + `"}`},
+			{"package/dist/index.js", "code"}, {"package/node_modules/ws/index.js", "needed"}}
+	}
+	good := archive(t, says("discord", "2026.9.6")...)
+	integrity := func(content []byte) string {
+		sum := sha512.Sum512(content)
+		return "sha512-" + base64.StdEncoding.EncodeToString(sum[:])
+	}
+	stage := func(p *place, content []byte, integrity string) {
+		registry := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/npm/@openclaw/discord/-/discord-2026.9.6.tgz" {
+				http.NotFound(w, r)
+				return
+			}
+			w.Write(content)
+		}))
+		p.t.Cleanup(registry.Close)
+		p.stageWith("one", nodeURL, sum, registry.URL+"/npm", []map[string]string{
+			{"id": "discord", "package": "@openclaw/discord", "version": "2026.9.6", "integrity": integrity}})
+	}
+	p := newPlace(t)
+	stage(p, good, integrity(good))
+	p.mustRun("prepare")
+	const inside = "/opt/openclaw/releases/one/node_modules/openclaw/dist/extensions/discord"
+	for path, want := range map[string]string{"/dist/index.js": "code", "/node_modules/ws/index.js": "needed"} {
+		if got := p.read(inside + path); got != want {
+			t.Errorf("%s: %q, want %q", path, got, want)
+		}
+	}
+	if found, err := filepath.EvalSymlinks(p.root + inside + "/node_modules"); err != nil || found != p.root+"/opt/openclaw/releases/one/plugins/discord/node_modules" {
+		t.Errorf("what it needs is at %q, %v; want it outside dist", found, err)
+	}
+	if left, _ := filepath.Glob(p.root + "/opt/openclaw/releases/one/*.tgz"); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+	if err := filepath.WalkDir(p.root+"/opt/openclaw/releases/one", func(path string, d os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil && (info.Sys().(*syscall.Stat_t).Uid != 0 || d.Type()&os.ModeSymlink == 0 && info.Mode().Perm()&0o022 != 0) {
+			t.Errorf("%s: %v, want root's and nobody else's to write", path, info.Mode())
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	other, old := archive(t, says("slack", "2026.9.6")...), archive(t, says("discord", "2026.9.5")...)
+	outside := archive(t, append(says("discord", "2026.9.6"), [2]string{"package/../../../../../../../escaped", "x"})...)
+	for _, test := range []struct {
+		name               string
+		content            []byte
+		integrity, trouble string
+		want               string
+	}{
+		{"another hash", good, integrity(old), "", "discord-2026.9.6.tgz: its SHA-512 is "},
+		{"another plugin", other, integrity(other), "", "plugin discord: its id is slack, expected discord"},
+		{"another version", old, integrity(old), "", "plugin discord: its version is 2026.9.5, expected 2026.9.6"},
+		{"a path that leads outside", outside, integrity(outside), "", "outside"},
+		{"one that OpenClaw has by itself", good, integrity(good), "discord-within", "File exists"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := newPlace(t)
+			stage(p, test.content, test.integrity)
+			if test.trouble != "" {
+				p.write("/"+test.trouble, "")
+			}
+			out, ok := p.run("prepare")
+			if ok || !strings.Contains(out, test.want) {
+				t.Errorf("got %v\n%s\nwant\n%s", ok, out, test.want)
+			}
+			if left, _ := filepath.Glob(p.root + "/opt/openclaw/releases/*"); len(left) != 0 {
+				t.Errorf("left: %v", left)
 			}
 			if _, err := os.Stat(filepath.Dir(p.root) + "/escaped"); err == nil {
 				t.Error("something was unpacked outside")

@@ -1,0 +1,126 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"openclaw-azure/internal/lockfile"
+	"openclaw-azure/internal/shell"
+	"openclaw-azure/templates"
+)
+
+// Plugin is one that the release gets, by the name that OpenClaw knows it by.
+type Plugin struct {
+	ID string
+	lockfile.Plugin
+}
+
+// known are the plugins that the locked version of OpenClaw knows; none where no lock file is.
+func known(version string) lockfile.Plugins {
+	if !slices.Contains(templates.LockedVersions(), version) {
+		return nil
+	}
+	text, err := templates.Read("/opt/openclaw/" + version + "/plugins.json")
+	if err != nil {
+		panic(err) // it is compiled in, and a test reads them all
+	}
+	plugins, err := lockfile.ReadPlugins(text, version)
+	if err != nil {
+		panic(err)
+	}
+	return plugins
+}
+
+// openclawPlugins reads which plugins the release gets. Each is pinned by a hash, or refused with the reason.
+func (r *reader) openclawPlugins(version string) []Plugin {
+	const want = "expected names with commas between, such as discord,slack"
+	v, ok := r.plainText(KeyOpenClawPlugins, want)
+	all := known(version)
+	if !ok || v == "" || all == nil {
+		return nil
+	}
+	var out []Plugin
+	for name := range strings.SplitSeq(v, ",") {
+		name = strings.TrimSpace(name)
+		p, found := all[name]
+		without := r.withoutPlugin(v, name)
+		switch {
+		case name == "":
+			r.fault(KeyOpenClawPlugins, v, errEmptyElement, want, "")
+		case !found:
+			r.fault(KeyOpenClawPlugins, name, errNotPlugin, "expected one of "+strings.Join(all.Pinned(), ", "), "")
+		case p.Refused != "":
+			r.fault(KeyOpenClawPlugins, name, errNoPlugin, p.Refused, without)
+		case p.Within():
+			r.fault(KeyOpenClawPlugins, name, errWithinOpenClaw, "expected those alone that do not", without)
+		case slices.ContainsFunc(out, func(p Plugin) bool { return p.ID == name }):
+			r.fault(KeyOpenClawPlugins, name, errTwice, "expected it once", "")
+		default:
+			out = append(out, Plugin{name, p})
+		}
+	}
+	slices.SortFunc(out, func(a, b Plugin) int { return cmp.Compare(a.ID, b.ID) })
+	return out
+}
+
+// withoutPlugin is the command that takes a plugin out of the list.
+func (r *reader) withoutPlugin(list, name string) string {
+	var left []string
+	for each := range strings.SplitSeq(list, ",") {
+		if each = strings.TrimSpace(each); each != name {
+			left = append(left, each)
+		}
+	}
+	if len(left) == 0 {
+		return "pulumi config rm " + KeyOpenClawPlugins
+	}
+	return r.reveal(KeyOpenClawPlugins, "pulumi config set "+KeyOpenClawPlugins+" "+shell.Quote(strings.Join(left, ",")))
+}
+
+// noChannels are the members of `channels` that are none.
+var noChannels = []string{"defaults", "modelByChannel"}
+
+// channels refuses channels in openclawConfig that have no plugin: the gateway would look for one at each start, and end.
+func (r *reader) channels(config map[string]any, version string, plugins []Plugin) {
+	all := known(version)
+	channels, _ := config["channels"].(map[string]any)
+	if all == nil {
+		return
+	}
+	for _, channel := range slices.Sorted(maps.Keys(channels)) {
+		if slices.Contains(noChannels, channel) || off(channels[channel]) {
+			continue
+		}
+		key := KeyOpenClawConfig + ".channels." + channel
+		remove := "pulumi config rm --path " + pathQuote(KeyOpenClawConfig, "channels", channel)
+		id, found := all.OfChannel(channel)
+		p := all[id]
+		switch {
+		case !found:
+			r.faultKey(key, errNotChannel, "expected one of "+strings.Join(all.Channels(), ", "), remove)
+		case p.Refused != "":
+			r.faultKey(key, errNoPlugin, p.Refused, remove)
+		case !p.Within() && !slices.ContainsFunc(plugins, func(p Plugin) bool { return p.ID == id }):
+			r.faultKey(key, errPluginMissing, fmt.Sprintf("expected plugin %s, which serves it", id), r.withPlugin(plugins, id))
+		}
+	}
+}
+
+// off tells whether a channel's settings say that it is not to run.
+func off(channel any) bool {
+	settings, _ := channel.(map[string]any)
+	return settings["enabled"] == false
+}
+
+// withPlugin is the command that adds a plugin to the list.
+func (r *reader) withPlugin(plugins []Plugin, id string) string {
+	list := []string{id}
+	for _, p := range plugins {
+		list = append(list, p.ID)
+	}
+	slices.Sort(list)
+	return r.reveal(KeyOpenClawPlugins, "pulumi config set "+KeyOpenClawPlugins+" "+shell.Quote(strings.Join(list, ",")))
+}
