@@ -33,6 +33,8 @@ require (
 	golang.org/x/sys v0.50.0
 )
 
+require github.com/titanous/json5 v1.0.0
+
 require (
 	cloud.google.com/go v0.123.0 // indirect
 	cloud.google.com/go/auth v0.22.0 // indirect

@@ -70,6 +70,8 @@ var (
 	errNotChannel     = kind("is no channel of this OpenClaw")
 	errPluginMissing  = kind("has no plugin")
 	errNotYours       = kind("is not yours to set")
+	errNotText        = kind("is a number")
+	errNeedsDocker    = kind("needs Docker, which the machine has not")
 	errNotURL         = kind("is no URL of a mirror")
 	errNotSHA256      = kind("is no SHA-256")
 	errAlone          = kind("is set without its other half")

@@ -163,17 +163,28 @@ func edits(a, b string) int {
 	return row[len(to)]
 }
 
-var plainElement = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+var (
+	plainElement = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+	listElement  = regexp.MustCompile(`^\[[0-9]+\]$`) // as atIndex writes it
+)
 
-// pathQuote writes the names as --path reads them, for a shell.
-func pathQuote(root string, names ...string) string {
+func atIndex(i int) string { return "[" + strconv.Itoa(i) + "]" }
+
+// pathText writes the names as --path reads them.
+func pathText(root string, names ...string) string {
 	path := root
 	for _, name := range names {
-		if plainElement.MatchString(name) {
+		switch {
+		case listElement.MatchString(name):
+			path += name
+		case plainElement.MatchString(name):
 			path += "." + name
-		} else {
+		default:
 			path += "[" + strconv.Quote(name) + "]"
 		}
 	}
-	return shell.Quote(path)
+	return path
 }
+
+// pathQuote writes the names as --path reads them, for a shell.
+func pathQuote(root string, names ...string) string { return shell.Quote(pathText(root, names...)) }

@@ -1,9 +1,7 @@
 package config
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -77,50 +75,6 @@ func (r *reader) node() Download {
 }
 
 func (r *reader) npmRegistry() string { return strings.TrimRight(r.mirror(KeyNPMRegistry), "/") }
-
-// OwnedConfig are the parts of openclaw.json that decide who may talk to the gateway, what it loads besides and where
-// its secrets are: those are the program's, and openclawEnv's.
-var OwnedConfig = map[string]string{
-	"$include": "what it includes nobody has looked at",
-	"env":      "variables go into openclawEnv",
-	"gateway":  "who may talk to it is decided by this program",
-	"secrets":  "secrets go into openclawEnv, and into openclaw.json as \"${NAME}\"",
-	"update":   "versions are set by openclawVersion",
-}
-
-func (r *reader) openclawConfig() map[string]any {
-	v := r.value(KeyOpenClawConfig)
-	if v == "" {
-		return nil
-	}
-	const want = "expected an object, as openclaw.json has it"
-	entries, err := members(v)
-	if err != nil {
-		r.fault(KeyOpenClawConfig, v, errNotObject, want, "pulumi config rm openclawConfig\npulumi config set --path openclawConfig.agents.defaults.model.primary PROVIDER/MODEL")
-		return nil
-	}
-	config := map[string]any{}
-	for _, entry := range entries {
-		key := KeyOpenClawConfig + "." + entry.name
-		if why, owned := OwnedConfig[entry.name]; owned {
-			r.faultKey(key, errNotYours, why, "pulumi config rm --path "+pathQuote(KeyOpenClawConfig, entry.name))
-			continue
-		}
-		if _, twice := config[entry.name]; twice {
-			r.faultKey(key, errTwice, "expected each key once", "")
-			continue
-		}
-		var value any
-		decoder := json.NewDecoder(bytes.NewReader(entry.value))
-		decoder.UseNumber()
-		if err := decoder.Decode(&value); err != nil {
-			r.faultKey(key, errNotObject, want, "")
-			continue
-		}
-		config[entry.name] = value
-	}
-	return config
-}
 
 func (r *reader) openclawEnv() map[string]string {
 	env := map[string]string{}

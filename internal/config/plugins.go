@@ -95,7 +95,7 @@ func (r *reader) channels(config map[string]any, version string, plugins []Plugi
 			continue
 		}
 		key := KeyOpenClawConfig + ".channels." + channel
-		remove := "pulumi config rm --path " + pathQuote(KeyOpenClawConfig, "channels", channel)
+		remove := r.configRemove("channels", channel)
 		id, found := all.OfChannel(channel)
 		p := all[id]
 		switch {
