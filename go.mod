@@ -15,6 +15,7 @@ require (
 	github.com/pulumi/pulumi-command/sdk v1.2.1
 	// 3.274 is out: the stand-ins of the tests have to move to property.Map first.
 	github.com/pulumi/pulumi/sdk/v3 v3.260.0
+	github.com/titanous/json5 v1.0.0
 	go.yaml.in/yaml/v3 v3.0.6
 	golang.org/x/crypto v0.59.0
 	golang.org/x/term v0.48.0
@@ -32,8 +33,6 @@ require (
 	github.com/rogpeppe/go-internal v1.14.1
 	golang.org/x/sys v0.50.0
 )
-
-require github.com/titanous/json5 v1.0.0
 
 require (
 	cloud.google.com/go v0.123.0 // indirect
