@@ -68,6 +68,7 @@ const scratchName = "scratch"
 // tempDir makes a folder that is there until the end of the test, for files that may hold secrets.
 func (l *one) tempDir() string {
 	l.t.Helper()
+	goOn()
 	if err := os.MkdirAll(l.scratch(), 0o700); err != nil {
 		l.t.Fatal(err)
 	}
@@ -90,21 +91,41 @@ var labs = struct {
 	names map[string]*one
 }{names: map[string]*one{}}
 
+// over is closed when somebody interrupts.
+var over = make(chan struct{})
+
+// goOn holds up a test from then on: what it would start now would be there after the labs are gone.
+func goOn() {
+	select {
+	case <-over:
+		select {} // the process is about to end
+	default:
+	}
+}
+
 // TestMain takes the labs away when somebody interrupts: no cleanup of a test runs then.
 func TestMain(m *testing.M) {
 	interrupted := make(chan os.Signal, 1)
 	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		<-interrupted
+		close(over)
 		labs.Lock()
 		for name, l := range labs.names {
 			fmt.Fprintf(os.Stderr, "interrupted: taking lab %q away\n", name)
-			down := exec.Command(filepath.Join(l.root, "bin", "lab"), "down")
-			down.Env = append(os.Environ(), "LAB="+name)
-			// Another Ctrl-C is not for it.
-			down.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-			if out, err := down.CombinedOutput(); err != nil {
-				fmt.Fprintf(os.Stderr, "lab %q: %v\n%s", name, err, out)
+			// Again where a command that was at work made something meanwhile: it ends without its lab.
+			for try := range 3 {
+				down := exec.Command(filepath.Join(l.root, "bin", "lab"), "down")
+				down.Env = append(os.Environ(), "LAB="+name)
+				// Another Ctrl-C is not for it.
+				down.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+				out, err := down.CombinedOutput()
+				if err == nil {
+					break
+				}
+				if try == 2 {
+					fmt.Fprintf(os.Stderr, "lab %q: %v\n%s", name, err, out)
+				}
 			}
 		}
 		os.Exit(130)
@@ -181,6 +202,7 @@ func (l *one) part(part part) (passed bool) {
 // command runs a program of the repository with this lab's name, bounded in time.
 func (l *one) command(stdin string, limit time.Duration, name string, args ...string) result {
 	l.t.Helper()
+	goOn()
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)

@@ -65,6 +65,7 @@ func (x *trial) start(args ...string) *background {
 		x.t.Fatal(err)
 	}
 	b := &background{name: "bin/lab " + strings.Join(args, " "), in: write, done: make(chan struct{})}
+	goOn()
 	b.cmd = exec.Command(filepath.Join(x.root, "bin", "lab"), args...)
 	b.cmd.Dir, b.cmd.Env = x.root, append(append(os.Environ(), "LAB="+x.name), x.env...)
 	b.cmd.Stdin, b.cmd.Stdout, b.cmd.Stderr = read, &b.out, &b.out
