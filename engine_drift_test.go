@@ -50,6 +50,22 @@ func TestEngineNotes(t *testing.T) {
 	}
 }
 
+// A channel that does not connect is a warning of each run, by the look at the host or by the proof, and changes nothing.
+func TestEngineWarnings(t *testing.T) {
+	t.Parallel()
+	w := closed(t)
+	w.Guest.Warnings = []string{"channel telegram does not connect: OpenClaw says: Unauthorized"}
+	for _, r := range []*standin.Result{w.Preview(), w.Up()} {
+		equal(t, "changes", []string{}, r.Changes())
+		equal(t, "said", w.Guest.Warnings, r.Said("warning"))
+	}
+	w.Set("backupKeepDays", "7")
+	equal(t, "said once", w.Guest.Warnings, w.Up().Said("warning"))
+	w.Set("backupKeepDays", "8")
+	w.Guest.Later = []string{"channel slack does not connect: OpenClaw says: invalid_auth"}
+	equal(t, "said by the proof", append(w.Guest.Warnings, w.Guest.Later...), w.Up().Said("warning"))
+}
+
 // Where the agent may go is the business of its network, and of the firewall where it is about the inside.
 func TestEngineEgress(t *testing.T) {
 	t.Parallel()

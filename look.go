@@ -47,6 +47,9 @@ func (r *run) look(ctx *pulumi.Context, cfg *config.Config, last *lastrun.Run) (
 		for _, note := range observed.Notes {
 			engine.Say(ctx, note)
 		}
+		for _, warning := range observed.Warnings {
+			engine.Warn(ctx, warning)
+		}
 		return observed, nil
 	}
 	last.Gone = azure.MachineGone(ctx, last.Group, last.Machine)

@@ -104,5 +104,5 @@ func (r *run) declare(ctx *pulumi.Context) error {
 	if err != nil {
 		return err
 	}
-	return export(ctx, cfg, allKeys, net, vm, last, proven)
+	return export(ctx, cfg, allKeys, net, vm, last, observed, proven)
 }

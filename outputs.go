@@ -40,7 +40,7 @@ type evidence struct {
 }
 
 // export declares the stack's outputs. They follow the proof: what they say has been seen.
-func export(ctx *pulumi.Context, cfg *config.Config, allKeys *stackKeys, n *netResources, vm *virtualMachine, last *lastrun.Run, proven *proof) error {
+func export(ctx *pulumi.Context, cfg *config.Config, allKeys *stackKeys, n *netResources, vm *virtualMachine, last *lastrun.Run, observed *layer.Observation, proven *proof) error {
 	if !ctx.DryRun() {
 		if text, err := engine.Text(ctx, proven.Stdout); err != nil || text == "" {
 			return cmp.Or(err, errNotProven)
@@ -54,8 +54,16 @@ func export(ctx *pulumi.Context, cfg *config.Config, allKeys *stackKeys, n *netR
 		var err error
 		if e.proof, err = layer.ParseProof(a[4].(string)); err != nil {
 			engine.Report(ctx, err) // Pulumi itself says nothing of an output that failed
+			return e, err
 		}
-		return e, err
+		if !proven.keeps && e.named {
+			for _, warning := range e.proof.Warnings {
+				if observed == nil || !slices.Contains(observed.Warnings, warning) { // which the look has told
+					engine.Warn(ctx, warning)
+				}
+			}
+		}
+		return e, nil
 	})
 	after := func(f func(evidence) string) pulumi.StringOutput {
 		return pulumi.Unsecret(found.ApplyT(func(e any) string { return f(e.(evidence)) })).(pulumi.StringOutput)

@@ -1,8 +1,9 @@
 """The requests that read what is effective: all of it, or whether it is as declared."""
 
+import itertools
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from applier.accounts import Accounts, account_faults
@@ -104,8 +105,8 @@ def pending_now() -> dict[str, Any] | None:
 
 def observe(body: dict[str, Any]) -> int:
     only(body, REQUESTS["observe"], (), "request")
-    notes: list[str] = []
-    return answer({"layers": observe_all(notes), "notes": notes, "pending": pending_now(), "lastRollback": read_state(LAST_ROLLBACK)}, 0)
+    layers, words = observe_all(("notes", "warnings"))
+    return answer({"layers": layers, **words, "pending": pending_now(), "lastRollback": read_state(LAST_ROLLBACK)}, 0)
 
 
 # The parts of a layer that are read back.
@@ -115,7 +116,7 @@ SETTINGS = ("packages", "groups", "users", "directories", "files", "units", "pro
 def prove(body: dict[str, Any]) -> int:
     """Fails with a table unless every layer is in place, as declared by the digests that came with the request."""
     only(body, REQUESTS["prove"], ("digests",), "request")
-    layers = observe_all()
+    layers, words = observe_all(("warnings",))
     rows: list[tuple[str, str, str]] = []
     for name, digest in body["digests"].items():
         found = layers.get(name)
@@ -128,7 +129,7 @@ def prove(body: dict[str, Any]) -> int:
     if not rows:
         return answer({"proven": sorted(body["digests"]), "at": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
                        "settings": {name: layers[name]["settings"] for name in body["digests"]},
-                       "notShown": not_shown()}, 0)
+                       "notShown": not_shown(), **words}, 0)
     rows.insert(0, ("LAYER", "EXPECTED", "EFFECTIVE"))
     widths = [max(len(row[column].split("\n")[0]) for row in rows) for column in (0, 1)]
     say("the host is not as declared:")
@@ -145,8 +146,9 @@ def not_shown() -> list[str]:
             if probe.get("mayLack") and sysctl_now(sysctl_path(probe["key"]), probe["want"])[1] is None]
 
 
-def observe_all(notes: list[str] | None = None) -> dict[str, dict[str, Any]]:
-    """What is effective, layer by layer: token, digest and drift; notes gets what is worth knowing and no drift."""
+def observe_all(asides: Sequence[str]) -> tuple[dict[str, dict[str, Any]], dict[str, list[str]]]:
+    """What is effective, layer by layer: token, digest and drift; and what is worth knowing and no drift, as the layers'
+    fields of these names have it told."""
     records = list(all_records())
     declared = [record.declared for _, record in records if record is not None]
     packages = {name for layer in declared for name in layer.get("packages") or []}
@@ -156,12 +158,11 @@ def observe_all(notes: list[str] | None = None) -> dict[str, dict[str, Any]]:
         queries.add(package_query(packages))
     if units:
         queries.add(unit_query(units))
-    asides = [tuple(argv) for layer in declared for argv in layer.get("notes") or []] if notes is not None else []
-    queries.update(asides)
-    results = gather(queries, [probe for layer in declared for probe in layer.get("probes") or []])
+    tellers = {field: [tuple(argv) for layer in declared for argv in layer.get(field) or []] for field in asides}
+    results = gather(queries, itertools.chain.from_iterable(tellers.values()), [probe for layer in declared for probe in layer.get("probes") or []])
     installed = installed_packages(results[package_query(packages)]) if packages else set()
-    if notes is not None:
-        notes += [clean(line) for aside in asides for line in results[aside].out.splitlines() if line.strip()]
+    words = {field: [clean(line) for argv in argvs for line in results[argv].out.splitlines() if line.strip()]
+             for field, argvs in tellers.items()}
     states: dict[str, State] = {}
     units_problem = ""
     try:
@@ -182,7 +183,7 @@ def observe_all(notes: list[str] | None = None) -> dict[str, dict[str, Any]]:
             drift.append(Finding(f"last run of layer {name}", "finished", "interrupted"))
         layers[name] = {"token": record.token, "digest": record.digest, "drift": list(map(wire, drift)),
                         "settings": sum(len(record.declared.get(section) or []) for section in SETTINGS)}
-    return layers
+    return layers, words
 
 
 def wire(fault: Finding) -> dict[str, str]:

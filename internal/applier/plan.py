@@ -96,7 +96,7 @@ class Plan:
             is_unit_file(path) and os.path.basename(path) == unit["name"] for path in self.removals)]
         names = [unit["name"] for unit in units] + [unit["name"] for unit in self.retired]
         probes = declared.get("probes") or []
-        results = gather({unit_query(names)} if names else set(), probes)
+        results = gather({unit_query(names)} if names else set(), (), probes)
         self.states = unit_states(names, results[unit_query(names)]) if names else {}
         self.units = [unit for unit in units if unit_faults(unit, self.states[unit["name"]])]
         layers = {name: record.declared for name, record in all_records() if record is not None}

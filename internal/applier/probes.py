@@ -15,6 +15,7 @@ from applier.undeclared import Host, probe_accounts, probe_files, probe_keys, pr
 from applier.words import tail
 
 PROBE_SECONDS = 10
+TELLER_SECONDS = 25  # of what is told beside drift
 
 Query = tuple[str, ...]  # a command whose answer a probe needs
 
@@ -263,9 +264,10 @@ PROBES: dict[str, Callable[[Spec, Done, Host], Iterator[Finding]]] = {
 NOT_ASKED = Done((), 0, "", "", "")  # the answer for a probe that needs none
 
 
-def gather(queries: Iterable[Query], probes: Iterable[Spec]) -> dict[Query, Done]:
+def gather(queries: Iterable[Query], tellers: Iterable[Query], probes: Iterable[Spec]) -> dict[Query, Done]:
     """Runs all commands side by side, those of the probes too: reading a host is mostly waiting."""
     seconds: dict[Query, int] = dict.fromkeys(queries, PROBE_SECONDS)
+    seconds.update(dict.fromkeys(tellers, TELLER_SECONDS))
     for probe in probes:
         query = probe_query(probe)
         if query:

@@ -74,4 +74,8 @@ func TestNotes(t *testing.T) {
 	if got := strings.Join(r.observe().Notes, "|"); got != "one?[31m|two" || len(r.drift("x")) > 0 {
 		t.Errorf("notes %q, drift %q", got, r.drift("x"))
 	}
+	r.apply(layer.Layer{Name: "x", Warnings: [][]string{{"echo", "three"}}}, "t2")
+	if got := strings.Join(r.observe().Warnings, "|"); got != "three" || len(r.drift("x")) > 0 {
+		t.Errorf("warnings %q, drift %q", got, r.drift("x"))
+	}
 }

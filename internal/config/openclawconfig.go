@@ -111,7 +111,7 @@ func (r *reader) plainSecret(path []string, value string) {
 		return
 	}
 	variable := variableOf(path)
-	set := r.configSet("", "${"+variable+"}", path...)
+	set := r.configSet("--plaintext ", "${"+variable+"}", path...)
 	if withPassword {
 		set += "    # or with the rest of the address around it"
 	}

@@ -63,6 +63,7 @@ var table = []file{
 	{"openclaw", machine.ConfigPath, "0640", "root", "openclaw", layer.Replace},
 	{"openclaw", "/etc/openclaw/release.json", "0644", "root", "root", layer.Replace},
 	{"openclaw", machine.InstallerPath, "0755", "root", "root", layer.Replace},
+	{"openclaw", "/usr/local/sbin/openclaw", "0755", "root", "root", layer.Replace},
 	{"openclaw", "/etc/openclaw/gateway-token", "0600", "root", "root", layer.Replace},
 	{"openclaw", "/etc/systemd/system/openclaw.service", "0644", "root", "root", layer.Replace},
 	{"backup", "/etc/openclaw/backup-key", "0600", "root", "root", layer.Replace},

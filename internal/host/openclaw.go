@@ -34,7 +34,9 @@ func (h *Host) openclaw() layer.Layer {
 		Reload: [][]string{{"systemctl", "daemon-reload"}, {machine.InstallerPath, "switch"}},
 		// A first deploy has put nothing there to go back to.
 		Undo: [][]string{{"systemctl", "daemon-reload"}, {"sh", "-c", "! [ -x " + machine.InstallerPath + " ] || exec " + machine.InstallerPath + " back"}},
+		Warnings: [][]string{{machine.InstallerPath, "warnings"}},
 		Probes: []layer.Probe{
+			layer.Command("the owner of OpenClaw's state", machine.Service, machine.InstallerPath, "owner"),
 			layer.Command("OpenClaw's release", h.ReleaseID(), machine.InstallerPath, "installed"),
 			layer.Command("OpenClaw's gateway", "ready", machine.InstallerPath, "ready").Within(readySeconds),
 			layer.Sockets("openclaw.service", machine.Service),

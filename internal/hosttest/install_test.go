@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -32,10 +33,13 @@ loader = importlib.machinery.SourceFileLoader("install", path)
 sys.dont_write_bytecode = True
 m = importlib.util.module_from_spec(importlib.util.spec_from_loader("install", loader))
 loader.exec_module(m)
-for name in ("ENVIRONMENT", "TOKEN", "UNIT", "BACKUP", "HOME", "RELEASES", "CURRENT", "STATE", "DATABASE", "OWN",
-             "OPEN", "KEPT", "RUNS", "BUILT"):
+below = ["TOKEN", "BACKUP", "COMMAND_LINE", "HOME", "RELEASES", "CURRENT", "STATE", "DATABASE", "OWN", "OPEN", "KEPT", "RUNS",
+         "BUILT"]
+if sys.argv[5] != "prepare":
+    below += ["ENVIRONMENT", "UNIT"]
+for name in below:
     setattr(m, name, root + getattr(m, name))
-m.READY, m.MOST_BYTES, m.READY_SECONDS = ready, int(most), 3
+m.READY, m.MOST_BYTES, m.READY_SECONDS, m.CHANNELS_SECONDS, m.USER = ready, int(most), 3, 2, "nobody"
 m.Lock.PATH = root + "/lock"
 try:
     if sys.argv[5] == "prepare":
@@ -63,6 +67,12 @@ systemd-run)
 		[ ! -e discord-within ] || mkdir var/lib/private/openclaw-build/tree/node_modules/openclaw/dist/extensions/discord
 		echo '{"version": "2026.9.6"}' >var/lib/private/openclaw-build/tree/node_modules/openclaw/package.json
 		echo code >var/lib/private/openclaw-build/tree/node_modules/openclaw/openclaw.mjs
+		;;
+	*openclaw-validate*env\ -0)
+		case $* in
+		*--property=Environment=HOME=/x\ *EnvironmentFile=-$ROOT/stage/etc/openclaw.env*) tr '\n' '\0' <variables ;;
+		*) exit 1 ;;
+		esac
 		;;
 	*openclaw-validate*) [ ! -e refuses ] || { echo "agents: Unrecognized key"; exit 1; } ;;
 	esac
@@ -109,7 +119,11 @@ func newPlace(t *testing.T) *place {
 	}
 	p.ready = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		state, _ := os.ReadFile(filepath.Join(p.root, "state"))
-		fmt.Fprintf(w, `{"ready":%v}`, string(state) == "active\n")
+		status := "starting"
+		if string(state) == "active\n" {
+			status = "started"
+		}
+		fmt.Fprintf(w, `{"ok":true,"status":%q}`, status)
 	}))
 	t.Cleanup(p.ready.Close)
 	p.write("/var/lib/openclaw/note", "mine\n")
@@ -186,6 +200,7 @@ func (p *place) stageWith(id, url, sum, registry string, plugins []map[string]st
 		spec, _ := json.Marshal(map[string]any{"id": id, "version": "2026.9.6", "nodeUrl": url, "nodeSha256": sum, "npmRegistry": registry, "plugins": plugins})
 		p.write(root+"/etc/openclaw/release.json", string(spec))
 		p.write(root+"/etc/openclaw/openclaw.json", "{}")
+		p.write(root+"/etc/systemd/system/openclaw.service", "[Service]\nEnvironment=HOME=/x A=b\nUser=openclaw\n")
 		p.write(root+"/opt/openclaw/2026.9.6/package.json", "{}")
 		p.write(root+"/opt/openclaw/2026.9.6/package-lock.json",
 			`{"packages":{"":{},"node_modules/@a/b":{"version":"1.0.0","integrity":"sha512-x"},"node_modules/c":{"name":"@d/e","version":"2.0.0","integrity":"sha512-y"},"node_modules/c/node_modules/f":{"version":"1.0.0","inBundle":true}}}`)
@@ -408,6 +423,105 @@ func TestPlugins(t *testing.T) {
 				t.Error("something was unpacked outside")
 			}
 		})
+	}
+}
+
+// TestMissingVariables: what uses them would not work, so nothing is replaced, nor fetched.
+func TestMissingVariables(t *testing.T) {
+	content, sum := node(t, wholeNode...)
+	url := serve(t, content)
+	for _, test := range []struct{ name, config, variables, want string }{
+		{"none named", `{"a":"plain $HOME and $${ESCAPED}"}`, "", ""},
+		{"all set", `{"a":["${API_KEY}","x ${OTHER} ${API_KEY}"]}`, "HOME=/x\nAPI_KEY=canary\nOTHER=1\n", ""},
+		{"one missing, one empty", `{"channels":{"telegram":{"botToken":"${TELEGRAM_BOT_TOKEN}"}},"a":[{"b":"${EMPTY}"}]}`, "TELEGRAM_BOT_TOKN=canary\nEMPTY=\n",
+			"openclawConfig.channels.telegram.botToken: nothing sets TELEGRAM_BOT_TOKEN; TELEGRAM_BOT_TOKN is set\n" +
+				"    pulumi config set --secret --path openclawEnv.TELEGRAM_BOT_TOKEN    # asks for the value\n" +
+				"openclawConfig.a[0].b: nothing sets EMPTY\n    pulumi config set --secret --path openclawEnv.EMPTY    # asks for the value"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := newPlace(t)
+			p.stage("one", url, sum)
+			p.write("/stage/etc/openclaw/openclaw.json", test.config)
+			p.write("/variables", test.variables)
+			out, ok := p.run("prepare")
+			if ok != (test.want == "") || !strings.HasSuffix(out, test.want) || strings.Contains(out, "canary") {
+				t.Errorf("got %v\n%s\nwant\n%s", ok, out, test.want)
+			}
+			if left, _ := filepath.Glob(p.root + "/opt/openclaw/releases/*"); (len(left) == 0) == ok {
+				t.Errorf("installed: %v", left)
+			}
+		})
+	}
+}
+
+// TestWarnings: a channel that does not connect is named, with what OpenClaw says, cut and without secrets.
+func TestWarnings(t *testing.T) {
+	p := newPlace(t)
+	account := func(fields string) string {
+		return `{"accounts":{"default":{"enabled":true,"configured":true,` + fields + `}}}`
+	}
+	for _, test := range []struct{ name, config, health, want string }{
+		{"no channels", `{}`, "exit 1", ""},
+		{"none that is to run", `{"channels":{"telegram":{"enabled":false}}}`, "exit 1", ""},
+		{"nobody to ask", `{"channels":{"telegram":{}}}`, "exit 1", ""},
+		{"an answer that is none", `{"channels":{"telegram":{}}}`, "echo '{\"channels\":[]}'", ""},
+		{"connected", `{"channels":{"telegram":{}}}`, `{"channels":{"telegram":` + account(`"connected":true,"lastError":"an old one"`) + `}}`, ""},
+		{"errors", `{"channels":{"telegram":{},"discord":{},"slack":{}}}`, `{"channels":{"telegram":` + account(`"connected":false,"lastError":"401: canary-of-the-environment\u001b[31m\nUnauthorized `+strings.Repeat("x", 300)+`"`) +
+			`,"slack":` + account(`"connected":false,"stateReason":"not linked"`) + `,"discord":` + account(`"connected":false,"lastError":null`) + `}}`,
+			"channel discord does not connect: it has not said why yet\nchannel slack does not connect: OpenClaw says: not linked\n" +
+				"channel telegram does not connect: OpenClaw says: 401: [secret] Unauthorized " + strings.Repeat("x", 200-len("401: [secret] Unauthorized "))},
+		{"one of two accounts", `{"channels":{"telegram":{}}}`, `{"channels":{"telegram":{"accounts":{"work":{"enabled":true,"configured":false,"connected":false},"home":{"enabled":true,"connected":true},"off":{"enabled":false}}}}}`,
+			"channel telegram (work) does not connect: OpenClaw says: not configured"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p.stage("one", "", "")
+			p.write("/etc/openclaw/openclaw.json", test.config)
+			command := test.health
+			if strings.HasPrefix(command, "{") {
+				p.write("/health", command)
+				command = `cat "$ROOT/health"`
+			}
+			p.write("/usr/local/sbin/openclaw", "#!/bin/sh\n[ \"$*\" = 'gateway call health --json' ] || exit 2\n"+command+"\n")
+			if err := os.Chmod(p.root+"/usr/local/sbin/openclaw", 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if got := p.mustRun("warnings"); got != test.want {
+				t.Errorf("got\n%s\nwant\n%s", got, test.want)
+			}
+		})
+	}
+}
+
+// TestOwner: what somebody else owns in the state becomes the service's, but for what has another name elsewhere.
+func TestOwner(t *testing.T) {
+	p := newPlace(t)
+	content, sum := node(t, wholeNode...)
+	p.stage("one", serve(t, content), sum)
+	p.mustRun("prepare")
+	const nobody = 65534
+	state := p.root + "/var/lib/openclaw"
+	p.write("/var/lib/openclaw/deep/er", "root's")
+	p.write("/elsewhere", "root's, and to stay so")
+	if err := errors.Join(os.Symlink(p.root+"/elsewhere", state+"/link"), os.Link(p.root+"/elsewhere", state+"/deep/hard")); err != nil {
+		t.Fatal(err)
+	}
+	if got := p.mustRun("owner"); !strings.HasSuffix(got, "/var/lib/openclaw") {
+		t.Errorf("found %q, want the state", got)
+	}
+	if out := p.mustRun("switch"); !strings.Contains(out, "deep/hard: not the service's, and has another name: left alone") {
+		t.Errorf("it says %q", out)
+	}
+	for path, want := range map[string]uint32{"/var/lib/openclaw": nobody, "/var/lib/openclaw/deep/er": nobody, "/var/lib/openclaw/link": nobody, "/elsewhere": 0} {
+		found, err := os.Lstat(p.root + path)
+		if err != nil || found.Sys().(*syscall.Stat_t).Uid != want {
+			t.Errorf("%s: %v, %v, want %d's", path, found, err, want)
+		}
+	}
+	if err := os.Remove(state + "/deep/hard"); err != nil {
+		t.Fatal(err)
+	}
+	if got := p.mustRun("owner"); got != "nobody" {
+		t.Errorf("found %q", got)
 	}
 }
 

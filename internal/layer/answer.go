@@ -24,8 +24,9 @@ type Observation struct {
 		Digest string  `json:"digest"`
 		Drift  []Drift `json:"drift"`
 	} `json:"layers"`
-	Notes   []string `json:"notes"` // worth knowing, and no drift
-	Pending *struct {
+	Notes    []string `json:"notes"` // worth knowing, and no drift
+	Warnings []string `json:"warnings"`
+	Pending  *struct {
 		Layer string `json:"layer"`
 		Token string `json:"token"`
 	} `json:"pending"`
@@ -42,6 +43,7 @@ type Proof struct {
 	At       string         `json:"at"`       // the host's clock, in words
 	Settings map[string]int `json:"settings"` // how many were read back of each layer
 	NotShown []string       `json:"notShown"` // kernel settings that this host's kernel cannot be told
+	Warnings []string       `json:"warnings"`
 }
 
 // ParseProof reads the standard output of a Prove that succeeded.
@@ -51,9 +53,8 @@ func ParseProof(stdout string) (*Proof, error) {
 		return nil, fmt.Errorf("read the host's proof: %w", err)
 	}
 	p.At = shown(p.At)
-	for i, setting := range p.NotShown {
-		p.NotShown[i] = shown(setting)
-	}
+	shownAll(p.NotShown)
+	shownAll(p.Warnings)
 	return &p, nil
 }
 
@@ -85,15 +86,20 @@ func shown(text string) string {
 	}, text)
 }
 
+func shownAll(texts []string) {
+	for i, text := range texts {
+		texts[i] = shown(text)
+	}
+}
+
 // ParseObservation reads the last line of the applier's standard output.
 func ParseObservation(stdout []byte) (*Observation, error) {
 	var o Observation
 	if err := json.Unmarshal([]byte(LastLine(string(stdout))), &o); err != nil {
 		return nil, fmt.Errorf("read the host's observation: %w", err)
 	}
-	for i, note := range o.Notes {
-		o.Notes[i] = shown(note)
-	}
+	shownAll(o.Notes)
+	shownAll(o.Warnings)
 	if o.LastRollback != nil {
 		o.LastRollback.Reason = shown(o.LastRollback.Reason)
 	}

@@ -34,6 +34,8 @@ type Layer struct {
 	Probes      []Probe     `json:"probes,omitempty"`
 	// Notes are commands whose lines a look at the host tells: worth knowing, and no drift.
 	Notes [][]string `json:"notes,omitempty"`
+	// Warnings are those whose lines the proof tells, too.
+	Warnings [][]string `json:"warnings,omitempty"`
 
 	// CommandSeconds bounds one check, reload or undo where the applier's own limit would not do.
 	CommandSeconds int `json:"commandSeconds,omitempty"`

@@ -17,15 +17,16 @@ import (
 // Where a fact stands in words of another language. Whatever a template can take from Go it does; what is left here are
 // programs that also run, or are checked, as they stand.
 const (
-	units     = "templates/etc/systemd/system/"
-	service   = units + "openclaw.service"
-	archive   = units + "openclaw-backup-archive.service"
-	unpack    = units + "openclaw-restore-unpack.service"
-	installer = "templates/usr/local/sbin/openclaw-install"
-	sessions  = "templates/usr/local/sbin/openclaw-sessions"
-	backup    = "templates/usr/local/lib/openclaw-deploy/backup.py"
-	openDoor  = "internal/breakglass/open-door.sh"
-	applier   = "internal/applier/"
+	units       = "templates/etc/systemd/system/"
+	service     = units + "openclaw.service"
+	archive     = units + "openclaw-backup-archive.service"
+	unpack      = units + "openclaw-restore-unpack.service"
+	installer   = "templates/usr/local/sbin/openclaw-install"
+	commandLine = "templates/usr/local/sbin/openclaw"
+	sessions    = "templates/usr/local/sbin/openclaw-sessions"
+	backup      = "templates/usr/local/lib/openclaw-deploy/backup.py"
+	openDoor    = "internal/breakglass/open-door.sh"
+	applier     = "internal/applier/"
 )
 
 // place is a pattern with one group, which catches what a file says of a fact. All that it finds has to be the fact.
@@ -62,6 +63,7 @@ var facts = []struct {
 	}},
 	{"gateway port", strconv.Itoa(GatewayPort), true, []place{
 		{installer, `^READY = "http://127\.0\.0\.1:(\d+)/`},
+		{commandLine, `^GATEWAY = "ws://127\.0\.0\.1:(\d+)"$`},
 	}},
 	// wg0.conf takes it from Go.
 	{"MTU", strconv.Itoa(MTU), true, nil},

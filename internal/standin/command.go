@@ -213,7 +213,7 @@ func (c *commands) remote(verb, name string, in resource.PropertyMap) (string, e
 		for name := range req.Digests {
 			settings[name] = 7
 		}
-		text, err := json.Marshal(layer.Proof{Proven: host.Names(), At: "2026-01-02 03:04:05 UTC", Settings: settings})
+		text, err := json.Marshal(layer.Proof{Proven: host.Names(), At: "2026-01-02 03:04:05 UTC", Settings: settings, Warnings: slices.Concat(w.Guest.Warnings, w.Guest.Later)})
 		return string(text), err
 	default:
 		return "", fmt.Errorf("operation %q", req.Op)

@@ -35,7 +35,7 @@ func (d Doors) Observe(a reach.Access, bootstrap bool) (*layer.Observation, erro
 	for name, on := range d.world.Guest.Layers {
 		answer[name] = map[string]any{"token": on.Token, "digest": on.digest, "drift": d.world.Guest.Drift[name]}
 	}
-	whole := map[string]any{"layers": answer, "notes": d.world.Guest.Notes, "pending": nil, "lastRollback": nil}
+	whole := map[string]any{"layers": answer, "notes": d.world.Guest.Notes, "warnings": d.world.Guest.Warnings, "pending": nil, "lastRollback": nil}
 	if p := d.world.Guest.Pending; p != "" {
 		whole["pending"] = map[string]any{"layer": p, "token": "0"}
 	}

@@ -78,6 +78,8 @@ type guest struct {
 	Layers       map[string]*record
 	Drift        map[string][]layer.Drift
 	Notes        []string // what is worth knowing, and no drift
+	Warnings     []string
+	Later        []string // warnings of the proof alone
 	Pending      string   // layer that waits for its confirmation
 	LastRollback string   // layer that was taken back
 }
