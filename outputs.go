@@ -74,7 +74,7 @@ func export(ctx *pulumi.Context, cfg *config.Config, allKeys *stackKeys, n *netR
 	ctx.Export("next", after(func(evidence) string { return next(cfg) }))
 	ctx.Export(outputs.KnownHosts, after(func(e evidence) string { return knownHosts(cfg, allKeys, e.address) }))
 	ctx.Export(outputs.OperatorKey, allKeys.secret(func() string { return allKeys.stack.Operator.Private }))
-	ctx.Export("sudoPassword", allKeys.secret(func() string { return allKeys.stack.SudoPassword.Plain }))
+	ctx.Export(outputs.SudoPassword, allKeys.secret(func() string { return allKeys.stack.SudoPassword.Plain }))
 	ctx.Export(outputs.GatewayToken, allKeys.secret(func() string { return allKeys.stack.GatewayToken }))
 	peers := pulumi.StringMap{}
 	for _, p := range cfg.Peers {

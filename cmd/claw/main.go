@@ -23,6 +23,7 @@ import (
 const usage = `usage: claw [--stack NAME] [--peer NAME] COMMAND
 
   ssh [-t] [-- CMD...]   log in as claw, or run a command there; -t: on a terminal, as sudo wants it
+  openclaw [-t] -- ARGS  OpenClaw's own command line on the machine: channels status, pairing list, doctor, ...
   forward [--port PORT]  OpenClaw's control UI on a port of this computer
   version                which version of this program this is
 
@@ -72,8 +73,8 @@ func run(args []string) int {
 type request struct {
 	stack, peer string
 	command     string
-	terminal    bool     // ssh -t
-	argv        []string // ssh
+	terminal    bool     // -t
+	argv        []string // ssh, openclaw
 	port        uint     // forward
 }
 
@@ -91,7 +92,7 @@ func claw(args []string) error {
 		return nil
 	}
 	if r.terminal {
-		if err := wantTerminal(); err != nil {
+		if err := wantTerminal(r.command); err != nil {
 			return err
 		}
 	}
@@ -99,13 +100,20 @@ func claw(args []string) error {
 	if r.command == "forward" {
 		err = forward(ctx, r)
 	} else {
-		err = withTunnel(ctx, r, func(way outputs.Way, _ *outputs.Stack) error {
+		err = withTunnel(ctx, r, func(way outputs.Way, stack *outputs.Stack) error {
+			input := io.Reader(os.Stdin)
+			if r.command == "openclaw" {
+				var err error
+				if r.argv, input, err = asRoot(r, stack); err != nil {
+					return err
+				}
+			}
 			client, err := way.Door.Connect(ctx)
 			if err != nil {
 				return err
 			}
 			defer client.Close()
-			return session(way.Door, client, r, signals())
+			return session(way.Door, client, r, input, signals())
 		})
 	}
 	if ctx.Err() != nil {
@@ -155,7 +163,7 @@ func parse(args []string) (request, error) {
 	r.command, args = global.Arg(0), global.Args()[1:]
 	own := flags(r.command)
 	switch r.command {
-	case "ssh":
+	case "ssh", "openclaw":
 		own.BoolVar(&r.terminal, "t", false, "")
 	case "forward":
 		own.UintVar(&r.port, "port", machine.GatewayPort, "")
@@ -168,13 +176,16 @@ func parse(args []string) (request, error) {
 	}
 	r.argv = own.Args()
 	r.peer = outputs.PeerName(r.peer)
+	commands := r.command == "ssh" || r.command == "openclaw"
 	separated := len(args) > len(r.argv) && args[len(args)-len(r.argv)-1] == "--"
 	switch {
-	case r.command == "ssh" && separated && len(r.argv) == 0:
-		return r, errors.New("ssh: no command after --")
-	case r.command == "ssh" && !separated && len(r.argv) > 0:
-		return r, fmt.Errorf("ssh: a command stands after --, and there is %q", strings.Join(r.argv, " "))
-	case r.command != "ssh" && len(r.argv) > 0:
+	case commands && separated && len(r.argv) == 0:
+		return r, fmt.Errorf("%s: nothing after --", r.command)
+	case commands && !separated && len(r.argv) > 0:
+		return r, fmt.Errorf("%s: what it runs stands after --, and there is %q", r.command, strings.Join(r.argv, " "))
+	case r.command == "openclaw" && len(r.argv) == 0:
+		return r, errors.New("openclaw: nothing to run: claw openclaw -- status")
+	case !commands && len(r.argv) > 0:
 		return r, fmt.Errorf("%s takes no arguments, and got %q", r.command, strings.Join(r.argv, " "))
 	case r.command == "forward" && (r.port == 0 || r.port > 65535):
 		return r, fmt.Errorf("forward: port %d is not between 1 and 65535", r.port)

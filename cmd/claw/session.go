@@ -16,23 +16,44 @@ import (
 
 	"openclaw-azure/internal/door"
 	"openclaw-azure/internal/hint"
+	"openclaw-azure/internal/outputs"
+	"openclaw-azure/internal/shell"
 )
 
 // farewell is how long a command that was told to end may take to say how it
 // ended.
 const farewell = 2 * time.Second
 
-func wantTerminal() error {
+func wantTerminal(command string) error {
 	if !term.IsTerminal(int(os.Stdin.Fd())) {
-		return hint.To(errors.New("ssh -t: standard input is no terminal"),
+		return hint.To(fmt.Errorf("%s -t: standard input is no terminal", command),
 			"leave -t out; sudo takes its password from standard input with -S")
 	}
 	return nil
 }
 
-// session runs a command, or a login shell, with this process's own streams,
+// asRoot is OpenClaw's command line as the machine's shell reads it, and its standard input. sudo gets the password ahead of
+// that, always, or what belongs to it would be read by OpenClaw. On a terminal, which would show it, sudo asks by itself.
+func asRoot(r request, stack *outputs.Stack) ([]string, io.Reader, error) {
+	argv := []string{"sudo"}
+	input := io.Reader(os.Stdin)
+	if !r.terminal {
+		if stack.SudoPassword() == "" {
+			return nil, nil, hint.To(errors.New("the stack has no sudo password in its outputs"), "pulumi up")
+		}
+		argv = append(argv, "-k", "-S", "-p", "''")
+		input = io.MultiReader(strings.NewReader(stack.SudoPassword()+"\n"), os.Stdin)
+	}
+	argv = append(argv, "openclaw")
+	for _, word := range r.argv {
+		argv = append(argv, shell.Quote(word))
+	}
+	return argv, input, nil
+}
+
+// session runs a command, or a login shell, with that input and this process's own outputs,
 // terminal and signals. Its error is an exit where the command ended.
-func session(d door.Door, client *door.Client, r request, signals <-chan os.Signal) error {
+func session(d door.Door, client *door.Client, r request, input io.Reader, signals <-chan os.Signal) error {
 	start := time.Now()
 	s, err := client.NewSession()
 	if err != nil {
@@ -84,7 +105,7 @@ func session(d door.Door, client *door.Client, r request, signals <-chan os.Sign
 		defer term.Restore(keyboard, before)
 	}
 	go func() {
-		_, _ = io.Copy(stdin, os.Stdin) // its end, or the command's
+		_, _ = io.Copy(stdin, input) // its end, or the command's
 		_ = stdin.Close()
 	}()
 	ended := make(chan error, 1)

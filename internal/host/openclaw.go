@@ -33,7 +33,7 @@ func (h *Host) openclaw() layer.Layer {
 		Units:  []layer.Unit{{Name: "openclaw.service", Enabled: yes}},
 		Reload: [][]string{{"systemctl", "daemon-reload"}, {machine.InstallerPath, "switch"}},
 		// A first deploy has put nothing there to go back to.
-		Undo: [][]string{{"systemctl", "daemon-reload"}, {"sh", "-c", "! [ -x " + machine.InstallerPath + " ] || exec " + machine.InstallerPath + " back"}},
+		Undo:     [][]string{{"systemctl", "daemon-reload"}, {"sh", "-c", "! [ -x " + machine.InstallerPath + " ] || exec " + machine.InstallerPath + " back"}},
 		Warnings: [][]string{{machine.InstallerPath, "warnings"}},
 		Probes: []layer.Probe{
 			layer.Command("the owner of OpenClaw's state", machine.Service, machine.InstallerPath, "owner"),

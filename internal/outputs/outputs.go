@@ -31,6 +31,7 @@ const (
 	OperatorKey  = "operatorKey"  // secret: the private key of Operator
 	KnownHosts   = "knownHosts"   // lines for ssh; the first is the tunnel door's
 	GatewayToken = "gatewayToken" // secret: what a browser logs in with
+	SudoPassword = "sudoPassword" // secret: Operator's
 )
 
 // A WireGuard key is one session's at a time: whatever runs beside the program
@@ -58,6 +59,7 @@ type Stack struct {
 	host         netip.AddrPort // of sshd in the tunnel
 	hostKey      ssh.PublicKey
 	gatewayToken string
+	sudoPassword string
 }
 
 var _ interface {
@@ -71,6 +73,9 @@ func (*Stack) GoString() string { return "(a stack's outputs)" }
 
 // GatewayToken is what a browser logs in to OpenClaw with.
 func (s *Stack) GatewayToken() string { return s.gatewayToken }
+
+// SudoPassword is what becomes root on the machine.
+func (s *Stack) SudoPassword() string { return s.sudoPassword }
 
 // Read asks the Pulumi CLI for the outputs of a stack; empty is the stack that
 // is selected in this folder or by PULUMI_STACK. It reads standard input only
@@ -116,6 +121,7 @@ func Parse(text []byte) (*Stack, error) {
 		OperatorKey  string            `json:"operatorKey"`
 		KnownHosts   string            `json:"knownHosts"`
 		GatewayToken string            `json:"gatewayToken"`
+		SudoPassword string            `json:"sudoPassword"`
 	}
 	if err := json.Unmarshal(text, &found); err != nil {
 		return nil, errors.New("read the stack's outputs: not the JSON of this program's outputs")
@@ -124,7 +130,7 @@ func Parse(text []byte) (*Stack, error) {
 		return nil, hint.To(fmt.Errorf("read the stack's outputs: there is no %s or no %s: no deploy of this stack has succeeded yet", OperatorKey, KnownHosts),
 			"pulumi up")
 	}
-	s := &Stack{peers: found.Peers, gatewayToken: found.GatewayToken}
+	s := &Stack{peers: found.Peers, gatewayToken: found.GatewayToken, sudoPassword: found.SudoPassword}
 	var err error
 	if s.operator, err = ssh.ParsePrivateKey([]byte(found.OperatorKey)); err != nil {
 		return nil, fmt.Errorf("read the output %s: not a private key without passphrase", OperatorKey)

@@ -1,7 +1,6 @@
 package scenarios
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -230,30 +229,7 @@ func (x *trial) hold(at step) (reached func(run *background), release func()) {
 			x.t.Helper()
 			stop.in.Close()
 			<-stop.done
-			if at.phase == "break-glass" {
-				x.wakeAgent()
-			}
 		}
-}
-
-// wakeAgent lets what brought the script into the host go on: nsenter stops together with what it has started, and
-// does not notice that it goes on.
-func (x *trial) wakeAgent() {
-	x.t.Helper()
-	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		x.t.Fatal(err)
-	}
-	for _, line := range lines {
-		argv, err := os.ReadFile(line)
-		if err != nil || !bytes.HasPrefix(argv, []byte("nsenter\x00")) || !bytes.Contains(argv, []byte("run-command-handler/download")) {
-			continue
-		}
-		var pid int
-		if _, err := fmt.Sscanf(line, "/proc/%d/cmdline", &pid); err == nil {
-			_ = syscall.Kill(pid, syscall.SIGCONT)
-		}
-	}
 }
 
 // requests are the steps that are requests to the control plane.

@@ -77,7 +77,9 @@ func (h *Host) RunScript(ctx context.Context, vmID string, script []byte, params
 	}
 	defer group.Close()
 
-	cmd := exec.Command("nsenter", append(Enter(pid), "/bin/bash", "-c", "/"+path.Join(folder, "script.sh"))...)
+	// A shell of the machine's own waits for it, as the agent does: a machine does not go down while somebody outside is stopped
+	// who is to take note of an end in it, and nsenter stops together with what it has started.
+	cmd := exec.Command("nsenter", append(Enter(pid), "/bin/bash", "-c", "/"+path.Join(folder, "script.sh")+"; exit $?")...)
 	cmd.Env = append([]string(nil), Environment...)
 	for _, param := range params {
 		// The agent leaves out parameters that are empty.
@@ -107,8 +109,10 @@ func (h *Host) RunScript(ctx context.Context, vmID string, script []byte, params
 	}
 	if expired {
 		// Only the shell is ended; what it has started goes on, as it does on Azure.
-		for _, child := range children(cmd.Process.Pid) {
-			_ = syscall.Kill(child, syscall.SIGKILL)
+		for _, waiting := range children(cmd.Process.Pid) {
+			for _, shell := range children(waiting) {
+				_ = syscall.Kill(shell, syscall.SIGKILL)
+			}
 		}
 		_ = cmd.Process.Kill()
 		<-ended

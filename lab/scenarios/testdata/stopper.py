@@ -30,7 +30,7 @@ def applier(argv):
 
 
 def script(argv):
-    return any(b"run-command-handler/download" in word for word in argv)
+    return any(b"run-command-handler/download" in word and word.endswith(b"/script.sh") for word in argv)
 
 
 def pending():
