@@ -101,8 +101,8 @@ func New(config Config) (_ *Internet, err error) {
 	quiet := log.New(io.Discard, "", 0)
 	secure := &tls.Config{Certificates: []tls.Certificate{certificate}}
 	// Two servers: one that serves both with and without TLS has HTTP/2 only if it began with TLS.
-	plainWeb := &http.Server{Handler: origin(), ErrorLog: quiet}
-	secureWeb := &http.Server{Handler: origin(), ErrorLog: quiet, TLSConfig: secure.Clone()}
+	plainWeb := &http.Server{Handler: origin(config.Folder), ErrorLog: quiet}
+	secureWeb := &http.Server{Handler: origin(config.Folder), ErrorLog: quiet, TLSConfig: secure.Clone()}
 	i.add("HTTP", plainWeb.Close, nil)
 	i.add("HTTPS", secureWeb.Close, nil)
 	for _, address := range []string{place.OriginAddress, place.ElsewhereAddress} {

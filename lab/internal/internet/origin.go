@@ -21,7 +21,7 @@ const (
 )
 
 // origin is the handler of every web server.
-func origin() http.Handler {
+func origin(folder string) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "origin", seen(r)) })
 	mux.HandleFunc("GET /big/{mebibytes}", sendBig)
@@ -36,6 +36,7 @@ func origin() http.Handler {
 		fmt.Fprintf(w, "%040d\trefs/heads/main\n", 1)
 	})
 	mux.HandleFunc("GET /repository.git/HEAD", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ref: refs/heads/main") })
+	addChannels(mux, folder)
 	return mux
 }
 
