@@ -26,6 +26,7 @@ func TestOpenClaw(t *testing.T) {
 		t.Fatalf("bin/lab start: %s", r)
 	}
 	l.pulumi(0, "config", "set", "openclawVersion", olderOpenClaw)
+	l.pulumi(0, "config", "set", "openclawPlugins", "discord,slack,whatsapp")
 	up := l.pulumi(0, "up", "--yes", "--skip-preview")
 	if want := "installing OpenClaw " + olderOpenClaw + " where it is not, and waiting until its gateway is ready"; !strings.Contains(up.stdout, want) {
 		t.Errorf("pulumi up does not say %q", want)
@@ -38,6 +39,7 @@ func TestOpenClaw(t *testing.T) {
 		{"a wrong hash changes nothing", openclawWrongHash},
 		{"a newer version becomes current after a backup, with the state", openclawUpgrade},
 		{"a version that does not get ready gives way to the one before, with its state", openclawGoesBack},
+		{"the first hour: channels connect, a message is answered, and a broken one is one broken channel", channelsConnect},
 		{"a configured model answers, and a turn of the agent works", firstTurn},
 		{"systemd finds the running units well bounded", sandboxScores},
 		{"the agent stays in its sandbox", agentStaysIn},
