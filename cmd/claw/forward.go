@@ -51,7 +51,8 @@ func forward(ctx context.Context, r request) error {
 		defer login.close()
 		fmt.Printf("OpenClaw's control UI is at   %s   until Ctrl-C\n"+
 			"Log in by opening, once:      %s   (works for %d minutes)\n"+
-			"The gateway's token, should the page ask for it: pulumi stack output --show-secrets %s\n", url, login.url, int(loginLimit.Minutes()), outputs.GatewayToken)
+			"The gateway's token, should the page ask for it: pulumi stack output --show-secrets %s\n"+
+			"Pages of settings are for looking: they cannot save, pulumi config set can (docs/first-hour.md)\n", url, login.url, int(loginLimit.Minutes()), outputs.GatewayToken)
 		go f.accept(listener)
 		return f.keep(ctx)
 	})

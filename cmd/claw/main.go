@@ -24,6 +24,7 @@ const usage = `usage: claw [--stack NAME] [--peer NAME] COMMAND
 
   ssh [-t] [-- CMD...]   log in as claw, or run a command there; -t: on a terminal, as sudo wants it
   openclaw [-t] -- ARGS  OpenClaw's own command line on the machine: channels status, pairing list, doctor, ...
+  whatsapp               the QR that links the machine to a WhatsApp account
   forward [--port PORT]  OpenClaw's control UI on a port of this computer
   version                which version of this program this is
 
@@ -101,13 +102,17 @@ func claw(args []string) error {
 		err = forward(ctx, r)
 	} else {
 		err = withTunnel(ctx, r, func(way outputs.Way, stack *outputs.Stack) error {
-			input := io.Reader(os.Stdin)
+			if r.command == "whatsapp" {
+				return whatsapp(ctx, way, stack, func(text string) { fmt.Print(text) })
+			}
+			first := ""
 			if r.command == "openclaw" {
 				var err error
-				if r.argv, input, err = asRoot(r, stack); err != nil {
+				if r.argv, first, err = asRoot(r.argv, r.terminal, stack); err != nil {
 					return err
 				}
 			}
+			input := io.MultiReader(strings.NewReader(first), os.Stdin)
 			client, err := way.Door.Connect(ctx)
 			if err != nil {
 				return err
@@ -167,7 +172,7 @@ func parse(args []string) (request, error) {
 		own.BoolVar(&r.terminal, "t", false, "")
 	case "forward":
 		own.UintVar(&r.port, "port", machine.GatewayPort, "")
-	case "version":
+	case "version", "whatsapp":
 	default:
 		return r, fmt.Errorf("no command %q", r.command)
 	}

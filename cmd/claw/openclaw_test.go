@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -22,27 +21,26 @@ func TestOpenClawGetsThePasswordOnStandardInput(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	argv, input, err := asRoot(request{argv: []string{"pairing", "approve", "telegram", "it's; a code"}}, stack)
+	argv, first, err := asRoot([]string{"pairing", "approve", "telegram", "it's; a code"}, false, stack)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got, want := strings.Join(argv, " "), `sudo -k -S -p '' openclaw pairing approve telegram 'it'\''s; a code'`; got != want {
 		t.Errorf("it runs %s, want %s", got, want)
 	}
-	line := make([]byte, len("canary\n"))
-	if _, err := io.ReadFull(input, line); err != nil || string(line) != "canary\n" {
-		t.Errorf("sudo reads %q, %v", line, err)
+	if first != "canary\n" {
+		t.Errorf("sudo reads %q", first)
 	}
-	argv, _, err = asRoot(request{terminal: true, argv: []string{"tui"}}, stack)
-	if err != nil || !slices.Equal(argv, []string{"sudo", "openclaw", "tui"}) {
-		t.Errorf("on a terminal it runs %q, %v", argv, err)
+	argv, first, err = asRoot([]string{"tui"}, true, stack)
+	if err != nil || first != "" || !slices.Equal(argv, []string{"sudo", "openclaw", "tui"}) {
+		t.Errorf("on a terminal it runs %q with %q, %v", argv, first, err)
 	}
 	delete(said, "sudoPassword")
 	text, _ = json.Marshal(said)
 	if stack, err = outputs.Parse(text); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err = asRoot(request{argv: []string{"status"}}, stack); err == nil || !strings.Contains(err.Error(), "no sudo password") {
+	if _, _, err = asRoot([]string{"status"}, false, stack); err == nil || !strings.Contains(err.Error(), "no sudo password") {
 		t.Errorf("without a password: %v", err)
 	}
 }

@@ -32,23 +32,21 @@ func wantTerminal(command string) error {
 	return nil
 }
 
-// asRoot is OpenClaw's command line as the machine's shell reads it, and its standard input. sudo gets the password ahead of
-// that, always, or what belongs to it would be read by OpenClaw. On a terminal, which would show it, sudo asks by itself.
-func asRoot(r request, stack *outputs.Stack) ([]string, io.Reader, error) {
-	argv := []string{"sudo"}
-	input := io.Reader(os.Stdin)
-	if !r.terminal {
+// asRoot is OpenClaw's command line as the machine's shell reads it, and what its standard input begins with: the password,
+// which sudo asks for each time, or OpenClaw would read it. On a terminal, which would show it, sudo asks by itself.
+func asRoot(words []string, terminal bool, stack *outputs.Stack) (argv []string, first string, err error) {
+	argv = []string{"sudo"}
+	if !terminal {
 		if stack.SudoPassword() == "" {
-			return nil, nil, hint.To(errors.New("the stack has no sudo password in its outputs"), "pulumi up")
+			return nil, "", hint.To(errors.New("the stack has no sudo password in its outputs"), "pulumi up")
 		}
-		argv = append(argv, "-k", "-S", "-p", "''")
-		input = io.MultiReader(strings.NewReader(stack.SudoPassword()+"\n"), os.Stdin)
+		argv, first = append(argv, "-k", "-S", "-p", "''"), stack.SudoPassword()+"\n"
 	}
 	argv = append(argv, "openclaw")
-	for _, word := range r.argv {
+	for _, word := range words {
 		argv = append(argv, shell.Quote(word))
 	}
-	return argv, input, nil
+	return argv, first, nil
 }
 
 // session runs a command, or a login shell, with that input and this process's own outputs,
