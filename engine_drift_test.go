@@ -1,6 +1,8 @@
 package main
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"openclaw-azure/internal/host"
@@ -64,6 +66,19 @@ func TestEngineWarnings(t *testing.T) {
 	w.Set("backupKeepDays", "8")
 	w.Guest.Later = []string{"channel slack does not connect: OpenClaw says: invalid_auth"}
 	equal(t, "said by the proof", append(w.Guest.Warnings, w.Guest.Later...), w.Up().Said("warning"))
+}
+
+// Plugins are the release's: another list is another release, of which the layer openclaw alone knows.
+func TestEnginePlugins(t *testing.T) {
+	t.Parallel()
+	w := closed(t)
+	w.Set("openclawPlugins", "matrix,discord")
+	r := w.MustUp()
+	equal(t, "plugins", []string{"update openclaw", "update proof"}, r.Changes())
+	const limit = "; plugin matrix: rooms that are encrypted stay closed: nothing pins the native code for them"
+	if !slices.ContainsFunc(r.Said("info"), func(line string) bool { return strings.HasSuffix(line, limit) }) {
+		t.Errorf("said %q, not %q", r.Said("info"), limit)
+	}
 }
 
 // Where the agent may go is the business of its network, and of the firewall where it is about the inside.

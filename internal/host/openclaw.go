@@ -15,8 +15,14 @@ const installSeconds = 1500
 const readySeconds = 45
 
 func (h *Host) openclaw() layer.Layer {
+	waits := fmt.Sprintf("installing OpenClaw %s where it is not, and waiting until its gateway is ready", h.OpenClawVersion)
+	for _, p := range h.Plugins {
+		if p.Limits != "" {
+			waits += "; plugin " + p.ID + ": " + p.Limits
+		}
+	}
 	return layer.Layer{
-		Waits: fmt.Sprintf("installing OpenClaw %s where it is not, and waiting until its gateway is ready", h.OpenClawVersion),
+		Waits: waits,
 		Directories: []layer.Directory{
 			{Path: "/opt/openclaw", Mode: "0755", Owner: "root", Group: "root"},
 			{Path: "/etc/openclaw", Mode: "0750", Owner: "root", Group: "openclaw"},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -96,12 +97,29 @@ func channelsConnect(l *one) {
 			l.t.Errorf("the name of a registry was looked up: %s", name)
 		}
 	}
+	cronJob(l)
 	commandLineIsBounded(l)
 	tokenRevoked(l)
 	l.t.Logf("with three channels and four plugins: %s", l.on(`openclaw-install ready; ps -o rss= -u openclaw | awk '{ sum += $1 } END { print int(sum / 1024) " MB resident" }'`))
 	l.pulumi(0, "config", "rm", "openclawEnv")
 	l.pulumi(0, "config", "set", "openclawConfig", mockModel)
 	l.on(`sed -i /NODE_EXTRA_CA_CERTS/d /etc/openclaw.env`)
+}
+
+// cronJob makes the job of docs/first-hour.md by its own line.
+func cronJob(l *one) {
+	l.t.Helper()
+	text, err := os.ReadFile(filepath.Join(l.root, "docs", "first-hour.md"))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	line := regexp.MustCompile(`(?m)^claw (openclaw -- cron add .*) ID$`).FindSubmatch(text)
+	if line == nil {
+		l.t.Fatal("docs/first-hour.md adds no job")
+	}
+	if r := l.at("operator", "sh", "-c", "go tool claw "+string(line[1])+" 1001 && go tool claw openclaw -- cron list"); r.code != 0 || !strings.Contains(r.stdout, "announce -> telegram:1001") {
+		l.t.Errorf("a job by the command line: %s", r)
+	}
 }
 
 // doNotConnect are the warnings of a run about channels, in their order.
