@@ -146,11 +146,11 @@ func commandLineIsBounded(l *one) {
 	got := l.on(`pid=$(pgrep -u openclaw -f 'logs --follow' | head -n 1); service=$(systemctl show -P MainPID openclaw.service)
 grep -E '^(CapBnd|NoNewPrivs|Seccomp|Groups):' /proc/$pid/status | tr -s '\t ' ' '
 [ "$(stat -Lc %i /proc/$pid/ns/net)" = "$(stat -Lc %i /proc/$service/ns/net)" ] && echo its network
-touch /proc/$pid/root/etc/x 2>&1 | grep -o 'Read-only file system'; ls /proc/$pid/root/home/claw 2>&1 | wc -l
+touch /proc/$pid/root/etc/x 2>&1 | grep -o 'Read-only file system'; ls -A /proc/$pid/root/home | wc -l
 tr '\0' '\n' </proc/$pid/environ | grep -c '^OPENCLAW_GATEWAY_TOKEN=.'; token=$(cat /etc/openclaw/gateway-token)
 for unit in $(systemctl list-units --plain --no-legend 'run-*.service' | cut -d' ' -f1); do systemctl show "$unit"; done | grep -cF "$token"
 cat /proc/[0-9]*/cmdline | tr '\0' '\n' | grep -cxF "$token"
-systemctl stop follow.service; openclaw-install owner; ls -A /root/.openclaw 2>/dev/null`)
+systemctl stop follow.service; openclaw-install owner; [ ! -e /root/.openclaw ] || echo a state of root`)
 	if want := "NoNewPrivs: 1\nSeccomp: 2\n"; !strings.Contains(got, "CapBnd: 0000000000000000\n") || !strings.Contains(got, want) {
 		l.t.Errorf("root's openclaw is bounded by %s", got)
 	}
