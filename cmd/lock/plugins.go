@@ -108,7 +108,12 @@ type catalogEntry struct {
 	Name     string
 	OpenClaw struct {
 		Plugin  struct{ ID string }
-		Channel struct{ ID string }
+		Channel struct {
+			ID              string
+			ConfiguredState struct {
+				Env struct{ AnyOf, AllOf []string }
+			}
+		}
 		Install struct{ NPMSpec string }
 	}
 }
@@ -130,8 +135,10 @@ type manifest struct {
 func pluginOf(work string, entry catalogEntry, version string) (lockfile.Plugin, error) {
 	id := entry.id()
 	plugin := lockfile.Plugin{Package: entry.Name, Limits: limits[id]}
-	if entry.OpenClaw.Channel.ID != "" {
-		plugin.Channels = []string{entry.OpenClaw.Channel.ID}
+	if channel := entry.OpenClaw.Channel; channel.ID != "" {
+		plugin.Channels = []string{channel.ID}
+		plugin.Env = slices.Concat(channel.ConfiguredState.Env.AnyOf, channel.ConfiguredState.Env.AllOf)
+		slices.Sort(plugin.Env)
 	}
 	if plugin.Refused = needsMore[id]; plugin.Refused != "" {
 		return plugin, nil

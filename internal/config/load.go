@@ -123,6 +123,7 @@ func parseConfig(raw rawConfig) (*Config, error) {
 	c.AgentMayReach = r.agentMayReach(c.Peers, c.VPN, c.VNet)
 	c.Sandbox = r.sandbox()
 	c.OpenClawConfig = r.openclawConfig()
+	r.channelsByVariable(c.OpenClawEnv, c.OpenClawVersion, c.Plugins)
 	r.channels(c.OpenClawConfig, c.OpenClawVersion, c.Plugins)
 	r.baseURLs(c.OpenClawConfig, c.Egress, c.AgentMayReach, c.VPN, c.VNet)
 	c.Node = r.node()

@@ -109,6 +109,44 @@ func (r *reader) channels(config map[string]any, version string, plugins []Plugi
 	}
 }
 
+// channelsByVariable refuses variables in openclawEnv that have OpenClaw want a channel which it has no plugin for.
+func (r *reader) channelsByVariable(env map[string]string, version string, plugins []Plugin) {
+	all := known(version)
+	for _, id := range all.Without(ids(plugins)) {
+		for _, name := range all[id].Env {
+			if _, set := env[name]; !set {
+				continue
+			}
+			key := KeyOpenClawEnv + "." + name
+			if p := all[id]; p.Refused != "" {
+				r.faultKey(key, errPluginMissing, fmt.Sprintf("OpenClaw would want plugin %s for it, which cannot be had here: %s", id, p.Refused), "pulumi config rm --path "+key+"    # another name will do where it is for something else")
+			} else {
+				r.faultKey(key, errPluginMissing, fmt.Sprintf("OpenClaw would want plugin %s for it", id), r.withPlugin(plugins, id))
+			}
+		}
+	}
+}
+
+// ForeignVariables are those that the service is kept from seeing, whoever sets them on the host: each would have OpenClaw
+// want a channel that it has no plugin for, and end.
+func (c *Config) ForeignVariables() []string {
+	all := known(c.OpenClawVersion)
+	var names []string
+	for _, id := range all.Without(ids(c.Plugins)) {
+		names = append(names, all[id].Env...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+func ids(plugins []Plugin) []string {
+	var out []string
+	for _, p := range plugins {
+		out = append(out, p.ID)
+	}
+	return out
+}
+
 // off tells whether a channel's settings say that it is not to run.
 func off(channel any) bool {
 	settings, _ := channel.(map[string]any)
@@ -117,10 +155,7 @@ func off(channel any) bool {
 
 // withPlugin is the command that adds a plugin to the list.
 func (r *reader) withPlugin(plugins []Plugin, id string) string {
-	list := []string{id}
-	for _, p := range plugins {
-		list = append(list, p.ID)
-	}
+	list := append(ids(plugins), id)
 	slices.Sort(list)
 	return r.reveal(KeyOpenClawPlugins, "pulumi config set "+KeyOpenClawPlugins+" "+shell.Quote(strings.Join(list, ",")))
 }

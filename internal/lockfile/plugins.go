@@ -14,6 +14,7 @@ type Plugin struct {
 	Version   string   `json:"version,omitempty"`
 	Integrity string   `json:"integrity,omitempty"` // SHA-512 of its archive, which holds all that it needs
 	Channels  []string `json:"channels,omitempty"`  // that it serves
+	Env       []string `json:"env,omitempty"`       // variables that are enough for OpenClaw to want the channel
 	Refused   string   `json:"refused,omitempty"`   // why it cannot be had
 	Limits    string   `json:"limits,omitempty"`    // what of it does not work
 }
@@ -76,4 +77,15 @@ func (ps Plugins) Channels() []string {
 	}
 	slices.Sort(channels)
 	return channels
+}
+
+// Without are the ids of those that neither come within OpenClaw nor are named, sorted.
+func (ps Plugins) Without(ids []string) []string {
+	var without []string
+	for _, id := range slices.Sorted(maps.Keys(ps)) {
+		if !ps[id].Within() && !slices.Contains(ids, id) {
+			without = append(without, id)
+		}
+	}
+	return without
 }
