@@ -57,7 +57,8 @@ func firstHour(l *one) {
 // it talks to are stand-ins in the lab's Internet; WhatsApp gets as far as an account that is not linked.
 func channelsConnect(l *one) {
 	trustTheLab(l)
-	l.on(`grep -q NODE_EXTRA_CA /etc/openclaw.env || echo NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt >>/etc/openclaw.env`) // Node looks nowhere else
+	// Node looks nowhere else for authorities; and for the other variable OpenClaw would want a plugin that it has not.
+	l.on(`printf 'NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt\nGOOGLE_CHAT_SERVICE_ACCOUNT=x\n' >>/etc/openclaw.env`)
 	firstHour(l)
 	// In place of the model that the documentation has.
 	for _, set := range [][]string{
@@ -103,7 +104,7 @@ func channelsConnect(l *one) {
 	l.t.Logf("with three channels and four plugins: %s", l.on(`openclaw-install ready; ps -o rss= -u openclaw | awk '{ sum += $1 } END { print int(sum / 1024) " MB resident" }'`))
 	l.pulumi(0, "config", "rm", "openclawEnv")
 	l.pulumi(0, "config", "set", "openclawConfig", mockModel)
-	l.on(`sed -i /NODE_EXTRA_CA_CERTS/d /etc/openclaw.env`)
+	l.on(`sed -i '/^NODE_EXTRA_CA_CERTS=/d; /^GOOGLE_CHAT_/d' /etc/openclaw.env`)
 }
 
 // cronJob makes the job of docs/first-hour.md by its own line.
