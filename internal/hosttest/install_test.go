@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -39,7 +40,8 @@ if sys.argv[5] != "prepare":
     below += ["ENVIRONMENT", "UNIT"]
 for name in below:
     setattr(m, name, root + getattr(m, name))
-m.READY, m.MOST_BYTES, m.READY_SECONDS, m.CHANNELS_SECONDS, m.USER = ready, int(most), 3, 2, "nobody"
+m.READY, m.MOST_BYTES, m.READY_SECONDS, m.CHANNELS_SECONDS, m.ANSWER_SECONDS = ready, int(most), 3, 2, 1
+m.USER, m.GROUP = "nobody", "nogroup"
 m.Lock.PATH = root + "/lock"
 try:
     if sys.argv[5] == "prepare":
@@ -61,9 +63,10 @@ case $name in
 systemd-run)
 	case $* in
 	*openclaw-build*)
+		[ ! -e links ] || { mkdir -p var/lib/private/openclaw-build/tree/node_modules/openclaw/dist; ln -s "$ROOT/elsewhere" var/lib/private/openclaw-build/tree/node_modules/openclaw/dist/extensions; mkdir elsewhere; }
 		[ ! -e npm-fails ] || { echo "npm error code EINTEGRITY"; exit 1; }
 		[ ! -e npm-hangs ] || { echo hangs >building; sleep 60; }
-		mkdir -p var/lib/private/openclaw-build/tree/node_modules/openclaw/dist/extensions/telegram
+		mkdir -p var/lib/private/openclaw-build/tree/node_modules/openclaw/dist/extensions/telegram 2>/dev/null || mkdir -p elsewhere/telegram
 		[ ! -e discord-within ] || mkdir var/lib/private/openclaw-build/tree/node_modules/openclaw/dist/extensions/discord
 		echo '{"version": "2026.9.6"}' >var/lib/private/openclaw-build/tree/node_modules/openclaw/package.json
 		echo code >var/lib/private/openclaw-build/tree/node_modules/openclaw/openclaw.mjs
@@ -404,6 +407,7 @@ func TestPlugins(t *testing.T) {
 		{"another plugin", other, integrity(other), "", "plugin discord: its id is slack, expected discord"},
 		{"another version", old, integrity(old), "", "plugin discord: its version is 2026.9.5, expected 2026.9.6"},
 		{"a path that leads outside", outside, integrity(outside), "", "outside"},
+		{"a package's link that leads outside", good, integrity(good), "links", "a link that leads outside"},
 		{"one that OpenClaw has by itself", good, integrity(good), "discord-within", "File exists"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -470,6 +474,10 @@ func TestWarnings(t *testing.T) {
 			`,"slack":` + account(`"connected":false,"stateReason":"not linked"`) + `,"discord":` + account(`"connected":false,"lastError":null`) + `}}`,
 			"channel discord does not connect: it has not said why yet\nchannel slack does not connect: OpenClaw says: not linked\n" +
 				"channel telegram does not connect: OpenClaw says: 401: [secret] Unauthorized " + strings.Repeat("x", 200-len("401: [secret] Unauthorized "))},
+		{"a forged name", `{"channels":{"telegram":{}}}`, `{"channels":{"tele\u001b]0;x\u0007\nchannel slack":` + account(`"connected":false,"lastError":"\ud800"`) + `}}`,
+			"channel tele?]0;x? channel slack does not connect: OpenClaw says: ?"},
+		{"too deep an answer", `{"channels":{"telegram":{}}}`, `{"channels":` + strings.Repeat("[", 100000), ""},
+		{"an answer without an end", `{"channels":{"telegram":{}}}`, "yes", ""},
 		{"one of two accounts", `{"channels":{"telegram":{}}}`, `{"channels":{"telegram":{"accounts":{"work":{"enabled":true,"configured":false,"connected":false},"home":{"enabled":true,"connected":true},"off":{"enabled":false}}}}}`,
 			"channel telegram (work) does not connect: OpenClaw says: not configured"},
 	} {
@@ -492,6 +500,76 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
+// TestWhoeverAnswersAsTheGateway: the agent has its port. It leads root nowhere, and holds nobody up.
+func TestWhoeverAnswersAsTheGateway(t *testing.T) {
+	p := newPlace(t)
+	content, sum := node(t, wholeNode...)
+	p.stage("one", serve(t, content), sum)
+	p.mustRun("prepare")
+	p.mustRun("switch")
+	asked := make(chan string, 8)
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.URL.String()
+		fmt.Fprint(w, `{"status":"started"}`)
+	}))
+	t.Cleanup(elsewhere.Close)
+	for name, answer := range map[string]func(net.Conn){
+		"another place": func(c net.Conn) {
+			fmt.Fprintf(c, "HTTP/1.1 302 Found\r\nLocation: %s/?secret\r\nContent-Length: 0\r\n\r\n", elsewhere.URL)
+		},
+		"another status": func(c net.Conn) { fmt.Fprint(c, "HTTP/1.1 500 No\r\n\r\n{\"status\":\"started\"}") },
+		"no HTTP":        func(c net.Conn) { fmt.Fprint(c, "garbage\r\n") },
+		"a deep answer":  func(c net.Conn) { fmt.Fprint(c, "HTTP/1.1 200 OK\r\n\r\n"+strings.Repeat("[", 60000)) },
+		"byte by byte": func(c net.Conn) {
+			for range 100 {
+				if _, err := fmt.Fprint(c, "H"); err != nil {
+					return
+				}
+				time.Sleep(300 * time.Millisecond)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer listener.Close()
+			go func() {
+				for {
+					conn, err := listener.Accept()
+					if err != nil {
+						return
+					}
+					go func() {
+						defer conn.Close()
+						_, _ = conn.Read(make([]byte, 1024))
+						answer(conn)
+					}()
+				}
+			}()
+			p.t = t
+			c := p.command(1<<20, "ready")
+			for i, arg := range c.Args {
+				if arg == p.ready.URL {
+					c.Args[i] = "http://" + listener.Addr().String() + "/startupz"
+				}
+			}
+			start := time.Now()
+			out, err := c.CombinedOutput()
+			if err != nil || !strings.HasPrefix(string(out), "active") {
+				t.Errorf("got %q, %v", out, err)
+			}
+			if took := time.Since(start); took > 20*time.Second {
+				t.Errorf("it took %v", took)
+			}
+		})
+	}
+	if len(asked) > 0 {
+		t.Errorf("root asked %s", <-asked)
+	}
+}
+
 // TestOwner: what somebody else owns in the state becomes the service's, but for what has another name elsewhere.
 func TestOwner(t *testing.T) {
 	p := newPlace(t)
@@ -508,17 +586,17 @@ func TestOwner(t *testing.T) {
 	if got := p.mustRun("owner"); !strings.HasSuffix(got, "/var/lib/openclaw") {
 		t.Errorf("found %q, want the state", got)
 	}
-	if out := p.mustRun("switch"); !strings.Contains(out, "deep/hard: not the service's, and has another name: left alone") {
-		t.Errorf("it says %q", out)
+	// Deeper than a program can go that keeps each folder in mind, and the agent's own.
+	if out, err := exec.Command("sh", "-c", `cd "$1" && for i in $(seq 1500); do mkdir d && cd d; done && cd "$1" && chown -R nobody:nogroup d`, "sh", state).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
 	}
+	t.Cleanup(func() { _ = exec.Command("rm", "-rf", state+"/d").Run() }) // longer than a path may be
+	p.mustRun("switch")
 	for path, want := range map[string]uint32{"/var/lib/openclaw": nobody, "/var/lib/openclaw/deep/er": nobody, "/var/lib/openclaw/link": nobody, "/elsewhere": 0} {
 		found, err := os.Lstat(p.root + path)
 		if err != nil || found.Sys().(*syscall.Stat_t).Uid != want {
 			t.Errorf("%s: %v, %v, want %d's", path, found, err, want)
 		}
-	}
-	if err := os.Remove(state + "/deep/hard"); err != nil {
-		t.Fatal(err)
 	}
 	if got := p.mustRun("owner"); got != "nobody" {
 		t.Errorf("found %q", got)
