@@ -55,13 +55,11 @@ func whatsapp(ctx context.Context, way outputs.Way, stack *outputs.Stack, show f
 	}
 	answer, err := ask("web.login.start", map[string]any{"force": false})
 	shown, session := "", answer.Session
-	for deadline := time.Now().Add(linkLimit); err == nil; answer, err = ask("web.login.wait", map[string]any{"currentQrDataUrl": shown, "sessionKey": session}) {
+	for deadline := time.Now().Add(linkLimit); err == nil; {
 		switch {
 		case answer.Connected:
 			show("WhatsApp is linked\n")
 			return nil
-		case answer.QR == "" && shown == "":
-			return fmt.Errorf("the gateway shows no QR: %s", printable(answer.Message))
 		case time.Now().After(deadline):
 			return fmt.Errorf("nobody has read the QR within %d minutes", int(linkLimit.Minutes()))
 		case answer.QR != "" && answer.QR != shown:
@@ -71,10 +69,16 @@ func whatsapp(ctx context.Context, way outputs.Way, stack *outputs.Stack, show f
 			}
 			shown = answer.QR
 			show(picture + "On your telephone: WhatsApp, Linked devices, Link a device\n")
+		case answer.QR == "" && (shown == "" || !strings.HasPrefix(answer.Message, stillWaiting)):
+			return hint.To(fmt.Errorf("WhatsApp was not linked: %s", printable(answer.Message)), "claw whatsapp shows another QR")
 		}
+		answer, err = ask("web.login.wait", map[string]any{"currentQrDataUrl": shown, "sessionKey": session})
 	}
 	return err
 }
+
+// stillWaiting is how the gateway says that nobody has read the QR yet, and that it is good for longer.
+const stillWaiting = "Still waiting"
 
 // printable is text of the host's for a terminal, in one line, without what one obeys.
 func printable(text string) string {

@@ -99,7 +99,7 @@ func secretNode(node yaml.Node) bool {
 
 // parseConfig turns the values into a Config, or says everything that is wrong.
 func parseConfig(raw rawConfig) (*Config, error) {
-	r := &reader{raw: raw, defaults: map[string]string{}}
+	r := &reader{raw: raw, defaults: map[string]string{}, variables: map[string]string{}}
 	for _, s := range Reference() {
 		r.defaults[s.Name] = s.Default
 	}
@@ -123,8 +123,7 @@ func parseConfig(raw rawConfig) (*Config, error) {
 	c.AgentMayReach = r.agentMayReach(c.Peers, c.VPN, c.VNet)
 	c.Sandbox = r.sandbox()
 	c.OpenClawConfig = r.openclawConfig()
-	r.channelsByVariable(c.OpenClawEnv, c.OpenClawVersion, c.Plugins)
-	r.channels(c.OpenClawConfig, c.OpenClawVersion, c.Plugins)
+	r.wantedPlugins(c.OpenClawConfig, c.OpenClawEnv, c.OpenClawVersion, c.Plugins)
 	r.baseURLs(c.OpenClawConfig, c.Egress, c.AgentMayReach, c.VPN, c.VNet)
 	c.Node = r.node()
 	c.NPMRegistry = r.npmRegistry()

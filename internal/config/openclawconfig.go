@@ -29,7 +29,7 @@ var OwnedConfig = map[string]string{
 
 // openclawConfig reads what is added to openclaw.json, which is JSON5 there and here. No fault repeats a value of it.
 func (r *reader) openclawConfig() map[string]any {
-	v := r.value(KeyOpenClawConfig)
+	v := strings.TrimPrefix(r.value(KeyOpenClawConfig), "\ufeff")
 	if v == "" {
 		return nil
 	}
@@ -75,48 +75,83 @@ func (r *reader) leaves(path []string, value any) {
 		for _, name := range slices.Sorted(maps.Keys(value)) {
 			r.leaves(append(slices.Clone(path), name), value[name])
 		}
+		r.docker(path, value)
 	case []any:
 		for i, each := range value {
-			r.leaves(append(slices.Clone(path), atIndex(i)), each)
+			at := append(slices.Clone(path), atIndex(i))
+			// What follows --token in a command line.
+			if text, ok := each.(string); ok && i > 0 && isSecretOption(value[i-1]) && !reference.MatchString(text) {
+				r.secretFault(at, text)
+				continue
+			}
+			r.leaves(at, each)
 		}
 	case string:
-		r.plainSecret(path, value)
-		r.docker(path, value)
+		if isSecret(path, value) {
+			r.secretFault(path, value)
+		}
 	case json.Number:
+		if secretName.MatchString(nameOf(path)) {
+			r.secretFault(path, value.String())
+			return
+		}
 		r.numberForText(path)
 	}
 }
 
 // Names of settings that hold a secret, and secrets that their makers give a form of their own.
 var (
-	secretName = regexp.MustCompile(`(?i)(api_?key|token|password|passphrase|secret|credentials?|private_?key|authorization)$`)
-	secretForm = regexp.MustCompile(`^(Bearer |Basic )|^(sk|pk|rk)-[A-Za-z0-9_-]{16,}$|^(xox[a-z]|xapp)-|^gh[a-z]_[A-Za-z0-9]{20,}|^github_pat_|^glpat-|^AIza[A-Za-z0-9_-]{30,}|^AKIA[A-Z0-9]{12,}|^[0-9]{6,}:[A-Za-z0-9_-]{30,}$|^eyJ[A-Za-z0-9_-]{20,}\.|-----BEGIN [A-Z ]*PRIVATE KEY`)
-	reference  = regexp.MustCompile(`\$\{[A-Z_][A-Z0-9_]*\}`)
-	// What stands where a model at home wants no key at all.
-	noSecret = regexp.MustCompile(`^[a-z]+(-[a-z]+)*$`)
+	keyName    = regexp.MustCompile(`(?i)api[_-]?keys?$`)
+	secretName = regexp.MustCompile(`(?i)((api|access|secret|signing|private)[_-]?keys?|token|password|passphrase|secret|credentials?|authorization)$`)
+	secretForm = regexp.MustCompile(`^(Bearer|Basic) \S{8,}$|^(sk|pk|rk)-[A-Za-z0-9_-]{16,}$|^(xox[a-z]|xapp)-|^gh[a-z]_[A-Za-z0-9]{20,}|^github_pat_|^glpat-|^AIza[A-Za-z0-9_-]{30,}|^AKIA[A-Z0-9]{12,}|^[0-9]{6,}:[A-Za-z0-9_-]{30,}$|^eyJ[A-Za-z0-9_-]{20,}\.|-----BEGIN [A-Z ]*PRIVATE KEY`)
+	reference  = regexp.MustCompile(`(^|[^$])\$\{[A-Z_][A-Z0-9_]*\}`)
+	option     = regexp.MustCompile(`^--?[A-Za-z-]+$`)
+	// What stands for a key where none is wanted, or where OpenClaw itself finds it: ollama, secretref-managed, OLLAMA_API_KEY.
+	noKey = regexp.MustCompile(`^([a-z]+(-[a-z]+)*|[A-Z]+(_[A-Z]+)+)$`)
 )
 
-const longestNoSecret = 16
+// nameOf is the name of a setting: an element of a list has the list's.
+func nameOf(path []string) string {
+	for _, name := range slices.Backward(path) {
+		if !listElement.MatchString(name) {
+			return name
+		}
+	}
+	return ""
+}
 
-// plainSecret refuses a secret that the agent's configuration would show to whoever reads the stack's file.
-func (r *reader) plainSecret(path []string, value string) {
+func isSecretOption(value any) bool {
+	text, ok := value.(string)
+	return ok && option.MatchString(text) && secretName.MatchString(text)
+}
+
+// isSecret tells whether a text is a secret that the stack's file would show to whoever reads it.
+func isSecret(path []string, value string) bool {
 	if value == "" || reference.MatchString(value) {
-		return
+		return false
 	}
-	name := path[len(path)-1]
-	u, err := url.Parse(value)
-	withPassword := err == nil && u.User != nil && u.Host != ""
-	named := secretName.MatchString(name) && !(len(value) <= longestNoSecret && noSecret.MatchString(value))
-	if !named && !secretForm.MatchString(value) && !withPassword {
-		return
+	if u, err := url.Parse(value); err == nil && u.User != nil && u.Host != "" {
+		if _, with := u.User.Password(); with {
+			return true
+		}
 	}
-	variable := variableOf(path)
-	set := r.configSet("--plaintext ", "${"+variable+"}", path...)
-	if withPassword {
-		set += "    # or with the rest of the address around it"
+	name := nameOf(path)
+	return secretForm.MatchString(value) || secretName.MatchString(name) && !(keyName.MatchString(name) && noKey.MatchString(value))
+}
+
+// secretFault says how a secret becomes a variable.
+func (r *reader) secretFault(path []string, value string) {
+	variable := r.variableOf(path)
+	text, rest := "${"+variable+"}", ""
+	switch scheme, _, more := strings.Cut(value, " "); {
+	case strings.Contains(value, "://"):
+		rest = "    # or with the rest of the address around it"
+	case more && (scheme == "Bearer" || scheme == "Basic"):
+		text = scheme + " " + text
 	}
 	r.faultKey(pathText(KeyOpenClawConfig, path...), errNotSecret, "expected a variable in its place",
-		"pulumi config set --secret --path "+KeyOpenClawEnv+"."+variable+"    # asks for the value\n"+set+"\nthe old value was readable: renew it where it came from")
+		"pulumi config set --secret --path "+KeyOpenClawEnv+"."+variable+"    # asks for the value\n"+r.configSet("--plaintext ", text, path...)+rest+
+			"\nthe old value was readable: renew it where it came from")
 }
 
 var (
@@ -124,17 +159,22 @@ var (
 	notInName = regexp.MustCompile(`[^A-Z0-9]+`)
 )
 
-// variableOf makes a variable's name of a setting's: channels.telegram.botToken is TELEGRAM_BOT_TOKEN.
-func variableOf(path []string) string {
-	if len(path) > 2 {
-		path = path[len(path)-2:]
+// variableOf makes a variable's name of a setting's, of as much of it as no other has: channels.telegram.botToken is
+// TELEGRAM_BOT_TOKEN.
+func (r *reader) variableOf(path []string) string {
+	whole := pathText("", path...)
+	for from := max(0, len(path)-2); ; from-- {
+		name := strings.ToUpper(capital.ReplaceAllString(strings.Join(path[max(0, from):], "_"), "${1}_$2"))
+		name = strings.Trim(notInName.ReplaceAllString(name, "_"), "_")
+		if !envName.MatchString(name) || reserved(name) {
+			name = "KEY_" + name
+		}
+		if other, taken := r.variables[name]; taken && other != whole && from > 0 {
+			continue
+		}
+		r.variables[name] = whole
+		return name
 	}
-	name := strings.ToUpper(capital.ReplaceAllString(strings.Join(path, "_"), "${1}_$2"))
-	name = strings.Trim(notInName.ReplaceAllString(name, "_"), "_")
-	if !envName.MatchString(name) || reserved(name) {
-		name = "KEY_" + name
-	}
-	return name
 }
 
 // numberForText refuses numbers where OpenClaw compares texts: --path makes one of whatever looks like it, a telephone
@@ -151,13 +191,17 @@ func (r *reader) numberForText(path []string) {
 		r.configSet("--type string ", example, path...))
 }
 
-// docker refuses OpenClaw's own sandbox, which runs tools in containers: the machine has none.
-func (r *reader) docker(path []string, value string) {
-	if len(path) < 3 || path[0] != "agents" || path[len(path)-2] != "sandbox" || path[len(path)-1] != "mode" || value == "off" {
+// docker refuses OpenClaw's own sandbox where it would run tools in containers: the machine has none.
+func (r *reader) docker(path []string, sandbox map[string]any) {
+	if path[0] != "agents" || path[len(path)-1] != "sandbox" {
 		return
 	}
-	r.faultKey(pathText(KeyOpenClawConfig, path...), errNeedsDocker, "expected off: the service's own sandbox bounds the agent, docs/sandbox.md",
-		r.configRemove(path...))
+	mode, set := sandbox["mode"].(string)
+	if backend, other := sandbox["backend"].(string); !set || mode == "off" || other && backend != "docker" {
+		return
+	}
+	at := append(slices.Clone(path), "mode")
+	r.faultKey(pathText(KeyOpenClawConfig, at...), errNeedsDocker, "expected off: the service's own sandbox bounds the agent, docs/sandbox.md", r.configRemove(at...))
 }
 
 // pasted tells whether openclawConfig is one text, which --path would throw away. What --path has set, the CLI writes its

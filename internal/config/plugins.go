@@ -2,7 +2,6 @@ package config
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -83,47 +82,56 @@ func (r *reader) withoutPlugin(list, name string) string {
 // noChannels are the members of `channels` that are none.
 var noChannels = []string{"defaults", "modelByChannel"}
 
-// channels refuses channels in openclawConfig that have no plugin: the gateway would look for one at each start, and end.
-func (r *reader) channels(config map[string]any, version string, plugins []Plugin) {
+// wantedPlugins refuses channels in openclawConfig, and variables in openclawEnv that are enough for OpenClaw to want one,
+// that have no plugin: the gateway would look for it at each start, and end.
+func (r *reader) wantedPlugins(config map[string]any, env map[string]string, version string, plugins []Plugin) {
 	all := known(version)
-	channels, _ := config["channels"].(map[string]any)
 	if all == nil {
 		return
 	}
+	type fault struct{ key, want string }
+	var faults []fault
+	missing := ids(plugins)
+	wants := func(key, id, want string) {
+		faults = append(faults, fault{key, want})
+		if !slices.Contains(missing, id) {
+			missing = append(missing, id)
+		}
+	}
+	channels, _ := config["channels"].(map[string]any)
 	for _, channel := range slices.Sorted(maps.Keys(channels)) {
 		if slices.Contains(noChannels, channel) || off(channels[channel]) {
 			continue
 		}
-		key := KeyOpenClawConfig + ".channels." + channel
-		remove := r.configRemove("channels", channel)
+		key := pathText(KeyOpenClawConfig, "channels", channel)
 		id, found := all.OfChannel(channel)
 		p := all[id]
 		switch {
 		case !found:
-			r.faultKey(key, errNotChannel, "expected one of "+strings.Join(all.Channels(), ", "), remove)
+			r.faultKey(key, errNotChannel, "expected one of "+strings.Join(all.Channels(), ", "), r.configRemove("channels", channel))
 		case p.Refused != "":
-			r.faultKey(key, errNoPlugin, p.Refused, remove)
-		case !p.Within() && !slices.ContainsFunc(plugins, func(p Plugin) bool { return p.ID == id }):
-			r.faultKey(key, errPluginMissing, fmt.Sprintf("expected plugin %s, which serves it", id), r.withPlugin(plugins, id))
+			r.faultKey(key, errNoPlugin, p.Refused, r.configRemove("channels", channel))
+		case !p.Within() && !slices.Contains(ids(plugins), id):
+			wants(key, id, "expected plugin "+id+", which serves it")
 		}
 	}
-}
-
-// channelsByVariable refuses variables in openclawEnv that have OpenClaw want a channel which it has no plugin for.
-func (r *reader) channelsByVariable(env map[string]string, version string, plugins []Plugin) {
-	all := known(version)
 	for _, id := range all.Without(ids(plugins)) {
 		for _, name := range all[id].Env {
 			if _, set := env[name]; !set {
 				continue
 			}
-			key := KeyOpenClawEnv + "." + name
-			if p := all[id]; p.Refused != "" {
-				r.faultKey(key, errPluginMissing, fmt.Sprintf("OpenClaw would want plugin %s for it, which cannot be had here: %s", id, p.Refused), "pulumi config rm --path "+key+"    # another name will do where it is for something else")
+			key, want := KeyOpenClawEnv+"."+name, "OpenClaw would want plugin "+id+" for it"
+			if refused := all[id].Refused; refused != "" {
+				r.faultKey(key, errPluginMissing, want+", which cannot be had here: "+refused,
+					"pulumi config rm --path "+key+"    # another name will do where it is for something else")
 			} else {
-				r.faultKey(key, errPluginMissing, fmt.Sprintf("OpenClaw would want plugin %s for it", id), r.withPlugin(plugins, id))
+				wants(key, id, want)
 			}
 		}
+	}
+	slices.Sort(missing)
+	for _, f := range faults {
+		r.faultKey(f.key, errPluginMissing, f.want, r.reveal(KeyOpenClawPlugins, "pulumi config set "+KeyOpenClawPlugins+" "+shell.Quote(strings.Join(missing, ","))))
 	}
 }
 
@@ -151,11 +159,4 @@ func ids(plugins []Plugin) []string {
 func off(channel any) bool {
 	settings, _ := channel.(map[string]any)
 	return settings["enabled"] == false
-}
-
-// withPlugin is the command that adds a plugin to the list.
-func (r *reader) withPlugin(plugins []Plugin, id string) string {
-	list := append(ids(plugins), id)
-	slices.Sort(list)
-	return r.reveal(KeyOpenClawPlugins, "pulumi config set "+KeyOpenClawPlugins+" "+shell.Quote(strings.Join(list, ",")))
 }

@@ -13,6 +13,8 @@ type reader struct {
 	raw      rawConfig
 	defaults map[string]string
 	faults   Faults
+	// variables are those that hints name, by the setting that each is for.
+	variables map[string]string
 }
 
 func (r *reader) full(key string) string {
