@@ -11,6 +11,7 @@ import (
 	"image/png"
 	"strings"
 	"time"
+	"unicode"
 
 	"openclaw-azure/internal/hint"
 	"openclaw-azure/internal/outputs"
@@ -84,7 +85,7 @@ const stillWaiting = "Still waiting"
 func printable(text string) string {
 	line := strings.Join(strings.Fields(text), " ")
 	line = strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
+		if unicode.IsControl(r) {
 			return '?'
 		}
 		return r

@@ -56,11 +56,11 @@ func pluginsOf(work string, lock []byte, version string) ([]byte, error) {
 		catalog, _ := path.Match("scripts/lib/official-external-*-catalog.json", name)
 		switch {
 		case within:
-			m, err := readJSON[manifest](content)
+			m, err := readJSON[manifest](content())
 			plugins[m.ID] = lockfile.Plugin{Channels: m.Channels}
 			return err
 		case catalog:
-			c, err := readJSON[struct{ Entries []catalogEntry }](content)
+			c, err := readJSON[struct{ Entries []catalogEntry }](content())
 			for _, entry := range c.Entries {
 				entries[entry.id()] = entry
 			}
@@ -114,7 +114,6 @@ type catalogEntry struct {
 				Env struct{ AnyOf, AllOf []string }
 			}
 		}
-		Install struct{ NPMSpec string }
 	}
 }
 
@@ -143,15 +142,11 @@ func pluginOf(work string, entry catalogEntry, version string) (lockfile.Plugin,
 	if plugin.Refused = needsMore[id]; plugin.Refused != "" {
 		return plugin, nil
 	}
-	out, err := npm(work, "view", entry.Name, "versions", "--json")
+	versions, err := readJSON[[]string](npm(work, "view", entry.Name, "versions", "--json"))
 	if err != nil && strings.Contains(err.Error(), "E404") {
 		plugin.Refused = "the registry had no such package"
 		return plugin, nil
 	}
-	if err != nil {
-		return plugin, err
-	}
-	versions, err := readJSON[[]string](func() ([]byte, error) { return out, nil })
 	if err != nil {
 		return plugin, err
 	}
@@ -175,9 +170,6 @@ func pluginOf(work string, entry catalogEntry, version string) (lockfile.Plugin,
 		return plugin, nil
 	}
 	plugin.Version, plugin.Integrity, plugin.Channels = version, packed.integrity, said.Channels
-	if len(plugin.Channels) == 0 {
-		plugin.Channels = nil
-	}
 	return plugin, nil
 }
 
@@ -185,13 +177,12 @@ func pluginOf(work string, entry catalogEntry, version string) (lockfile.Plugin,
 type archive struct{ file, integrity string }
 
 func pack(work, name, version string) (archive, error) {
-	out, err := npm(work, "pack", "--json", "--ignore-scripts", name+"@"+version)
+	packed, err := readJSON[[]struct{ Filename, Integrity string }](npm(work, "pack", "--json", "--ignore-scripts", name+"@"+version))
 	if err != nil {
 		return archive{}, err
 	}
-	packed, err := readJSON[[]struct{ Filename, Integrity string }](func() ([]byte, error) { return out, nil })
-	if err != nil || len(packed) != 1 {
-		return archive{}, fmt.Errorf("npm pack %s@%s: told of %d archives: %w", name, version, len(packed), err)
+	if len(packed) != 1 {
+		return archive{}, fmt.Errorf("npm pack %s@%s: told of %d archives, expected one", name, version, len(packed))
 	}
 	return archive{filepath.Join(work, packed[0].Filename), packed[0].Integrity}, nil
 }
@@ -230,10 +221,10 @@ func (a archive) look() (said manifest, missing []string, err error) {
 		folder, last := path.Split(name)
 		switch {
 		case name == "openclaw.plugin.json":
-			said, err = readJSON[manifest](content)
+			said, err = readJSON[manifest](content())
 			return err
 		case last == "package.json" && isPackage(folder):
-			m, err := readJSON[struct{ Dependencies, OptionalDependencies map[string]string }](content)
+			m, err := readJSON[struct{ Dependencies, OptionalDependencies map[string]string }](content())
 			if err != nil {
 				return err
 			}
@@ -282,9 +273,9 @@ func found(packages map[string][]string, folder, name string) bool {
 	}
 }
 
-func readJSON[T any](content func() ([]byte, error)) (T, error) {
+// readJSON reads what a function gave, unless that failed.
+func readJSON[T any](text []byte, err error) (T, error) {
 	var value T
-	text, err := content()
 	if err != nil {
 		return value, err
 	}

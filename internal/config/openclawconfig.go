@@ -164,7 +164,7 @@ var (
 func (r *reader) variableOf(path []string) string {
 	whole := pathText("", path...)
 	for from := max(0, len(path)-2); ; from-- {
-		name := strings.ToUpper(capital.ReplaceAllString(strings.Join(path[max(0, from):], "_"), "${1}_$2"))
+		name := strings.ToUpper(capital.ReplaceAllString(strings.Join(path[from:], "_"), "${1}_$2"))
 		name = strings.Trim(notInName.ReplaceAllString(name, "_"), "_")
 		if !envName.MatchString(name) || reserved(name) {
 			name = "KEY_" + name

@@ -17,8 +17,8 @@ type Plugin struct {
 	lockfile.Plugin
 }
 
-// known are the plugins that the locked version of OpenClaw knows; none where no lock file is.
-func known(version string) lockfile.Plugins {
+// knownPlugins are those that the locked version of OpenClaw knows; none where no lock file is.
+func knownPlugins(version string) lockfile.Plugins {
 	if !slices.Contains(templates.LockedVersions(), version) {
 		return nil
 	}
@@ -34,23 +34,22 @@ func known(version string) lockfile.Plugins {
 }
 
 // openclawPlugins reads which plugins the release gets. Each is pinned by a hash, or refused with the reason.
-func (r *reader) openclawPlugins(version string) []Plugin {
+func (r *reader) openclawPlugins(known lockfile.Plugins) []Plugin {
 	const want = "expected names with commas between, such as discord,slack"
 	v, ok := r.plainText(KeyOpenClawPlugins, want)
-	all := known(version)
-	if !ok || v == "" || all == nil {
+	if !ok || v == "" || known == nil {
 		return nil
 	}
 	var out []Plugin
 	for name := range strings.SplitSeq(v, ",") {
 		name = strings.TrimSpace(name)
-		p, found := all[name]
+		p, found := known[name]
 		without := r.withoutPlugin(v, name)
 		switch {
 		case name == "":
 			r.fault(KeyOpenClawPlugins, v, errEmptyElement, want, "")
 		case !found:
-			r.fault(KeyOpenClawPlugins, name, errNotPlugin, "expected one of "+strings.Join(all.Pinned(), ", "), "")
+			r.fault(KeyOpenClawPlugins, name, errNotPlugin, "expected one of "+strings.Join(known.Pinned(), ", "), "")
 		case p.Refused != "":
 			r.fault(KeyOpenClawPlugins, name, errNoPlugin, p.Refused, without)
 		case p.Within():
@@ -84,14 +83,14 @@ var noChannels = []string{"defaults", "modelByChannel"}
 
 // wantedPlugins refuses channels in openclawConfig, and variables in openclawEnv that are enough for OpenClaw to want one,
 // that have no plugin: the gateway would look for it at each start, and end.
-func (r *reader) wantedPlugins(config map[string]any, env map[string]string, version string, plugins []Plugin) {
-	all := known(version)
-	if all == nil {
+func (r *reader) wantedPlugins(config map[string]any, env map[string]string, known lockfile.Plugins, plugins []Plugin) {
+	if known == nil {
 		return
 	}
 	type fault struct{ key, want string }
 	var faults []fault
-	missing := ids(plugins)
+	there := ids(plugins)
+	missing := slices.Clone(there)
 	wants := func(key, id, want string) {
 		faults = append(faults, fault{key, want})
 		if !slices.Contains(missing, id) {
@@ -104,24 +103,24 @@ func (r *reader) wantedPlugins(config map[string]any, env map[string]string, ver
 			continue
 		}
 		key := pathText(KeyOpenClawConfig, "channels", channel)
-		id, found := all.OfChannel(channel)
-		p := all[id]
+		id, found := known.OfChannel(channel)
+		p := known[id]
 		switch {
 		case !found:
-			r.faultKey(key, errNotChannel, "expected one of "+strings.Join(all.Channels(), ", "), r.configRemove("channels", channel))
+			r.faultKey(key, errNotChannel, "expected one of "+strings.Join(known.Channels(), ", "), r.configRemove("channels", channel))
 		case p.Refused != "":
 			r.faultKey(key, errNoPlugin, p.Refused, r.configRemove("channels", channel))
-		case !p.Within() && !slices.Contains(ids(plugins), id):
+		case !p.Within() && !slices.Contains(there, id):
 			wants(key, id, "expected plugin "+id+", which serves it")
 		}
 	}
-	for _, id := range all.Without(ids(plugins)) {
-		for _, name := range all[id].Env {
+	for _, id := range known.Without(there) {
+		for _, name := range known[id].Env {
 			if _, set := env[name]; !set {
 				continue
 			}
 			key, want := KeyOpenClawEnv+"."+name, "OpenClaw would want plugin "+id+" for it"
-			if refused := all[id].Refused; refused != "" {
+			if refused := known[id].Refused; refused != "" {
 				r.faultKey(key, errPluginMissing, want+", which cannot be had here: "+refused,
 					"pulumi config rm --path "+key+"    # another name will do where it is for something else")
 			} else {
@@ -138,10 +137,10 @@ func (r *reader) wantedPlugins(config map[string]any, env map[string]string, ver
 // ForeignVariables are those that the service is kept from seeing, whoever sets them on the host: each would have OpenClaw
 // want a channel that it has no plugin for, and end.
 func (c *Config) ForeignVariables() []string {
-	all := known(c.OpenClawVersion)
+	known := knownPlugins(c.OpenClawVersion)
 	var names []string
-	for _, id := range all.Without(ids(c.Plugins)) {
-		names = append(names, all[id].Env...)
+	for _, id := range known.Without(ids(c.Plugins)) {
+		names = append(names, known[id].Env...)
 	}
 	slices.Sort(names)
 	return slices.Compact(names)

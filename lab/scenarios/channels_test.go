@@ -24,13 +24,9 @@ var chatSecrets = map[string]string{
 // firstHour runs the lines of docs/first-hour.md that set something, as they stand there, for one who has these numbers.
 func firstHour(l *one) {
 	l.t.Helper()
-	text, err := os.ReadFile(filepath.Join(l.root, "docs", "first-hour.md"))
-	if err != nil {
-		l.t.Fatal(err)
-	}
 	filled := strings.NewReplacer("GUILD", "9001", "+NUMBER", "+491701234567", " ID", " 1001", ":ID", ":1001")
 	ran := 0
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(strings.Join(l.fences("first-hour.md", "sh"), "")) {
 		command, ok := strings.CutPrefix(line, "pulumi config set ")
 		if !ok {
 			continue
@@ -110,15 +106,11 @@ func channelsConnect(l *one) {
 // cronJob makes the job of docs/first-hour.md by its own line.
 func cronJob(l *one) {
 	l.t.Helper()
-	text, err := os.ReadFile(filepath.Join(l.root, "docs", "first-hour.md"))
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	line := regexp.MustCompile(`(?m)^claw (openclaw -- cron add .*) ID$`).FindSubmatch(text)
+	line := regexp.MustCompile(`(?m)^claw (openclaw -- cron add .*) ID$`).FindStringSubmatch(strings.Join(l.fences("first-hour.md", "sh"), ""))
 	if line == nil {
 		l.t.Fatal("docs/first-hour.md adds no job")
 	}
-	if r := l.at("operator", "sh", "-c", "go tool claw "+string(line[1])+" 1001 && go tool claw openclaw -- cron list"); r.code != 0 || !strings.Contains(r.stdout, "announce -> telegram:1001") {
+	if r := l.at("operator", "sh", "-c", "go tool claw "+line[1]+" 1001 && go tool claw openclaw -- cron list"); r.code != 0 || !strings.Contains(r.stdout, "announce -> telegram:1001") {
 		l.t.Errorf("a job by the command line: %s", r)
 	}
 }

@@ -144,17 +144,6 @@ func discord(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// spoken serves a websocket.
-func spoken(speak func(*websocket.Conn)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		if r.ProtoMajor != 1 {
-			http.Error(w, "a websocket takes HTTP/1.1", http.StatusHTTPVersionNotSupported)
-			return
-		}
-		websocket.Server{Handler: speak}.ServeHTTP(w, r)
-	}
-}
-
 // discordGateway is version 10 of the Gateway, with JSON: https://discord.com/developers/docs/events/gateway.
 func discordGateway(conn *websocket.Conn) {
 	if websocket.JSON.Send(conn, fields{"op": 10, "d": fields{"heartbeat_interval": 41250}}) != nil {

@@ -30,7 +30,7 @@ func origin(folder string) http.Handler {
 	mux.HandleFunc("/sse", sendEvents)
 	// Where a model's answer would stream.
 	mux.HandleFunc("POST /v1/messages", sendEvents)
-	mux.HandleFunc("/ws", echo)
+	mux.HandleFunc("/ws", spoken(echo))
 	// As much of a repository as git asks for where it lists branches.
 	mux.HandleFunc("GET /repository.git/info/refs", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, "%040d\trefs/heads/main\n", 1)
@@ -97,18 +97,22 @@ func sendEvents(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// echo is a websocket that says again what it is told.
-func echo(w http.ResponseWriter, r *http.Request) {
-	if r.ProtoMajor != 1 {
-		http.Error(w, "a websocket takes HTTP/1.1", http.StatusHTTPVersionNotSupported)
-		return
-	}
-	// Without a Handshake it takes clients that send no Origin, as all but browsers do.
-	websocket.Server{Handler: func(conn *websocket.Conn) {
-		var m message
-		for messages.Receive(conn, &m) == nil && messages.Send(conn, m) == nil {
+// spoken serves a websocket. Without a Handshake it takes clients that send no Origin, as all but browsers do.
+func spoken(speak func(*websocket.Conn)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor != 1 {
+			http.Error(w, "a websocket takes HTTP/1.1", http.StatusHTTPVersionNotSupported)
+			return
 		}
-	}}.ServeHTTP(w, r)
+		websocket.Server{Handler: speak}.ServeHTTP(w, r)
+	}
+}
+
+// echo says again what it is told.
+func echo(conn *websocket.Conn) {
+	var m message
+	for messages.Receive(conn, &m) == nil && messages.Send(conn, m) == nil {
+	}
 }
 
 // message is one of a websocket's, with its kind: text or binary.
