@@ -4,6 +4,7 @@
 # make faults  the fault suite, a line for each fault (FAULTS=regexp: some of it; two hours for all)
 # make drift   every tampering with a host that the tests know; make test runs a few
 # make images  the main job and OpenClaw itself on the other images: Ubuntu 24.04, and a Debian made like Azure's Ubuntu
+# make channels  chat services and the control UI in a real browser, as far as they go without an account
 # make overtime  a machine of the release before, taken over and lived with; needs the clone's history
 # make bench   the figures: how long each job takes, and where the time goes (BENCH=regexp, BENCH_RUNS=3)
 # make audit   the lab's host by ssh-audit, Lynis and dev-sec's controls, with the figures (after make lab)
@@ -17,7 +18,7 @@ GOTESTSUM = go run gotest.tools/gotestsum@v1.12.3
 # UNIT is one module's unit tests. What go vet finds, make lint finds.
 UNIT = $(GOTESTSUM) --format testname -- -race -vet=off -count=1 -timeout 15m
 
-.PHONY: lab audit bench lint test unit unit-root unit-lab prepare scenarios faults drift images overtime
+.PHONY: lab audit bench lint test unit unit-root unit-lab prepare scenarios faults drift images channels overtime
 
 lab:
 	@lab/setup.sh bin/lab up
@@ -65,6 +66,10 @@ scenarios: prepare
 images:
 	LAB_SUITE=noble $(MAKE) scenarios SCENARIOS='MainJob|OpenClaw'
 	LAB_LIKE=ubuntu $(MAKE) scenarios SCENARIOS='MainJob|OpenClaw'
+
+channels: export LAB_SCENARIOS = 1
+channels: prepare
+	$(SCENARIO) '^TestChannels$$'
 
 overtime: prepare
 	$(SCENARIO) '^TestOverTime$$'

@@ -41,6 +41,7 @@ func (l *one) openBrowser() *browser {
 	if err := b.command.Start(); err != nil {
 		l.t.Fatal(err)
 	}
+	l.t.Cleanup(b.end)
 	orders.Close()
 	answers.Close()
 	target := b.ask("Target.createTarget", map[string]any{"url": "about:blank"})
@@ -52,6 +53,14 @@ func (b *browser) close() {
 	b.l.t.Helper()
 	b.session = ""
 	b.ask("Browser.close", nil)
+	b.end()
+}
+
+// end waits for the browser, which ends with its orders.
+func (b *browser) end() {
+	if b.command.ProcessState != nil {
+		return
+	}
 	b.orders.Close()
 	stop := time.AfterFunc(20*time.Second, func() { _ = b.command.Process.Kill() })
 	_ = b.command.Wait()
@@ -98,18 +107,65 @@ func (b *browser) ask(method string, parameters map[string]any) map[string]any {
 	}
 }
 
+// run runs a program of JavaScript in the page and gives the text that it ends with.
+func (b *browser) run(program string) string {
+	b.l.t.Helper()
+	result, _ := b.ask("Runtime.evaluate", map[string]any{"expression": program})["result"].(map[string]any)
+	text, _ := result["value"].(string)
+	return text
+}
+
 // shows opens an address and waits until its page shows a text.
 func (b *browser) shows(address, want string) {
 	b.l.t.Helper()
 	b.ask("Page.navigate", map[string]any{"url": address})
+	b.has(want)
+}
+
+// has waits until the page shows a text.
+func (b *browser) has(want string) {
+	b.l.t.Helper()
 	b.l.eventually(fmt.Sprintf("the page shows %q", want), 90*time.Second, func() error {
-		result, _ := b.ask("Runtime.evaluate", map[string]any{"expression": "document.body ? document.body.textContent : ''"})["result"].(map[string]any)
-		text, _ := result["value"].(string)
+		text := b.run("document.body ? document.body.textContent : ''")
 		if text = strings.Join(strings.Fields(text), " "); !strings.Contains(text, want) {
 			return fmt.Errorf("it shows %q", text[max(0, len(text)-1500):])
 		}
 		return nil
 	})
+}
+
+// place finds what a page has with a label that can be clicked, the topmost last, and gives the middle of it.
+const place = `(label => {
+	const all = root => [...root.querySelectorAll("*")].flatMap(e => [e, ...(e.shadowRoot ? all(e.shadowRoot) : [])]);
+	const named = e => [e.title, e.getAttribute("aria-label"), e.children.length ? "" : e.textContent].some(text => text && text.trim() === label);
+	for (const e of all(document).filter(named).reverse()) {
+		e.scrollIntoView({block: "center", behavior: "instant"});
+		const box = e.getBoundingClientRect();
+		const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
+		const top = document.elementFromPoint(x, y);
+		if (box.width > 1 && top && (top === e || e.contains(top) || top.contains(e))) return JSON.stringify({x, y});
+	}
+	return "";
+})`
+
+// click waits for what has this label, and clicks it with the mouse.
+func (b *browser) click(label string) {
+	b.l.t.Helper()
+	quoted, err := json.Marshal(label)
+	if err != nil {
+		b.l.t.Fatal(err)
+	}
+	var at struct{ X, Y float64 }
+	b.l.eventually(fmt.Sprintf("the page has %q", label), 60*time.Second, func() error {
+		found := b.run(place + "(" + string(quoted) + ")")
+		if found == "" {
+			return fmt.Errorf("it shows %q", b.run("document.body.innerText"))
+		}
+		return json.Unmarshal([]byte(found), &at)
+	})
+	for _, what := range []string{"mousePressed", "mouseReleased"} {
+		b.ask("Input.dispatchMouseEvent", map[string]any{"type": what, "x": at.X, "y": at.Y, "button": "left", "clickCount": 1})
+	}
 }
 
 // picture takes a PNG of what it shows.

@@ -2,11 +2,13 @@ package scenarios
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"testing"
 	"time"
 
 	"openclaw-azure/lab/internal/internet"
@@ -21,8 +23,8 @@ var chatSecrets = map[string]string{
 	"SLACK_APP_TOKEN":    "xapp-1-A1-2-lab",
 }
 
-// firstHour runs the lines of docs/first-hour.md that set something, as they stand there, for one who has these numbers.
-func firstHour(l *one) {
+// configureChannels runs the lines of docs/first-hour.md that set something, as they stand there, for one who has these numbers.
+func configureChannels(l *one) {
 	l.t.Helper()
 	filled := strings.NewReplacer("GUILD", "9001", "+NUMBER", "+491701234567", " ID", " 1001", ":ID", ":1001")
 	ran := 0
@@ -49,13 +51,39 @@ func firstHour(l *one) {
 	}
 }
 
-// channelsConnect is the first hour of a user: every channel is configured by the documentation's own lines, in one run. What
-// it talks to are stand-ins in the lab's Internet; WhatsApp gets as far as an account that is not linked.
+// TestChannels is all that chat services and the control UI do on a host; make test has the first hour of it.
+func TestChannels(t *testing.T) {
+	l := newLab(t, "channels")
+	if r := l.lab("", "start"); r.code != 0 {
+		t.Fatalf("bin/lab start: %s", r)
+	}
+	l.pulumi(0, "up", "--yes", "--skip-preview")
+	l.run([]part{
+		{"the first hour: channels connect, and a message is answered", channelsConnect},
+		{"WhatsApp is reached as far as its handshake", whatsAppIsReached},
+		{"root's openclaw is bounded as the service is, and leaves nothing of root's", commandLineIsBounded},
+		{"the control UI shows what it can do, and does it", controlUI},
+		{"one broken channel is one broken channel", tokenRevoked},
+		{"a variable that nothing sets changes nothing", variableIsMissing},
+	})
+}
+
+// firstHour of a user, in one run of another scenario that goes on without channels.
+func firstHour(l *one) {
+	channelsConnect(l)
+	for name := range chatSecrets {
+		l.pulumi(0, "config", "rm", "--path", "openclawEnv."+name)
+	}
+	l.on(`sed -i '/^NODE_EXTRA_CA_CERTS=/d; /^GOOGLE_CHAT_/d' /etc/openclaw.env`)
+}
+
+// channelsConnect: every channel is configured by the documentation's own lines, in one run. What it talks to are stand-ins in
+// the lab's Internet; WhatsApp gets as far as an account that is not linked.
 func channelsConnect(l *one) {
 	trustTheLab(l)
 	// Node looks nowhere else for authorities; and for the other variable OpenClaw would want a plugin that it has not.
 	l.on(`printf 'NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt\nGOOGLE_CHAT_SERVICE_ACCOUNT=x\n' >>/etc/openclaw.env`)
-	firstHour(l)
+	configureChannels(l)
 	// In place of the model that the documentation has.
 	for _, set := range [][]string{
 		{"agents.defaults.model.primary", "mock/mock"}, {"models.mode", "merge"}, {"models.providers.mock.baseUrl", "http://127.0.0.1:" + mockPort + "/v1"},
@@ -73,34 +101,53 @@ func channelsConnect(l *one) {
 		l.t.Errorf("claw openclaw: %s", r)
 	}
 	startMockModel(l)
-	in, out := filepath.Join(l.root, ".lab", l.name, internet.Folder, internet.TelegramInFile), filepath.Join(l.root, ".lab", l.name, internet.Folder, internet.TelegramOutFile)
-	// A stranger, and then the owner.
-	if err := os.WriteFile(in, []byte("2002 hello\n1001 hello\n"), 0o600); err != nil {
-		l.t.Fatal(err)
+	l.says(2002, "hello")
+	l.says(1001, "hello")
+	l.answered(1001, "nothing to run")
+	if text, err := os.ReadFile(filepath.Join(l.internet(), internet.TelegramOutFile)); err != nil || strings.Contains(string(text), "2002") {
+		l.t.Errorf("a stranger gets an answer: %q, %v", text, err)
 	}
-	l.eventually("the bot answers", 3*time.Minute, func() error {
-		text, err := os.ReadFile(out)
-		if err != nil {
-			return err
-		}
-		if got := string(text); got != "1001 \"nothing to run\"\n" {
-			l.t.Fatalf("the bot said %q", got)
-		}
-		return nil
-	})
 	// Nothing was fetched at a start, by whatever name.
 	for _, name := range l.questions() {
 		if strings.Contains(name, "npm") || strings.Contains(name, "registry") {
 			l.t.Errorf("the name of a registry was looked up: %s", name)
 		}
 	}
+	l.t.Logf("with three channels and four plugins: %s", l.on(`ps -o rss= -u openclaw | awk '{ sum += $1 } END { print int(sum / 1024) " MB resident" }'`))
 	cronJob(l)
-	commandLineIsBounded(l)
-	tokenRevoked(l)
-	l.t.Logf("with three channels and four plugins: %s", l.on(`openclaw-install ready; ps -o rss= -u openclaw | awk '{ sum += $1 } END { print int(sum / 1024) " MB resident" }'`))
-	l.pulumi(0, "config", "rm", "openclawEnv")
-	l.pulumi(0, "config", "set", "openclawConfig", mockModel)
-	l.on(`sed -i '/^NODE_EXTRA_CA_CERTS=/d; /^GOOGLE_CHAT_/d' /etc/openclaw.env`)
+}
+
+// says writes to the Telegram bot as somebody.
+func (l *one) says(who int, text string) {
+	l.t.Helper()
+	file, err := os.OpenFile(filepath.Join(l.internet(), internet.TelegramInFile), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	if _, err := fmt.Fprintf(file, "%d %s\n", who, text); err != nil {
+		l.t.Fatal(err)
+	}
+	if err := file.Close(); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// answered waits until the Telegram bot's last word to somebody has a text in it.
+func (l *one) answered(who int, want string) {
+	l.t.Helper()
+	l.eventually(fmt.Sprintf("the bot answers %d", who), 3*time.Minute, func() error {
+		text, err := os.ReadFile(filepath.Join(l.internet(), internet.TelegramOutFile))
+		last := ""
+		for line := range strings.Lines(string(text)) {
+			if said, ok := strings.CutPrefix(line, fmt.Sprint(who)+" "); ok {
+				last = said
+			}
+		}
+		if !strings.Contains(last, want) {
+			return fmt.Errorf("it said %q, %v", last, err)
+		}
+		return nil
+	})
 }
 
 // cronJob makes the job of docs/first-hour.md by its own line.
@@ -113,6 +160,65 @@ func cronJob(l *one) {
 	if r := l.at("operator", "sh", "-c", "go tool claw "+line[1]+" 1001 && go tool claw openclaw -- cron list"); r.code != 0 || !strings.Contains(r.stdout, "announce -> telegram:1001") {
 		l.t.Errorf("a job by the command line: %s", r)
 	}
+}
+
+// whatsAppIsReached: what claw asks the gateway for leads to WhatsApp through the gate. A handshake begins with "WA" and two numbers.
+func whatsAppIsReached(l *one) {
+	heard := filepath.Join(l.internet(), internet.WhatsAppInFile)
+	if err := os.Remove(heard); err != nil && !errors.Is(err, os.ErrNotExist) {
+		l.t.Fatal(err)
+	}
+	if r := l.claw("", "whatsapp"); r.code != 255 || !strings.HasPrefix(r.stderr, "claw: WhatsApp was not linked: ") {
+		l.t.Errorf("claw whatsapp, with a WhatsApp that hangs up: %s", r)
+	}
+	if text, err := os.ReadFile(heard); err != nil || !strings.HasPrefix(string(text), "5741") {
+		l.t.Errorf("WhatsApp heard %q, %v", text, err)
+	}
+}
+
+// controlUI: in a real browser, what docs/first-hour.md says that it does. Each click is seen on the host or by the chat service.
+func controlUI(l *one) {
+	for _, set := range [][]string{{"channels.telegram.dmPolicy", "pairing"}, {"models.providers.mock.models[0].name", "The First"},
+		{"models.providers.mock.models[1].id", "second"}, {"models.providers.mock.models[1].name", "The Second"}} {
+		l.pulumi(0, "config", "set", "--path", "openclawConfig."+set[0], set[1])
+	}
+	l.pulumi(0, "up", "--yes", "--skip-preview")
+	const port = "18790"
+	ui := "http://127.0.0.1:" + port + "/"
+	f := l.startForward(port)
+	b := l.openBrowser()
+	b.shows(f.link, "Automations")
+
+	l.says(2003, "hello")
+	l.answered(2003, "Pairing code")
+	b.shows(ui+"channels", "telegramUserId")
+	b.click("Approve")
+	b.has("Approve DM access")
+	b.click("Approve")
+	l.says(2003, "hello again")
+	l.answered(2003, "nothing to run")
+
+	b.shows(ui+"cron", "morning")
+	b.click("Pause: morning")
+	l.eventually("the job is paused", time.Minute, func() error {
+		if r := l.at("vm", "openclaw", "cron", "list", "--all"); !strings.Contains(r.stdout, "disabled") {
+			return errors.New(r.String())
+		}
+		return nil
+	})
+
+	b.shows(ui+"chat", "The First")
+	b.click("The First")
+	b.click("Mock")
+	b.click("The Second")
+	l.eventually("the session has the other model", time.Minute, func() error {
+		if r := l.at("vm", "openclaw", "sessions", "--json"); !strings.Contains(r.stdout, `"second"`) {
+			return errors.New(r.String())
+		}
+		return nil
+	})
+	b.close()
+	f.stop()
 }
 
 // doNotConnect are the warnings of a run about channels, in their order.
@@ -140,9 +246,9 @@ func commandLineIsBounded(l *one) {
 grep -E '^(CapBnd|NoNewPrivs|Seccomp|Groups):' /proc/$pid/status | tr -s '\t ' ' '
 [ "$(stat -Lc %i /proc/$pid/ns/net)" = "$(stat -Lc %i /proc/$service/ns/net)" ] && echo its network
 touch /proc/$pid/root/etc/x 2>&1 | grep -o 'Read-only file system'; ls -A /proc/$pid/root/home | wc -l
-tr '\0' '\n' </proc/$pid/environ | grep -c '^OPENCLAW_GATEWAY_TOKEN=.'; token=$(cat /etc/openclaw/gateway-token)
-for unit in $(systemctl list-units --plain --no-legend 'run-*.service' | cut -d' ' -f1); do systemctl show "$unit"; done | grep -cF "$token"
-cat /proc/[0-9]*/cmdline | tr '\0' '\n' | grep -cxF "$token"
+tr '\0' '\n' </proc/$pid/environ | grep -c '^OPENCLAW_GATEWAY_TOKEN=.'
+for unit in $(systemctl list-units --plain --no-legend 'run-*.service' | cut -d' ' -f1); do systemctl show "$unit"; done | grep -cF -f /etc/openclaw/gateway-token
+cat /proc/[0-9]*/cmdline | tr '\0' '\n' | grep -cxF -f /etc/openclaw/gateway-token
 systemctl stop follow.service; openclaw-install owner; [ ! -e /root/.openclaw ] || echo a state of root`)
 	if want := "NoNewPrivs: 1\nSeccomp: 2\n"; !strings.Contains(got, "CapBnd: 0000000000000000\n") || !strings.Contains(got, want) {
 		l.t.Errorf("root's openclaw is bounded by %s", got)
@@ -163,7 +269,7 @@ systemctl stop follow.service; openclaw-install owner; [ ! -e /root/.openclaw ] 
 	}
 }
 
-// tokenRevoked: one broken channel is one broken channel, also after a restart; a variable that nothing sets changes nothing.
+// tokenRevoked: the others stay, also after a restart, and the run and the preview name the one.
 func tokenRevoked(l *one) {
 	l.t.Helper()
 	before := l.mainPID()
@@ -187,9 +293,12 @@ func tokenRevoked(l *one) {
 	if got := doNotConnect(l.pulumi(0, "preview")); len(got) != 2 || !strings.HasPrefix(got[0], want) {
 		l.t.Errorf("after a restart: the preview warns %q", got)
 	}
+}
+
+func variableIsMissing(l *one) {
 	l.pulumi(0, "config", "rm", "--path", "openclawEnv.TELEGRAM_BOT_TOKEN")
 	l.pulumi(0, "config", "set", "--secret", "--path", "openclawEnv.TELEGRAM_BOT_TOKN", "x")
-	before = l.mainPID()
+	before := l.mainPID()
 	start := time.Now()
 	l.failedUp("openclawConfig.channels.telegram.botToken: nothing sets TELEGRAM_BOT_TOKEN; TELEGRAM_BOT_TOKN is set", "pulumi config set --secret --path openclawEnv.TELEGRAM_BOT_TOKEN")
 	l.t.Logf("a variable that nothing sets is refused after %.1f s", time.Since(start).Seconds())

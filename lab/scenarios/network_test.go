@@ -9,12 +9,14 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"openclaw-azure/lab/internal/internet"
 )
 
 // trustTheLab has the host trust the lab's authority, as it trusts the Internet's, for this test alone.
 func trustTheLab(l *one) {
 	l.t.Helper()
-	authority, err := os.ReadFile(filepath.Join(l.root, ".lab", l.name, "internet", "ca.pem"))
+	authority, err := os.ReadFile(filepath.Join(l.internet(), "ca.pem"))
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -24,10 +26,13 @@ func trustTheLab(l *one) {
 	}
 }
 
+// internet is the folder of the lab's Internet.
+func (l *one) internet() string { return filepath.Join(l.root, ".lab", l.name, internet.Folder) }
+
 // questions are the names that the lab's name service was asked for.
 func (l *one) questions() []string {
 	l.t.Helper()
-	text, err := os.ReadFile(filepath.Join(l.root, ".lab", l.name, "internet", "questions"))
+	text, err := os.ReadFile(filepath.Join(l.internet(), "questions"))
 	if err != nil {
 		l.t.Fatal(err)
 	}

@@ -39,7 +39,7 @@ func TestOpenClaw(t *testing.T) {
 		{"a wrong hash changes nothing", openclawWrongHash},
 		{"a newer version becomes current after a backup, with the state", openclawUpgrade},
 		{"a version that does not get ready gives way to the one before, with its state", openclawGoesBack},
-		{"the first hour: channels connect, a message is answered, and a broken one is one broken channel", channelsConnect},
+		{"the first hour: channels connect, and a message is answered", firstHour},
 		{"a configured model answers, and a turn of the agent works", firstTurn},
 		{"systemd finds the running units well bounded", sandboxScores},
 		{"the agent stays in its sandbox", agentStaysIn},

@@ -201,23 +201,7 @@ func reachGateway(l *one) {
 	}
 
 	const port = "18790"
-	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, l.root+"/bin/lab", "exec", "operator", "--", l.clawProgram(), "forward", "--port", port)
-	cmd.Dir, cmd.Env = l.root, append(os.Environ(), "LAB="+l.name)
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	shown := &screen{}
-	cmd.Stdout, cmd.Stderr = shown, shown
-	if err := cmd.Start(); err != nil {
-		l.t.Fatal(err)
-	}
-	link := regexp.MustCompile(`opening, once: +(http://127\.0\.0\.1:\d+/\S+)`)
-	l.eventually("claw forward prints a link", time.Minute, func() error {
-		if link.FindStringSubmatch(shown.String()) == nil {
-			return fmt.Errorf("it said %q", shown.String())
-		}
-		return nil
-	})
+	f := l.startForward(port)
 	if r := l.claw("", "forward", "--port", port); r.code != 255 || !strings.HasPrefix(r.stderr, "claw: port "+port+" of this computer is taken\nhint: ") {
 		l.t.Errorf("a second forward on the port: %s", r)
 	}
@@ -225,7 +209,7 @@ func reachGateway(l *one) {
 	// The link logs a browser in, and it stays logged in; one without it is asked for the token.
 	ui := "http://127.0.0.1:" + port + "/"
 	known := l.openBrowser()
-	known.shows(link.FindStringSubmatch(shown.String())[1], "Gateway Connected")
+	known.shows(f.link, "Gateway Connected")
 	known.shows(ui, "Gateway Connected")
 	if path := os.Getenv("SCREENSHOT"); path != "" {
 		if err := os.WriteFile(path, known.picture(), 0o644); err != nil {
@@ -237,16 +221,56 @@ func reachGateway(l *one) {
 	stranger.shows(ui, "This Gateway expects its token")
 	stranger.close()
 
-	if err := cmd.Process.Signal(os.Interrupt); err != nil {
-		l.t.Fatal(err)
+	if code := f.stop(); code != 128+2 {
+		l.t.Errorf("claw forward after Ctrl-C: exit status %d: %q", code, f.shown.String())
 	}
-	_ = cmd.Wait()
-	if code := cmd.ProcessState.ExitCode(); code != 128+2 {
-		l.t.Errorf("claw forward after Ctrl-C: exit status %d: %q", code, shown.String())
-	}
-	if strings.Contains(shown.String(), l.output("gatewayToken")) {
+	if strings.Contains(f.shown.String(), l.output("gatewayToken")) {
 		l.t.Error("claw forward printed the gateway's token")
 	}
+}
+
+// forward is a claw forward that runs at the operator's place.
+type forward struct {
+	l     *one
+	cmd   *exec.Cmd
+	shown *screen
+	link  string // what it printed: opens the control UI once
+}
+
+// startForward waits for its link. It ends with stop, or with the test.
+func (l *one) startForward(port string) *forward {
+	l.t.Helper()
+	f := &forward{l: l, shown: &screen{}, cmd: exec.Command(l.root+"/bin/lab", "exec", "operator", "--", l.clawProgram(), "forward", "--port", port)}
+	f.cmd.Dir, f.cmd.Env = l.root, append(os.Environ(), "LAB="+l.name)
+	f.cmd.Stdout, f.cmd.Stderr = f.shown, f.shown
+	if err := f.cmd.Start(); err != nil {
+		l.t.Fatal(err)
+	}
+	l.t.Cleanup(func() {
+		if f.cmd.ProcessState == nil {
+			f.stop()
+		}
+	})
+	link := regexp.MustCompile(`opening, once: +(http://127\.0\.0\.1:\d+/\S+)`)
+	l.eventually("claw forward prints a link", time.Minute, func() error {
+		found := link.FindStringSubmatch(f.shown.String())
+		if found == nil {
+			return fmt.Errorf("it said %q", f.shown.String())
+		}
+		f.link = found[1]
+		return nil
+	})
+	return f
+}
+
+// stop is Ctrl-C, and gives the exit status.
+func (f *forward) stop() int {
+	f.l.t.Helper()
+	if err := f.cmd.Process.Signal(os.Interrupt); err != nil {
+		f.l.t.Fatal(err)
+	}
+	_ = f.cmd.Wait()
+	return f.cmd.ProcessState.ExitCode()
 }
 
 // forwards asks the host's sshd, on its own loopback, to forward to two addresses, and sends a request to each.

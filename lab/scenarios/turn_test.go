@@ -54,11 +54,8 @@ func (l *one) turn(script string) string {
 
 func (l *one) ask(script string) (string, error) {
 	l.t.Helper()
-	// The token goes by the environment: a command line would show it to everybody.
-	r := l.command("", 5*time.Minute, l.root+"/bin/lab", "exec", "vm", "--", "sh", "-c", `export OPENCLAW_GATEWAY_TOKEN=$(cat /etc/openclaw/gateway-token) HOME=/var/lib/openclaw OPENCLAW_STATE_DIR=/var/lib/openclaw
-export OPENCLAW_CONFIG_PATH=/etc/openclaw/openclaw.json XDG_CACHE_HOME=/var/cache/openclaw OPENCLAW_NO_AUTO_UPDATE=1
-cd /var/lib/openclaw && exec ip netns exec openclaw runuser -u openclaw -- /opt/openclaw/current/bin/openclaw agent --agent main --json --timeout 240 --message "$1"`,
-		"sh", fmt.Sprintf("RUN:%s:END", base64.StdEncoding.EncodeToString([]byte(script))))
+	r := l.command("", 5*time.Minute, l.root+"/bin/lab", "exec", "vm", "--", "openclaw", "agent", "--agent", "main", "--json", "--timeout", "240",
+		"--message", fmt.Sprintf("RUN:%s:END", base64.StdEncoding.EncodeToString([]byte(script))))
 	var answer struct {
 		Result struct {
 			Payloads []struct{ Text string }

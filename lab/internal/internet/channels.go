@@ -3,6 +3,7 @@ package internet
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -20,6 +21,7 @@ import (
 const (
 	TelegramInFile  = "telegram-in"  // messages to the bot, a line each: the sender's number, a space, the text
 	TelegramOutFile = "telegram-out" // what the bot answered, a line each: the chat's number, a space, the text in JSON
+	WhatsAppInFile  = "whatsapp-in"  // how each connection to WhatsApp began, a line each: four bytes in hexadecimal
 )
 
 // RevokedToken is one that every service refuses.
@@ -36,6 +38,7 @@ func addChannels(mux *http.ServeMux, folder string) {
 	mux.HandleFunc("gateway.discord.gg/", spoken(discordGateway))
 	mux.HandleFunc("slack.com/api/", slack)
 	mux.HandleFunc("wss-primary.slack.com/", spoken(slackSocket))
+	mux.HandleFunc("web.whatsapp.com/", spoken(whatsApp(notes{filepath.Join(folder, WhatsAppInFile)})))
 }
 
 func answer(w http.ResponseWriter, status int, value any) {
@@ -198,5 +201,16 @@ func slackSocket(conn *websocket.Conn) {
 		if err := websocket.Message.Receive(conn, &said); err != nil {
 			return
 		}
+	}
+}
+
+// whatsApp hears how a client begins its handshake, and goes no further: the real one has a key that only WhatsApp holds.
+func whatsApp(in notes) func(*websocket.Conn) {
+	return func(conn *websocket.Conn) {
+		var hello message
+		if messages.Receive(conn, &hello) != nil {
+			return
+		}
+		_ = in.add(fmt.Sprintf("%x", hello.data[:min(4, len(hello.data))])) // whoever waits for the line says that it did not come
 	}
 }

@@ -69,11 +69,13 @@ func TestChannels(t *testing.T) {
 
 // TestChannelSockets: what a client waits for to call itself connected.
 func TestChannelSockets(t *testing.T) {
-	server := httptest.NewServer(origin(t.TempDir()))
+	folder := t.TempDir()
+	server := httptest.NewServer(origin(folder))
 	defer server.Close()
 	for host, says := range map[string][]string{
 		"gateway.discord.gg":    {"", `"op":10`, `{"op":2,"d":{}}`, `"READY"`, `{"op":1,"d":1}`, `"op":11`},
 		"wss-primary.slack.com": {"", `"hello"`},
+		"web.whatsapp.com":      {"WA\x06\x03 and a hello", ""},
 	} {
 		config, err := websocket.NewConfig("ws"+strings.TrimPrefix(server.URL, "http")+"/", "http://"+host+"/")
 		if err != nil {
@@ -95,10 +97,18 @@ func TestChannelSockets(t *testing.T) {
 				}
 			}
 			var got string
-			if err := websocket.Message.Receive(conn, &got); err != nil || !strings.Contains(got, says[i+1]) {
+			err := websocket.Message.Receive(conn, &got)
+			if says[i+1] == "" {
+				if err == nil {
+					t.Errorf("%s: %q, want the end", host, got)
+				}
+			} else if err != nil || !strings.Contains(got, says[i+1]) {
 				t.Errorf("%s: %q, %v, want %s", host, got, err, says[i+1])
 			}
 		}
 		conn.Close()
+	}
+	if in, err := os.ReadFile(filepath.Join(folder, WhatsAppInFile)); err != nil || string(in) != "57410603\n" {
+		t.Errorf("WhatsApp heard %q, %v", in, err)
 	}
 }
