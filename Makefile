@@ -63,6 +63,7 @@ scenarios: export LAB_SCENARIOS = 1
 scenarios: prepare
 	$(SCENARIO) '^Test($(SCENARIOS))$$'
 
+images: export CLIENTS = all
 images:
 	LAB_SUITE=noble $(MAKE) scenarios SCENARIOS='MainJob|OpenClaw'
 	LAB_LIKE=ubuntu $(MAKE) scenarios SCENARIOS='MainJob|OpenClaw'

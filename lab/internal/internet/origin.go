@@ -1,6 +1,7 @@
 package internet
 
 import (
+	"archive/zip"
 	"bufio"
 	"fmt"
 	"io"
@@ -36,6 +37,12 @@ func origin(folder string) http.Handler {
 		fmt.Fprintf(w, "%040d\trefs/heads/main\n", 1)
 	})
 	mux.HandleFunc("GET /repository.git/HEAD", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ref: refs/heads/main") })
+	// As much of a package index as pip asks for.
+	mux.HandleFunc("GET /simple/thing/", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprintf(w, `<!DOCTYPE html><a href="/%[1]s">%[1]s</a>`, wheelName)
+	})
+	mux.HandleFunc("GET /"+wheelName, wheel)
 	addChannels(mux, folder)
 	return mux
 }
@@ -74,6 +81,28 @@ func upload(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	fmt.Fprintf(w, "got %d bytes\n", n)
+}
+
+const wheelName = "thing-1.0-py3-none-any.whl"
+
+// wheel gives a package for Python that holds nothing: https://packaging.python.org/specifications/binary-distribution-format.
+func wheel(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/zip")
+	archive := zip.NewWriter(w)
+	for name, text := range map[string]string{
+		"METADATA": "Metadata-Version: 2.1\nName: thing\nVersion: 1.0\n",
+		"WHEEL":    "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+		"RECORD":   "",
+	} {
+		file, err := archive.Create("thing-1.0.dist-info/" + name)
+		if err != nil {
+			return
+		}
+		if _, err := io.WriteString(file, text); err != nil {
+			return
+		}
+	}
+	_ = archive.Close() // whoever has gone gets no end of it
 }
 
 func sendEvents(w http.ResponseWriter, r *http.Request) {
