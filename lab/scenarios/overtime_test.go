@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// previous stands for the release before this one: until 0.1.0 a commit of this tree, the first whose machines are taken over.
-const previous = "f707a2b217f0054b3517ab5d7aefb4b23973dd9a"
+// previous stands for the release before this one: until 0.1.0 a commit of this tree, of those whose machines are taken over.
+const previous = "55eaede647906529d6dc5c198d6d1a5f61922ad4"
 
 // TestOverTime is what a machine goes through once it is there: a new release of the program, people who come and go,
 // what somebody does in Azure past Pulumi.
