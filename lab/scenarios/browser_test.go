@@ -148,24 +148,59 @@ const place = `(label => {
 	return "";
 })`
 
-// click waits for what has this label, and clicks it with the mouse.
+// click clicks what has this label with the mouse, as soon as it is there.
 func (b *browser) click(label string) {
+	b.l.t.Helper()
+	b.l.eventually(fmt.Sprintf("the page has %q", label), 60*time.Second, func() error {
+		if !b.clicked(label) {
+			return fmt.Errorf("it shows %q", b.run("document.body.innerText"))
+		}
+		return nil
+	})
+}
+
+// opens clicks what has one label until something with another is there: a page that is drawn anew forgets what was open.
+func (b *browser) opens(label, next string) {
+	b.l.t.Helper()
+	b.l.eventually(fmt.Sprintf("%q opens %q", label, next), 60*time.Second, func() error {
+		if b.place(next) != "" {
+			return nil
+		}
+		b.clicked(label)
+		for range 10 {
+			if b.place(next) != "" {
+				return nil
+			}
+			time.Sleep(200 * time.Millisecond)
+		}
+		return fmt.Errorf("it shows %q", b.run("document.body.innerText"))
+	})
+}
+
+// place is where the page has something with a label, in JSON; empty where it has not.
+func (b *browser) place(label string) string {
 	b.l.t.Helper()
 	quoted, err := json.Marshal(label)
 	if err != nil {
 		b.l.t.Fatal(err)
 	}
+	return b.run(place + "(" + string(quoted) + ")")
+}
+
+func (b *browser) clicked(label string) bool {
+	b.l.t.Helper()
+	found := b.place(label)
+	if found == "" {
+		return false
+	}
 	var at struct{ X, Y float64 }
-	b.l.eventually(fmt.Sprintf("the page has %q", label), 60*time.Second, func() error {
-		found := b.run(place + "(" + string(quoted) + ")")
-		if found == "" {
-			return fmt.Errorf("it shows %q", b.run("document.body.innerText"))
-		}
-		return json.Unmarshal([]byte(found), &at)
-	})
+	if err := json.Unmarshal([]byte(found), &at); err != nil {
+		b.l.t.Fatal(err)
+	}
 	for _, what := range []string{"mousePressed", "mouseReleased"} {
 		b.ask("Input.dispatchMouseEvent", map[string]any{"type": what, "x": at.X, "y": at.Y, "button": "left", "clickCount": 1})
 	}
+	return true
 }
 
 // picture takes a PNG of what it shows.

@@ -192,8 +192,7 @@ func controlUI(l *one) {
 	l.says(2003, "hello")
 	l.answered(2003, "Pairing code")
 	b.shows(ui+"channels", "telegramUserId")
-	b.click("Approve")
-	b.has("Approve DM access")
+	b.opens("Approve", "Approve DM access")
 	b.click("Approve")
 	l.says(2003, "hello again")
 	l.answered(2003, "nothing to run")
@@ -208,8 +207,8 @@ func controlUI(l *one) {
 	})
 
 	b.shows(ui+"chat", "The First")
-	b.click("The First")
-	b.click("Mock")
+	b.opens("The First", "Mock")
+	b.opens("Mock", "The Second")
 	b.click("The Second")
 	l.eventually("the session has the other model", time.Minute, func() error {
 		if r := l.at("vm", "openclaw", "sessions", "--json"); !strings.Contains(r.stdout, `"second"`) {
