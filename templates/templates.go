@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-//go:embed all:etc all:home all:opt all:usr
+//go:embed all:etc all:opt all:usr
 var tree embed.FS
 
 // Read gives the template of a path on the machine, such as /etc/ufw/ufw.conf.

@@ -622,7 +622,7 @@ write_drop_in() {
 		PasswordAuthentication no
 		KbdInteractiveAuthentication no
 		AuthenticationMethods any
-		AuthorizedKeysFile .ssh/authorized_keys
+		AuthorizedKeysFile /etc/ssh/authorized_keys/%u
 		UsePAM yes
 		StrictModes yes
 		ForceCommand none
@@ -635,6 +635,8 @@ write_drop_in() {
 		MACs hmac-sha2-512-etm@openssh.com,hmac-sha2-256-etm@openssh.com
 		HostKeyAlgorithms ssh-ed25519
 		PubkeyAcceptedAlgorithms ssh-ed25519,rsa-sha2-512,rsa-sha2-256
+		Match User $admin
+			AuthorizedKeysFile .ssh/authorized_keys
 	END
 }
 

@@ -22,7 +22,7 @@ func (h *Host) base() layer.Layer {
 		},
 		Directories: []layer.Directory{
 			{Path: "/home/claw", Mode: "0700", Owner: machine.Operator, Group: machine.Operator},
-			{Path: "/home/claw/.ssh", Mode: "0700", Owner: machine.Operator, Group: machine.Operator},
+			{Path: "/etc/ssh/authorized_keys", Mode: "0755", Owner: "root", Group: "root"},
 			{Path: machine.DeployFolder, Mode: "0755", Owner: "root", Group: "root"},
 		},
 		Checks: []layer.Check{
@@ -34,7 +34,8 @@ func (h *Host) base() layer.Layer {
 			{"/usr/local/sbin/openclaw-scrub"},
 			endSessions,
 		},
-		Undo: [][]string{{"systemctl", "daemon-reload"}},
+		Undo:     [][]string{{"systemctl", "daemon-reload"}},
+		Warnings: [][]string{{endSessions[0], "--ended"}},
 		Probes: []layer.Probe{
 			layer.Command("copies of customData that hold a key", "", "/usr/local/sbin/openclaw-scrub", "--list"),
 		},

@@ -23,12 +23,11 @@ func (h *Host) ssh() layer.Layer {
 	dropIn := h.written()
 	effective := only(dropIn, "addressfamily", "hostkey", "allowusers", "permitrootlogin",
 		"pubkeyauthentication", "passwordauthentication", "kbdinteractiveauthentication", "permitemptypasswords", "hostbasedauthentication",
-		"permituserenvironment", "maxauthtries", "logingracetime", "loglevel",
+		"permituserenvironment", "permituserrc", "authorizedkeysfile", "maxauthtries", "logingracetime", "loglevel",
 		"allowtcpforwarding", "permitopen", "allowstreamlocalforwarding", "allowagentforwarding", "gatewayports", "permittunnel", "x11forwarding",
 		"ciphers", "macs", "hostkeyalgorithms", "pubkeyacceptedalgorithms", "requiredrsasize")
 	effective["port"] = strings.Join(ports, " ")
 	// sshd's own defaults: each of these lets somebody in, or runs a program, where another file sets it.
-	effective["authorizedkeysfile"] = ".ssh/authorized_keys .ssh/authorized_keys2"
 	for _, name := range []string{"authorizedkeyscommand", "authorizedprincipalscommand", "trustedusercakeys", "forcecommand"} {
 		effective[name] = "none"
 	}
@@ -41,6 +40,7 @@ func (h *Host) ssh() layer.Layer {
 	if h.Bootstrap {
 		atBootstrap := only(dropIn, "passwordauthentication", "permitrootlogin", "maxauthtries", "logingracetime")
 		atBootstrap["allowusers"], atBootstrap["allowtcpforwarding"] = h.AdminUsername, "no"
+		atBootstrap["authorizedkeysfile"] = ".ssh/authorized_keys"
 		probes = append(probes, layer.SSHD(h.AdminUsername, h.AllowedSSH[0].Addr(), machine.BootstrapPort, atBootstrap))
 	}
 	return layer.Layer{

@@ -47,7 +47,7 @@ func (h *Host) undeclaredAccess(units []string) []layer.Probe {
 
 // undeclaredSSH watches what sshd reads, beside the layer's own drop-in.
 func undeclaredSSH() layer.Probe {
-	return layer.Files(layer.Watched{Paths: []string{"/etc/ssh/sshd_config", "/etc/ssh/sshd_config.d/*"}})
+	return layer.Files(layer.Watched{Paths: []string{"/etc/ssh/sshd_config", "/etc/ssh/sshd_config.d/*", "/etc/ssh/authorized_keys/*"}})
 }
 
 // undeclaredRules watches what UFW runs and loads beside the layer's own files.

@@ -42,7 +42,9 @@ var facts = []struct {
 		{backup, `^READERS = "(.*)"$`},
 		{sessions, `Accepted publickey for (\S+) from`},
 		{sessions, `getpwnam\("(.*)"\)`},
-		{sessions, `"/home/([^/]+)/`},
+		{sessions, `^KEYS = "/etc/ssh/authorized_keys/(.*)"$`},
+		{sessions, `"/var/lib/systemd/linger/(.*?)"`},
+		{sessions, `"/var/spool/cron/crontabs/(.*?)"`},
 		{openDoor, `AllowUsers \$admin (\S+)$`},
 		{"templates/etc/sudoers.d/10-openclaw", `; (\S+) stands in no other`},
 	}},
@@ -80,6 +82,7 @@ var facts = []struct {
 	{"applier's records", StateFolder, true, []place{
 		{applier + "records.py", `^STATE = "(.*)"$`},
 		{"templates/usr/local/sbin/openclaw-egress", `^RECORDS = "(.*)/layers"$`},
+		{sessions, `^STATE = "(.*)"$`},
 		{openDoor, `^state=(.*)$`},
 	}},
 	// The break-glass must not work beside the applier, nor be undone by its timer. Go needs to know neither.

@@ -291,7 +291,7 @@ func (w *World) apply(name, token string, req *request) (string, error) {
 	delete(g.Drift, name)
 	switch name {
 	case "base":
-		g.ClawKeys, g.clawHash = req.Contents["/home/claw/.ssh/authorized_keys"], req.Secrets.Users["claw"]
+		g.ClawKeys, g.clawHash = req.Contents["/etc/ssh/authorized_keys/claw"], req.Secrets.Users["claw"]
 	case "wireguard":
 		g.Wireguard = req.Contents["/etc/wireguard/wg0.conf"]
 	case "firewall":

@@ -63,8 +63,10 @@ mkdir /home/mallory/.ssh; echo '` + strangerKey + `' >/home/mallory/.ssh/authori
 		account: []string{"/root/.ssh/authorized_keys: expected no key that nobody declared, found key " + strangerSum}, undone: `! grep -q stranger /root/.ssh/authorized_keys`},
 	{name: "a key of azureuser's while closed", layer: "base", do: `echo '` + strangerKey + `' >>/home/azureuser/.ssh/authorized_keys2`,
 		account: []string{"/home/azureuser/.ssh/authorized_keys2: expected no key that nobody declared, found key " + strangerSum}, undone: `! test -e /home/azureuser/.ssh/authorized_keys2`},
-	{name: "a key of claw's", layer: "base", do: `echo '` + strangerKey + `' >>/home/claw/.ssh/authorized_keys`,
-		account: []string{"/home/claw/.ssh/authorized_keys: expected content as deployed, found content differs"}, undone: `! grep -q stranger /home/claw/.ssh/authorized_keys`},
+	{name: "a key of claw's", layer: "base", do: `echo '` + strangerKey + `' >>/etc/ssh/authorized_keys/claw`,
+		account: []string{"/etc/ssh/authorized_keys/claw: expected content as deployed, found content differs"}, undone: `! grep -q stranger /etc/ssh/authorized_keys/claw`},
+	{name: "a key of root's where sshd looks", layer: "ssh", do: `echo '` + strangerKey + `' >/etc/ssh/authorized_keys/root`,
+		account: []string{"/etc/ssh/authorized_keys/root: expected nothing, found a file that nobody declared"}, undone: `! test -e /etc/ssh/authorized_keys/root`},
 	{name: "a shell for the service's user", layer: "base", do: `usermod -s /bin/bash openclaw`,
 		account: []string{"user openclaw: shell: expected /usr/sbin/nologin, found /bin/bash"}, undone: `getent passwd openclaw | grep -q nologin`},
 	{name: "groups of the service's user", layer: "base", do: `gpasswd -a openclaw adm >/dev/null`,
@@ -235,6 +237,7 @@ find new -name cron.service -type f -exec sh -c 'echo "# newer" >>"$1"' sh {} \;
 for f in $(cat new/DEBIAN/conffiles); do echo '# newer' >>new$f; done; (cd new; find . -type f ! -path './DEBIAN/*' ! -path './etc/*' -printf '%P\n' | xargs md5sum >DEBIAN/md5sums)
 dpkg-deb -b new up.deb >/dev/null; dpkg --force-confold -i up.deb >/dev/null 2>&1; rm -rf $d; dpkg-query -W cron | grep upgraded; grep newer /usr/lib/systemd/system/cron.service; grep newer /etc/pam.d/cron`},
 	// A package that the operator wants: a unit, a job, and an account that opens nothing.
+	{"a key in claw's home, where sshd looks for none", `install -d -o claw /home/claw/.ssh; echo '` + strangerKey + `' >>/home/claw/.ssh/authorized_keys`},
 	{"a package of the operator's", `set -e; d=$(mktemp -d); cd $d; mkdir -p p/DEBIAN p/usr/lib/systemd/system p/etc/cron.d; printf 'Package: innocent\nVersion: 1\nArchitecture: all\nMaintainer: x <x@example.org>\nDescription: x\n' >p/DEBIAN/control
 echo /etc/cron.d/innocent >p/DEBIAN/conffiles; echo '0 0 1 1 * root true' >p/etc/cron.d/innocent; printf '[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n' >p/usr/lib/systemd/system/innocent.service
 printf '#!/bin/sh\nuseradd --system --shell /usr/sbin/nologin innocent\nsystemctl enable -q innocent.service\n' >p/DEBIAN/postinst; chmod 755 p/DEBIAN/postinst

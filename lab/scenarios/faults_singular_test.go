@@ -193,7 +193,7 @@ var singular = []scenario{
 		x.opensAgain("rescue", x.higher("rescue"))
 	}, open},
 	{"close: key refused", open, false, func(x *trial) {
-		x.on(`rm /home/claw/.ssh/authorized_keys`)
+		x.on(`rm /etc/ssh/authorized_keys/claw`)
 		x.configure("bootstrap", "false")
 		x.refuses("tunnel door 10.100.0.1:2222: the host refuses the key SHA256:", ` for user "claw"`,
 			"hint: it is not tried again, or sshd would shut this machine out; bootstrap: true with rescue raised by one puts the user's key back")
@@ -612,10 +612,10 @@ func bannedNeighbours(x *trial) {
 	if r := x.at("operator", "wg-quick", "down", wireguard); r.code != 0 {
 		x.t.Fatal(r)
 	}
-	x.on(`mv /home/claw/.ssh/authorized_keys /root/claws-keys`)
+	x.on(`mv /etc/ssh/authorized_keys/claw /root/claws-keys`)
 	x.configure("bootstrap", "false")
 	refused("claw", deployer, "tunnel door 10.100.0.1:2222")
-	x.on(`mv /root/claws-keys /home/claw/.ssh/authorized_keys`)
+	x.on(`mv /root/claws-keys /etc/ssh/authorized_keys/claw`)
 	if banned := strings.Fields(x.on(`fail2ban-client get sshd banip`)); !slices.Equal(slices.Sorted(slices.Values(banned)), []string{laptop, neighbour}) {
 		x.t.Errorf("banned: %q", banned)
 	}

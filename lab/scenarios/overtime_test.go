@@ -74,9 +74,8 @@ func upgrade(l *one) {
 	}
 }
 
-// session starts an SSH session of a peer from the operator's place that runs sleep for that many seconds, and leaves
-// it behind: the peer's WireGuard goes down, the session on the host does not notice.
-func (l *one) session(peer, key string, seconds int) {
+// through runs something at the operator's place while a peer's tunnel is up; login is claw's SSH there with a key.
+func (l *one) through(peer, key string, run func(login string)) {
 	l.t.Helper()
 	dir := l.tempDir()
 	config := l.secretFile(dir, "claw0.conf", l.peer(peer))
@@ -85,19 +84,29 @@ func (l *one) session(peer, key string, seconds int) {
 		l.t.Fatalf("wg-quick up: %s", up)
 	}
 	defer l.at("operator", "wg-quick", "down", config)
-	started := l.at("operator", "sh", "-c", fmt.Sprintf(`ssh -n -i %s -o IdentitiesOnly=yes -o BatchMode=yes -o StrictHostKeyChecking=yes -o UserKnownHostsFile=%s -o ConnectTimeout=10 `+
-		`-p 2222 claw@10.100.0.1 sleep %d >%s/said 2>&1 & echo $!`, key, known, seconds, dir))
-	pid := strings.TrimSpace(started.stdout)
-	if started.code != 0 || pid == "" {
-		l.t.Fatalf("start a session: %s", started)
-	}
-	l.t.Cleanup(func() { l.command("", time.Minute, "kill", pid) })
-	l.eventually("the session of "+peer+" runs", 20*time.Second, func() error {
-		if l.sleeps(seconds) {
-			return nil
+	run(fmt.Sprintf(`ssh -n -i %s -o IdentitiesOnly=yes -o BatchMode=yes -o StrictHostKeyChecking=yes -o UserKnownHostsFile=%s -o ConnectTimeout=10 -p 2222 claw@10.100.0.1`, key, known))
+}
+
+// session starts an SSH session of a peer from the operator's place that runs sleep for that many seconds, and leaves
+// it behind: the peer's WireGuard goes down, the session on the host does not notice.
+func (l *one) session(peer, key string, seconds int) {
+	l.t.Helper()
+	said := l.tempDir() + "/said"
+	l.through(peer, key, func(login string) {
+		l.t.Helper()
+		started := l.at("operator", "sh", "-c", fmt.Sprintf(`%s sleep %d >%s 2>&1 & echo $!`, login, seconds, said))
+		pid := strings.TrimSpace(started.stdout)
+		if started.code != 0 || pid == "" {
+			l.t.Fatalf("start a session: %s", started)
 		}
-		said, _ := os.ReadFile(dir + "/said")
-		return fmt.Errorf("it says %q", said)
+		l.t.Cleanup(func() { l.command("", time.Minute, "kill", pid) })
+		l.eventually("the session of "+peer+" runs", 20*time.Second, func() error {
+			if l.sleeps(seconds) {
+				return nil
+			}
+			text, _ := os.ReadFile(said)
+			return fmt.Errorf("it says %q", text)
+		})
 	})
 }
 
@@ -136,9 +145,23 @@ func revoke(l *one) {
 		}
 	}
 	expect("before", map[int]bool{8001: true, 8002: true, 8003: true})
+	l.outlive("guest", dir+"/admin", strings.TrimSpace(string(public)))
 	l.pulumi(0, "config", "rm", "--path", "peers.guest.sshKey")
-	l.pulumi(0, "up", "--yes", "--skip-preview")
+	if up := l.pulumi(0, "up", "--yes", "--skip-preview"); !strings.Contains(up.stdout, "warning: ended of claw's: sleep, process ") {
+		l.t.Errorf("the run does not say what of the revoked admin's it ended: %s", up)
+	}
 	expect("its key revoked", map[int]bool{8001: true, 8002: false, 8003: true})
+	l.reads([]reading{
+		// What is left of claw's is in the sessions that are kept: sshd, a shell, and what they run.
+		{"what runs of claw's", `pgrep -u claw -a | cut -d' ' -f2- | grep -v -e ^sshd -e ' sleep 800[13]$' -e '^sleep 800[13]$' || true`, ""},
+		{"what would start again", `ls -d /var/lib/systemd/linger/claw /var/spool/cron/crontabs/claw /home/claw/.config/systemd/user 2>/dev/null || true`, ""},
+		{"what is kept of it", `find /var/lib/openclaw-deploy/quarantine -path '*/linger/claw' -o -path '*/crontabs/claw' | wc -l; ls -d /home/claw/.config/systemd/user.* | wc -l`, "2\n1"},
+	})
+	l.through("guest", dir+"/admin", func(login string) {
+		if r := l.at("operator", "sh", "-c", login+" true"); r.code == 0 || !strings.Contains(r.stderr, "Permission denied (publickey)") {
+			l.t.Errorf("the revoked key: %s", r)
+		}
+	})
 	l.pulumi(0, "config", "rm", "--path", "peers.guest")
 	l.pulumi(0, "up", "--yes", "--skip-preview")
 	expect("the peer revoked", map[int]bool{8001: true, 8002: false, 8003: false})
@@ -149,6 +172,35 @@ func revoke(l *one) {
 		l.t.Errorf("WireGuard still knows the peer:\n%s", peers)
 	}
 	l.quiet()
+}
+
+// outlive does as an admin what may outlive a revocation, each a sleep of its own: a lingering user, a service of its own
+// user's, a crontab, a child that leaves its session, a loop that makes others, one that writes the key where it may.
+func (l *one) outlive(peer, key, public string) {
+	l.t.Helper()
+	l.on(`loginctl enable-linger claw`) // which an admin may, by sudo
+	l.through(peer, key, func(login string) {
+		l.t.Helper()
+		if r := l.command(`set -e
+printf '* * * * * sleep 8014\n' | crontab -
+mkdir -p ~/.config/systemd/user ~/.ssh
+printf '[Service]\nExecStart=sleep 8011\n[Install]\nWantedBy=default.target\n' >~/.config/systemd/user/stay.service
+systemctl --user daemon-reload; systemctl --user enable --now stay.service
+setsid -f sleep 8012 </dev/null >/dev/null 2>&1
+setsid -f sh -c 'while :; do setsid -f sleep 8013; sleep 0.2; done' </dev/null >/dev/null 2>&1
+setsid -f sh -c 'while :; do for file in ~/.ssh/authorized_keys /etc/ssh/authorized_keys/claw; do echo "$1" >>"$file"; done; sleep 0.005; done' sh '`+public+`' </dev/null >/dev/null 2>&1
+`, time.Minute, l.root+"/bin/lab", "exec", "operator", "--", "sh", "-c", strings.Replace(login, "ssh -n ", "ssh ", 1)+" sh -s"); r.code != 0 {
+			l.t.Fatalf("as an admin: %s", r)
+		}
+	})
+	l.eventually("all of it runs", 90*time.Second, func() error {
+		for seconds := 8011; seconds <= 8014; seconds++ {
+			if !l.sleeps(seconds) {
+				return fmt.Errorf("not sleep %d", seconds)
+			}
+		}
+		return nil
+	})
 }
 
 // az is a command of the Azure CLI at the lab's control plane.
@@ -195,6 +247,7 @@ func resize(l *one) {
 	before := machine()
 	l.pulumi(0, "config", "set", "vmSize", "Standard_B4als_v2")
 	l.pulumi(0, "up", "--yes", "--skip-preview")
+	l.booted()
 	l.quiet()
 	l.pulumi(0, "config", "set", "image", "ubuntu-24.04")
 	preview := l.pulumi(0, "preview", "--expect-no-changes", "--non-interactive")

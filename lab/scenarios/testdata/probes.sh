@@ -9,7 +9,7 @@ for folder in /opt /etc /home /usr/local/bin /var/spool; do
 	t "writes $folder" sh -c "echo >$folder/probe-\$\$ && rm $folder/probe-\$\$"
 done
 t "changes its own environment file" test -w /etc/openclaw.env
-t "reads the operator's home" cat /home/claw/.ssh/authorized_keys
+t "reads the operator's home" ls /home/claw/
 t "reads the backups" ls /backups/openclaw
 t "reads the host key" cat /etc/ssh/ssh_host_openclaw_ed25519_key
 t "reads WireGuard's keys" cat /etc/wireguard/wg0.conf
