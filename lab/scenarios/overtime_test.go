@@ -11,7 +11,7 @@ import (
 )
 
 // previous stands for the release before this one: until 0.1.0 a commit of this tree, of those whose machines are taken over.
-const previous = "55eaede647906529d6dc5c198d6d1a5f61922ad4"
+const previous = "bdec210595bffe51af1876f62ebed243bbf0443f"
 
 // TestOverTime is what a machine goes through once it is there: a new release of the program, people who come and go,
 // what somebody does in Azure past Pulumi.
