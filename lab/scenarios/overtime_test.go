@@ -152,8 +152,8 @@ func revoke(l *one) {
 	}
 	expect("its key revoked", map[int]bool{8001: true, 8002: false, 8003: true})
 	l.reads([]reading{
-		// What is left of claw's is in the sessions that are kept: sshd, a shell, and what they run.
-		{"what runs of claw's", `pgrep -u claw -a | cut -d' ' -f2- | grep -v -e ^sshd -e ' sleep 800[13]$' -e '^sleep 800[13]$' || true`, ""},
+		// What is left of claw's is in the sessions that are kept: sshd, a shell, what they run, a user's manager with nothing to start.
+		{"what runs of claw's", `pgrep -u claw -a | cut -d' ' -f2- | grep -v -e ^sshd -e 'sleep 800[13]$' -e '^/usr/lib/systemd/systemd --user' -e '^(sd-pam)' || true`, ""},
 		{"what would start again", `ls -d /var/lib/systemd/linger/claw /var/spool/cron/crontabs/claw /home/claw/.config/systemd/user 2>/dev/null || true`, ""},
 		{"what is kept of it", `find /var/lib/openclaw-deploy/quarantine -path '*/linger/claw' -o -path '*/crontabs/claw' | wc -l; ls -d /home/claw/.config/systemd/user.* | wc -l`, "2\n1"},
 	})
