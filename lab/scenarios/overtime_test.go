@@ -175,7 +175,8 @@ func revoke(l *one) {
 }
 
 // outlive does as an admin what may outlive a revocation, each a sleep of its own: a lingering user, a service of its own
-// user's, a crontab, a child that leaves its session, a loop that makes others, one that writes the key where it may.
+// user's, a crontab, a child that leaves its session, a loop that makes others, one that writes the key where it may; a scope named like a
+// session, a process named like sshd, one whose first thread has ended, one whose name is no text, one that is always another.
 func (l *one) outlive(peer, key, public string) {
 	l.t.Helper()
 	l.on(`loginctl enable-linger claw`) // which an admin may, by sudo
@@ -186,6 +187,22 @@ printf '* * * * * sleep 8014\n' | crontab -
 mkdir -p ~/.config/systemd/user ~/.ssh
 printf '[Service]\nExecStart=sleep 8011\n[Install]\nWantedBy=default.target\n' >~/.config/systemd/user/stay.service
 systemctl --user daemon-reload; systemctl --user enable --now stay.service
+for session in $(loginctl --no-legend list-sessions | awk '$3 == "claw" { print $1 }'); do
+	setsid -f systemd-run --user --quiet --scope --unit=session-$session.scope sleep 8015 </dev/null >/dev/null 2>&1 || true
+done
+cp /usr/bin/sleep ~/sshd; setsid -f ~/sshd 8016 </dev/null >/dev/null 2>&1
+setsid -f python3 -c 'import ctypes, threading, time
+threading.Thread(target=time.sleep, args=(8017,)).start()
+ctypes.CDLL(None).syscall(60, 0)' </dev/null >/dev/null 2>&1
+setsid -f python3 -c 'import ctypes, time
+ctypes.CDLL(None).prctl(15, b"\\xff\n) S 1", 0, 0, 0)
+time.sleep(8018)' </dev/null >/dev/null 2>&1
+setsid -f python3 -c 'import os, time
+end = time.monotonic() + 300
+while time.monotonic() < end:
+    if os.fork():
+        os._exit(0)' </dev/null >/dev/null 2>&1
+mkdir -p ~/.local/share; ln -sfn /etc ~/.local/share/systemd
 setsid -f sleep 8012 </dev/null >/dev/null 2>&1
 setsid -f sh -c 'while :; do setsid -f sleep 8013; sleep 0.2; done' </dev/null >/dev/null 2>&1
 setsid -f sh -c 'while :; do for file in ~/.ssh/authorized_keys /etc/ssh/authorized_keys/claw; do echo "$1" >>"$file"; done; sleep 0.005; done' sh '`+public+`' </dev/null >/dev/null 2>&1
@@ -194,7 +211,7 @@ setsid -f sh -c 'while :; do for file in ~/.ssh/authorized_keys /etc/ssh/authori
 		}
 	})
 	l.eventually("all of it runs", 90*time.Second, func() error {
-		for seconds := 8011; seconds <= 8014; seconds++ {
+		for seconds := 8011; seconds <= 8015; seconds++ {
 			if !l.sleeps(seconds) {
 				return fmt.Errorf("not sleep %d", seconds)
 			}
