@@ -188,7 +188,7 @@ mkdir -p ~/.config/systemd/user ~/.ssh
 printf '[Service]\nExecStart=sleep 8011\n[Install]\nWantedBy=default.target\n' >~/.config/systemd/user/stay.service
 systemctl --user daemon-reload; systemctl --user enable --now stay.service
 for session in $(loginctl --no-legend list-sessions | awk '$3 == "claw" { print $1 }'); do
-	setsid -f systemd-run --user --quiet --scope --unit=session-$session.scope sleep 8015 </dev/null >/dev/null 2>&1 || true
+	systemd-run --user --quiet systemd-run --user --quiet --scope --unit=session-$session.scope sleep 8015
 done
 cp /usr/bin/sleep ~/sshd; setsid -f ~/sshd 8016 </dev/null >/dev/null 2>&1
 setsid -f python3 -c 'import ctypes, threading, time
