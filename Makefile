@@ -71,9 +71,8 @@ images:
 	LAB_SUITE=noble $(MAKE) scenarios SCENARIOS='MainJob|OpenClaw'
 	LAB_LIKE=ubuntu $(MAKE) scenarios SCENARIOS='MainJob|OpenClaw'
 
-channels: export LAB_SCENARIOS = 1
-channels: prepare
-	$(SCENARIO) '^TestChannels$$'
+channels:
+	$(MAKE) scenarios SCENARIOS=Channels
 
 overtime: prepare
 	$(SCENARIO) '^TestOverTime$$'

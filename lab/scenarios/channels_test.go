@@ -96,7 +96,7 @@ func channelsConnect(l *one) {
 	if got, want := doNotConnect(up), []string{"channel whatsapp does not connect: OpenClaw says: not linked"}; !slices.Equal(got, want) {
 		l.t.Errorf("the run warns %q, want %q", got, want)
 	}
-	if r := l.at("operator", "go", "tool", "claw", "openclaw", "--", "channels", "status"); r.code != 0 ||
+	if r := l.claw("", "openclaw", "--", "channels", "status"); r.code != 0 ||
 		strings.Count(r.stdout, "running, connected") != 3 || strings.Contains(r.stdout+r.stderr, chatSecrets["TELEGRAM_BOT_TOKEN"]) {
 		l.t.Errorf("claw openclaw: %s", r)
 	}
@@ -272,7 +272,7 @@ systemctl stop follow.service; openclaw-install owner; [ ! -e /root/.openclaw ] 
 func tokenRevoked(l *one) {
 	l.t.Helper()
 	before := l.mainPID()
-	if r := l.command(internet.RevokedToken, time.Minute, l.root+"/bin/lab", "pulumi", "config", "set", "--secret", "--path", "openclawEnv.TELEGRAM_BOT_TOKEN"); r.code != 0 {
+	if r := l.lab(internet.RevokedToken, "pulumi", "config", "set", "--secret", "--path", "openclawEnv.TELEGRAM_BOT_TOKEN"); r.code != 0 {
 		l.t.Fatal(r)
 	}
 	want := "channel telegram does not connect: OpenClaw says: "
@@ -283,7 +283,7 @@ func tokenRevoked(l *one) {
 	if l.mainPID() == before {
 		l.t.Error("a changed variable restarts nothing")
 	}
-	if r := l.at("operator", "go", "tool", "claw", "openclaw", "--", "channels", "status"); strings.Count(r.stdout, "running, connected") != 2 {
+	if r := l.claw("", "openclaw", "--", "channels", "status"); strings.Count(r.stdout, "running, connected") != 2 {
 		l.t.Errorf("the other channels: %s", r)
 	}
 	before = l.mainPID()
