@@ -31,7 +31,9 @@ def answer(messages):
         elif message["role"] == "tool":
             result = text(message)
     if order and result is None:
-        call = {"name": "exec", "arguments": json.dumps({"command": base64.b64decode(order).decode()})}
+        # After 10 s a command would go to the background, and its result say nothing.
+        arguments = {"command": base64.b64decode(order).decode(), "yieldMs": 120000}
+        call = {"name": "exec", "arguments": json.dumps(arguments)}
         return {"role": "assistant", "content": None, "tool_calls": [
             {"index": 0, "id": "call_%d" % time.time_ns(), "type": "function", "function": call}]}, "tool_calls"
     return {"role": "assistant", "content": "nothing to run" if result is None else result}, "stop"
