@@ -190,7 +190,7 @@ func TestEngineOutputs(t *testing.T) {
 	}
 	equal(t, "outputs and whether they are secret", map[string]bool{
 		"publicIp": false, "doors": false, "wireguardSources": false, "next": false, "knownHosts": false, "readme": false,
-		"peers": true, "operatorKey": true, "sudoPassword": true, "gatewayToken": true, lastrun.Output: true,
+		"peers": true, "observers": true, "operatorKey": true, "sudoPassword": true, "gatewayToken": true, lastrun.Output: true,
 	}, secret)
 
 	hostKey := strings.Join(strings.Fields(w.Made(1).HostKey.Public)[:2], " ")

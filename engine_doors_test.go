@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -81,6 +82,25 @@ func TestEngineRuleStaysWhenAnythingFails(t *testing.T) {
 	}
 }
 
+// The rule stays where the program gets in through the tunnel and people do not; and nothing of a command is a secret.
+func TestEngineRuleStaysUnlessPeopleGetIn(t *testing.T) {
+	t.Parallel()
+	w := deployed(t)
+	keys := w.Guest.ClawKeys
+	w.Guest.ClawKeys = ""
+	w.Set("bootstrap", "false")
+	if r := w.Up(); r.Err == nil || w.Resources()[labelBootstrap] == nil || !w.Azure.Admits(w.Home, "Tcp", 22) {
+		t.Errorf("port 22 closes: %v", r.Err)
+	}
+	w.Guest.ClawKeys = keys
+	w.MustUp()
+	for _, name := range append(slices.Clone(closing), "proof") {
+		if command := w.Resources()[name].Inputs["create"].StringValue(); !regexp.MustCompile("^" + name + " [0-9a-f]{16} " + w.Guest.ID + " 0$").MatchString(command) {
+			t.Errorf("the command of %s: %q", name, command)
+		}
+	}
+}
+
 // A layer that the host took back is no success, and is tried again.
 func TestEngineUnconfirmedChangeFails(t *testing.T) {
 	t.Parallel()
@@ -91,7 +111,7 @@ func TestEngineUnconfirmedChangeFails(t *testing.T) {
 	if r.Err != nil {
 		t.Fatal(r.Err)
 	}
-	equal(t, "warnings", []string{"the host took back its last change, of layer \"ssh\": no confirmation in 120 s; it is tried again"}, r.Said("warning"))
+	equal(t, "warnings", []string{"the host took back its last change, of layer \"ssh\": no confirmation in 120 s; `pulumi up` tries it again"}, r.Said("warning"))
 	w.Quiet()
 }
 
@@ -105,7 +125,7 @@ func TestEngineUnconfirmedChangeWaits(t *testing.T) {
 		t.Fatal(r.Err)
 	}
 	equal(t, "changes", append(each("update ", host.Names(), ""), "update proof"), r.Changes())
-	equal(t, "warnings", []string{"a change of layer \"firewall\" from an earlier run waits on the host for a confirmation that did not come: this run takes it back and tries again"}, r.Said("warning"))
+	equal(t, "warnings", []string{"a change of layer \"firewall\" from an earlier run waits on the host for a confirmation that did not come: `pulumi up` takes it back and tries again"}, r.Said("warning"))
 	w.Quiet()
 }
 

@@ -156,13 +156,15 @@ func TestEngineDriftCheck(t *testing.T) {
 	equal(t, "off: changes", []string{}, r.Changes())
 }
 
-// A preview looks with the keys of the peer that CLAW_PEER names, through the tunnel whatever door is in force, and
+// A preview looks with the keys of the peer that CLAW_PEER names and that may look, through the tunnel whatever door is in force, and
 // beside a run that has the deployer's.
 func TestEngineNamedPeerLooks(t *testing.T) {
 	t.Parallel()
 	for name, w := range map[string]*standin.World{"open": deployed(t), "closed": closed(t)} {
 		t.Run(name, func(t *testing.T) {
 			w.T = t
+			w.Set("peers", `{"laptop":{"address":"10.100.0.2","observe":true}}`)
+			w.MustUp()
 			w.Peer, w.PortTaken = "laptop", true
 			w.Guest.Drift = map[string][]layer.Drift{"sysctl": {{Subject: "net.ipv4.ip_forward", Want: "0", Got: "1"}}}
 			r := w.Preview()
@@ -180,6 +182,7 @@ func TestEngineNamedPeerRefused(t *testing.T) {
 	w.MustUp()
 	for peer, want := range map[string]string{
 		"laptop": "error: CLAW_PEER: there is no peer \"laptop\" in this stack\nhint: there is phone; name one with --peer or CLAW_PEER",
+		"phone":  "error: CLAW_PEER: peer \"phone\" has no key to look with\nhint: pulumi config set --path peers.phone.address 10.100.0.3\nhint: pulumi config set --path peers.phone.observe true && pulumi up",
 		"tablet": "error: CLAW_PEER: peer \"tablet\" brought its own WireGuard key: the private one is on its device and not in the stack" +
 			"\nhint: use WireGuard on that device (see the README), or another peer with --peer: there is phone",
 	} {

@@ -35,6 +35,8 @@ type doors interface {
 	// Closed begins to look whether port 22 opens from this machine. The function that it returns waits for that, once,
 	// and fails if it does.
 	Closed(a reach.Access) (found func() error)
+	// Both waits until the tunnel opens for the program, and fails unless it does for people too.
+	Both(a reach.Access, say func(string)) error
 	// Confirm keeps an armed change, in the background, until the function that it returns is called.
 	Confirm(a reach.Access, bootstrap bool, p layer.Packed, seconds int, say func(string)) func()
 	Close()
@@ -167,11 +169,8 @@ func (h *hardening) tellOfTheHost() {
 	if h.observed == nil {
 		return
 	}
-	if waits := h.observed.Pending; waits != nil {
-		engine.Warn(h.ctx, fmt.Sprintf("a change of layer %q from an earlier run waits on the host for a confirmation that did not come: this run takes it back and tries again", waits.Layer))
-	}
-	if undone := h.observed.LastRollback; undone != nil {
-		engine.Warn(h.ctx, fmt.Sprintf("the host took back its last change, of layer %q: %s; it is tried again", undone.Layer, undone.Reason))
+	for _, left := range h.observed.Left() {
+		engine.Warn(h.ctx, left)
 	}
 }
 
@@ -181,15 +180,9 @@ func (h *hardening) tellOfDrift(commands map[string]pulumi.Resource) {
 		return
 	}
 	for _, name := range host.Names() {
-		drift := h.observed.Layers[name].Drift
-		if len(drift) == 0 || commands[name] == nil {
-			continue
+		if account := h.observed.Account(name); account != "" && commands[name] != nil {
+			_ = h.ctx.Log.Warn(account, &pulumi.LogArgs{Resource: commands[name]})
 		}
-		account := fmt.Sprintf("the host differs from what layer %q declared:", name)
-		for _, d := range drift {
-			account += "\n  " + d.String()
-		}
-		_ = h.ctx.Log.Warn(account, &pulumi.LogArgs{Resource: commands[name]})
 	}
 }
 
@@ -225,10 +218,10 @@ func (h *hardening) outsideIn() error {
 		if err := h.doors.Ready(h.access, true, h.say); err != nil {
 			return err
 		}
-		return h.doors.Ready(h.access, false, h.say)
+		return h.doors.Both(h.access, h.say)
 	}
 	h.lookAtPort22()
-	return errors.Join(h.doors.Ready(h.access, false, h.say), h.port22())
+	return errors.Join(h.doors.Both(h.access, h.say), h.port22())
 }
 
 // runs notes the command that begins; none, when it has ended well.
@@ -300,7 +293,7 @@ type proof struct {
 }
 
 // prove declares the command that looks at both doors from outside, then logs in through the tunnel, whatever door is in
-// force, becomes root and finds every layer as declared: closing port 22 is safe after it. state is what the proof is of.
+// force, as people and as the program, and finds every layer as declared: closing port 22 is safe after it. state is what the proof is of.
 func (h *hardening) prove(state []string, digests map[string]string) (*proof, error) {
 	sum := sha256.Sum256([]byte(strings.Join(state, "\n")))
 	p := &proof{name: hex.EncodeToString(sum[:8]), digests: digests}
@@ -373,7 +366,11 @@ func (h *hardening) command(c command) (*remote.Command, error) {
 // create is the command's text.
 func (h *hardening) create(c command) pulumi.StringInput {
 	text := func(vmID string) string {
-		return layer.RemoteCommand(!c.bootstrap, c.token, vmID, fmt.Sprint(h.cfg.Rescue))
+		words := []string{c.token, vmID, fmt.Sprint(h.cfg.Rescue)}
+		if c.bootstrap {
+			return layer.RemoteCommand(words...)
+		}
+		return layer.DeployCommand(c.name, words...)
 	}
 	if h.vm.id != "" {
 		// Also in a preview that updates the machine and does not know its outputs.
@@ -387,7 +384,7 @@ func (h *hardening) stdin(c command) (pulumi.StringOutput, error) {
 	var fault error
 	text := h.allKeys.secret(func() string {
 		var text string
-		text, fault = h.applier.Stdin(h.allKeys.stack.SudoPassword.Plain, c.request())
+		text, fault = h.applier.Stdin(c.request())
 		return text
 	})
 	return text, fault
@@ -423,8 +420,8 @@ func (h *hardening) connection(bootstrap bool) remote.ConnectionArgs {
 	c := remote.ConnectionArgs{
 		Host:       pulumi.String("127.0.0.1"),
 		Port:       pulumi.Float64(port),
-		User:       pulumi.String(machine.Operator),
-		PrivateKey: h.allKeys.secret(func() string { return stack.Operator.Private }),
+		User:       pulumi.String(machine.Deploy),
+		PrivateKey: h.allKeys.secret(func() string { return stack.Deployer.SSH.Private }),
 		HostKey:    h.allKeys.public(func() string { return stack.HostKey.Public }),
 		// Every dial that fails is tried again, a refused key too, and bans: the door was tried just before.
 		DialErrorLimit: pulumi.Int(3),

@@ -83,6 +83,13 @@ func export(ctx *pulumi.Context, cfg *config.Config, allKeys *stackKeys, n *netR
 		})).(pulumi.StringOutput)
 	}
 	ctx.Export(outputs.Peers, pulumi.ToSecret(peers))
+	observers := pulumi.StringMap{}
+	for _, p := range cfg.Peers {
+		if p.Observe {
+			observers[p.Name] = pulumi.ToSecret(after(func(evidence) string { return allKeys.peers[p.Name].SSH.Private })).(pulumi.StringOutput)
+		}
+	}
+	ctx.Export(outputs.Observers, pulumi.ToSecret(observers))
 	ctx.Export("readme", after(func(e evidence) string { return readme(ctx.Stack(), cfg, e) }))
 	ctx.Export(lastrun.Output, pulumi.ToSecret(after(func(e evidence) string { return thisRun(cfg, allKeys, e, vm, last, proven).Text() })))
 	return nil

@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -37,11 +38,19 @@ func TestScripts(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(bin, "pulumi"), []byte("#!/bin/sh\necho \"$*\" >>asked\n[ ! -e refused ] || { cat refused >&2; exit 1; }\ncat outputs.json\n"), 0o755); err != nil {
 				return err
 			}
-			text, err := json.Marshal(stackOutputs(t))
-			if err != nil {
-				return err
+			said := stackOutputs(t)
+			looking := maps.Clone(said)
+			looking["observers"] = map[string]any{"laptop": said["operatorKey"]}
+			for name, outputs := range map[string]map[string]any{"outputs.json": said, "looking.json": looking} {
+				text, err := json.Marshal(outputs)
+				if err != nil {
+					return err
+				}
+				if err := os.WriteFile(filepath.Join(e.WorkDir, name), text, 0o600); err != nil {
+					return err
+				}
 			}
-			return os.WriteFile(filepath.Join(e.WorkDir, "outputs.json"), text, 0o600)
+			return nil
 		},
 	})
 }

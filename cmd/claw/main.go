@@ -26,6 +26,8 @@ const usage = `usage: claw [--stack NAME] [--peer NAME] COMMAND
   openclaw [-t] -- ARGS  OpenClaw's own command line on the machine: channels status, pairing list, doctor, ...
   whatsapp               the QR that links the machine to a WhatsApp account
   forward [--port PORT]  OpenClaw's control UI on a port of this computer
+  observe [FILE]         how the machine differs from what was declared, with a key that can only look; status 1 where it does
+  peer-file NAME         what observe needs of that peer, and nothing else: its FILE; - is standard input
   version                which version of this program this is
 
   --stack NAME           the stack, where it is not the selected one (or PULUMI_STACK)
@@ -37,8 +39,9 @@ Exit status: the command's own; 128 and the signal's number where a signal ended
 
 // The statuses that it exits with, beside a command's own.
 const (
-	statusUsage  = 2
-	statusFailed = 255 // as ssh's
+	statusDiffers = 1 // observe
+	statusUsage   = 2
+	statusFailed  = 255 // as ssh's
 )
 
 func main() {
@@ -77,6 +80,7 @@ type request struct {
 	terminal    bool     // -t
 	argv        []string // ssh, openclaw
 	port        uint     // forward
+	name        string   // observe: the file; peer-file: the peer
 }
 
 func claw(args []string) error {
@@ -98,9 +102,14 @@ func claw(args []string) error {
 		}
 	}
 	ctx, signals := signalled()
-	if r.command == "forward" {
+	switch r.command {
+	case "forward":
 		err = forward(ctx, r)
-	} else {
+	case "observe":
+		err = observe(ctx, r, os.Stdout)
+	case "peer-file":
+		err = peerFile(ctx, r, os.Stdout)
+	default:
 		err = withTunnel(ctx, r, func(way outputs.Way, stack *outputs.Stack) error {
 			if r.command == "whatsapp" {
 				return whatsapp(ctx, way, stack, func(text string) { fmt.Print(text) })
@@ -172,7 +181,7 @@ func parse(args []string) (request, error) {
 		own.BoolVar(&r.terminal, "t", false, "")
 	case "forward":
 		own.UintVar(&r.port, "port", machine.GatewayPort, "")
-	case "version", "whatsapp":
+	case "version", "whatsapp", "observe", "peer-file":
 	default:
 		return r, fmt.Errorf("no command %q", r.command)
 	}
@@ -181,6 +190,14 @@ func parse(args []string) (request, error) {
 	}
 	r.argv = own.Args()
 	r.peer = outputs.PeerName(r.peer)
+	switch {
+	case r.command == "peer-file" && len(r.argv) == 0:
+		return r, errors.New("peer-file: whose? claw peer-file NAME")
+	case (r.command == "peer-file" || r.command == "observe") && len(r.argv) > 0:
+		if r.name, r.argv = r.argv[0], r.argv[1:]; r.name == "" {
+			return r, fmt.Errorf("%s: an empty name", r.command)
+		}
+	}
 	commands := r.command == "ssh" || r.command == "openclaw"
 	separated := len(args) > len(r.argv) && args[len(args)-len(r.argv)-1] == "--"
 	switch {
@@ -190,6 +207,8 @@ func parse(args []string) (request, error) {
 		return r, fmt.Errorf("%s: what it runs stands after --, and there is %q", r.command, strings.Join(r.argv, " "))
 	case r.command == "openclaw" && len(r.argv) == 0:
 		return r, errors.New("openclaw: nothing to run: claw openclaw -- status")
+	case r.name != "" && len(r.argv) > 0:
+		return r, fmt.Errorf("%s takes no arguments but one, and got %q", r.command, strings.Join(r.argv, " "))
 	case !commands && len(r.argv) > 0:
 		return r, fmt.Errorf("%s takes no arguments, and got %q", r.command, strings.Join(r.argv, " "))
 	case r.command == "forward" && (r.port == 0 || r.port > 65535):
@@ -198,8 +217,7 @@ func parse(args []string) (request, error) {
 	return r, nil
 }
 
-// withTunnel reads the stack's outputs, opens the tunnel, and closes it
-// afterwards, so that the host sees the end of every connection.
+// withTunnel reads the stack's outputs and opens the tunnel.
 func withTunnel(ctx context.Context, r request, do func(outputs.Way, *outputs.Stack) error) error {
 	stack, err := outputs.Read(ctx, r.stack)
 	if err != nil {
@@ -209,6 +227,11 @@ func withTunnel(ctx context.Context, r request, do func(outputs.Way, *outputs.St
 	if err != nil {
 		return err
 	}
+	return through(ctx, way, func(way outputs.Way) error { return do(way, stack) })
+}
+
+// through opens a peer's tunnel, and closes it afterwards, so that the host sees the end of every connection.
+func through(ctx context.Context, way outputs.Way, do func(outputs.Way) error) error {
 	t, err := tunnel.Open(way.Tunnel, nil)
 	if err != nil {
 		return err
@@ -220,5 +243,5 @@ func withTunnel(ctx context.Context, r request, do func(outputs.Way, *outputs.St
 		return fmt.Errorf("open the tunnel as peer %q: %w", way.Peer, err)
 	}
 	way.Door.Dial = t.DialContext
-	return do(way, stack)
+	return do(way)
 }

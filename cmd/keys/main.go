@@ -1,5 +1,5 @@
 // Command keys makes keys and prints them as one JSON object: all of a stack's
-// with "stack", one WireGuard peer's with "peer". The Pulumi program runs it and
+// with "stack", one peer's with "peer". The Pulumi program runs it and
 // keeps what it prints as a secret.
 package main
 
@@ -18,7 +18,7 @@ import (
 const usage = `usage: keys stack | peer
 
 Makes keys and prints them as one JSON object: all keys of a stack, or those of
-one WireGuard peer. The Pulumi program runs it; nothing is printed to a
+one peer. The Pulumi program runs it; nothing is printed to a
 terminal.
 `
 

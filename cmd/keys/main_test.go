@@ -95,14 +95,14 @@ func TestStack(t *testing.T) {
 	}
 	for name, parts := range map[string][]string{
 		"bootstrap": {"private", "public"}, "operator": {"private", "public"}, "hostKey": {"private", "public"},
-		"wireguardServer": {"private", "public"}, "deployer": {"private", "public", "preshared"}, "sudoPassword": {"plain", "hash"},
+		"wireguardServer": {"private", "public"}, "deployer": {"private", "public", "preshared", "ssh"}, "sudoPassword": {"plain", "hash"},
 	} {
 		object, _ := shape[name].(map[string]any)
 		if len(object) != len(parts) {
 			t.Errorf("%s has %d parts", name, len(object))
 		}
 		for _, part := range parts {
-			if text, _ := object[part].(string); text == "" {
+			if object[part] == nil || object[part] == "" {
 				t.Errorf("no %s.%s", name, part)
 			}
 		}

@@ -1,5 +1,6 @@
 """Accounts and groups: what they are, where they differ, and what puts them right."""
 
+import os
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -77,6 +78,10 @@ def locked(field: str) -> bool:
     return field == "" or field[0] in "!*"
 
 
+def logs_in(user: Spec) -> bool:
+    return os.path.basename(user.get("shell") or "nologin") != "nologin"
+
+
 def account_faults(user: Spec, accounts: Accounts) -> list[Finding]:
     """Where an account differs from what is wanted; the subject is what of it, nothing for the account itself."""
     name = user["name"]
@@ -99,9 +104,10 @@ def account_faults(user: Spec, accounts: Accounts) -> list[Finding]:
     today = int(time.time() // 86400)
     if row[7].isdigit() and int(row[7]) <= today:
         faults.append(Finding("account", "in force", "expired"))
-    if wanted and row[2] == "0":
+    # PAM asks who logs in by a key, too.
+    if logs_in(user) and row[2] == "0":
         faults.append(Finding("password age", "in force", "must be changed"))
-    elif wanted and row[2].isdigit() and row[4].isdigit() and int(row[2]) + int(row[4]) < today:
+    elif logs_in(user) and row[2].isdigit() and row[4].isdigit() and int(row[2]) + int(row[4]) < today:
         faults.append(Finding("password age", "in force", "expired"))
     return faults
 

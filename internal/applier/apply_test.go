@@ -193,9 +193,13 @@ func TestConfirmed(t *testing.T) {
 	if o := r.confirm(l, 2222); o.exit != 75 || o.answer.Reason != "nothing pending" {
 		t.Errorf("%d %+v", o.exit, o.answer)
 	}
-	early := r.begin(r.pack(l).Confirm(2222), "", connection(2222, "")...) // it waits on the host for the change
+	early := r.begin(r.pack(l).Confirm(2222), "", connection(2222, "")...)  // it waits on the host for the change
+	asked := r.begin(r.pack(l).AskArmed(2222), "", connection(2222, "")...) // over any connection: it keeps nothing
 	p := r.beginApply(l, "t1", 30)
 	r.awaitWindow(l)
+	if o := asked.end(); o.exit != 0 || o.answer.Confirmed {
+		t.Errorf("asked whether it is armed: exit %d, %+v", o.exit, o.answer)
+	}
 	if pending := r.observe().Pending; pending == nil || pending.Layer != "simple" || pending.Token != "t1" {
 		t.Errorf("pending %+v", pending)
 	}

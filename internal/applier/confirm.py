@@ -1,4 +1,4 @@
-"""The request that keeps an armed change: over a connection that was accepted after it."""
+"""The request that keeps an armed change, or asks whether there is one: over a connection that was accepted after it."""
 
 import os
 import time
@@ -73,6 +73,8 @@ def confirm(body: dict[str, Any]) -> int:
         return not_pending("nothing pending")
     try:
         verify_same(body, journal.manifest)
+        if not body.get("keep", True):
+            return answer({"armed": True}, 0)
         start, port = own_connection()
         if port != journal.manifest["port"]:
             raise Refused("wrong-port", f"the connection arrived on port {port}, not {journal.manifest['port']}")

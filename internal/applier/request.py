@@ -15,7 +15,7 @@ MOST_COMMAND_SECONDS = 1500  # less than the whole request has
 
 REQUESTS = {
     "apply": {"op", "layer", "digest", "declared", "contents", "secrets", "confirm", "lockSeconds"},
-    "confirm": {"op", "layer", "digest", "port", "waits"},
+    "confirm": {"op", "layer", "digest", "port", "waits", "keep"},
     "observe": {"op"},
     "prove": {"op", "digests"},
     "rollback": {"op"},

@@ -75,11 +75,11 @@ func (s *said) String() string {
 // on standard input. around stands before the shell, for a connection.
 func (r *root) begin(request any, token string, around ...string) *running {
 	r.T.Helper()
-	stdin, err := layer.NewApplier(applier.Source()).Stdin("not for a log", request)
+	stdin, err := layer.NewApplier(applier.Source()).Stdin(request)
 	if err != nil {
 		r.T.Fatal(err)
 	}
-	text, found := strings.CutPrefix(layer.RemoteCommand(false, token), "sudo -n ")
+	text, found := strings.CutPrefix(layer.RemoteCommand(token), "sudo -n ")
 	if !found {
 		r.T.Fatalf("the remote command begins otherwise: %s", text)
 	}

@@ -57,6 +57,7 @@ type Peer struct {
 	PublicKey  *wgtypes.Key  // nil: the program makes the pair
 	SSHKey     ssh.PublicKey // nil: no shell of its own
 	SSHComment string
+	Observe    bool // it has a key that can only look at the machine
 }
 
 // What driftCheck may say.

@@ -240,6 +240,8 @@ func TestConfigValues(t *testing.T) {
 				return []string{c.Peers[0].PublicKey.String(), c.Peers[0].SSHKey.Type(), c.Peers[0].SSHComment}
 			},
 			[]string{testWireGuardKey, "ssh-ed25519", "bob@desk"}},
+		{"a peer may look", with("peers", `{"nightly":{"address":"10.100.0.9","observe":true},"phone":{"address":"10.100.0.3","observe":"false"}}`),
+			func(c *Config) any { return []bool{c.Peers[0].Observe, c.Peers[1].Observe} }, []bool{true, false}},
 		{"a peer brings a key on a token", with("peers", `{"bob":{"address":"10.100.0.3","sshKey":"`+securityKey+`"}}`),
 			func(c *Config) any { return c.Peers[0].SSHKey.Type() }, "sk-ssh-ed25519@openssh.com"},
 		{"two devices of one admin share an SSH key",

@@ -59,6 +59,7 @@ var (
 	errNotWGKey       = kind("is no WireGuard public key")
 	errWeakWGKey      = kind("is a key that anybody can compute with")
 	errNotSSHKey      = kind("is no SSH public key")
+	errOwnKey         = kind("is set for a peer that brings its own key")
 	errSSHKeyType     = kind("is an SSH key of a kind that sshd will not take")
 	errPrivateKey     = kind("is a private key")
 	errNotVersion     = kind("is no OpenClaw version")

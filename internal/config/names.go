@@ -113,7 +113,9 @@ func (r *reader) assignment(key, base, value string, known []string) {
 const outOfFile = "take its line out of the stack's file, Pulumi.STACK.yaml"
 
 // publicMember tells whether what stands behind a member's name is no secret, also where it was written into the key.
-func publicMember(name string) bool { return name == "address" || name == "publicKey" }
+func publicMember(name string) bool {
+	return name == "address" || name == "publicKey" || name == "observe"
+}
 
 // setCommand is the command that sets a key, VALUE standing for what the user
 // has to fill in.

@@ -58,11 +58,11 @@ func (r *reader) peer(key string, entry member, free string) Peer {
 	peer := Peer{Name: entry.name}
 	fields, err := members(string(entry.value))
 	if err != nil {
-		r.fault(key, text(entry.value), errNotObject, "expected an object with address, optionally publicKey and sshKey",
+		r.fault(key, text(entry.value), errNotObject, "expected an object with address, optionally publicKey, sshKey and observe",
 			fmt.Sprintf("pulumi config rm --path %s\npulumi config set --path %s.address %s", key, key, free))
 		return peer
 	}
-	known := []string{"address", "publicKey", "sshKey"}
+	known := []string{"address", "publicKey", "sshKey", "observe"}
 	seen := map[string]bool{}
 	for _, field := range fields {
 		fieldKey := key + "." + field.name
@@ -100,7 +100,13 @@ func (r *reader) peer(key string, entry member, free string) Peer {
 			peer.PublicKey = r.wireGuardKey(fieldKey, value)
 		case "sshKey":
 			peer.SSHKey, peer.SSHComment = r.sshKey(fieldKey, value)
+		case "observe":
+			peer.Observe = r.isTrue(fieldKey, value)
 		}
+	}
+	if peer.Observe && seen["publicKey"] {
+		r.faultKey(key+".observe", errOwnKey, "expected it of a peer whose WireGuard key the program made, since claw peer-file writes it down",
+			"pulumi config rm --path "+key+".publicKey")
 	}
 	if !seen["address"] {
 		r.faultKey(key+".address", errNotSet, "expected an address in the VPN of the peer's own",

@@ -70,7 +70,10 @@ func (r *reader) plainText(key, want string) (string, bool) {
 }
 
 func (r *reader) boolean(key string) bool {
-	v := r.value(key)
+	return r.isTrue(key, r.value(key))
+}
+
+func (r *reader) isTrue(key, v string) bool {
 	if v != "true" && v != "false" {
 		r.fault(key, v, errNotBool, "expected exactly true or false", "")
 	}

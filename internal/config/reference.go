@@ -68,7 +68,7 @@ func Reference() []Setting {
 		{KeyWireGuardPort, "51820", "",
 			"port of WireGuard (UDP)"},
 		{KeyPeers, "", "one peer, laptop, at the VPN's second address; once any is set, only those that are",
-			"devices and admins: peers.NAME.address, optionally .publicKey (WireGuard) and .sshKey (ed25519), set with --path; {} for none"},
+			"devices and admins: peers.NAME.address, optionally .publicKey (WireGuard), .sshKey (ed25519) and .observe (true: docs/drift.md), set with --path; {} for none"},
 		{KeyOpenClawVersion, "2026.9.6", "",
 			"version of OpenClaw, 2026.1.29 or newer, with a lock file in templates/opt/openclaw"},
 		{KeyOpenClawPlugins, "", "none",

@@ -41,7 +41,7 @@ var imageUsers = strings.Fields(`_apt audio bin cdrom crontab daemon dialout dip
 	tty unbound usbmux users utmp uucp uuidd video voice www-data`)
 
 // The program's own users.
-var ownUsers = []string{machine.Operator, machine.Service}
+var ownUsers = []string{machine.Operator, machine.Deploy, machine.Service}
 
 // Ports that something on the machine already holds.
 var takenPorts = map[uint16]string{
@@ -219,7 +219,7 @@ func (r *reader) adminUsername() string {
 		r.fault(KeyAdminUsername, v, errNotUser,
 			fmt.Sprintf("expected a lower-case letter, then lower-case letters, digits, - and _, %d characters at most", longestUser), "")
 	case slices.Contains(ownUsers, v):
-		r.fault(KeyAdminUsername, v, errUserTaken, "expected a user beside claw, the operator, and openclaw, the service",
+		r.fault(KeyAdminUsername, v, errUserTaken, "expected a user beside claw, the operator, openclaw-deploy, the program, and openclaw, the service",
 			"this user belongs to the bootstrap door alone and is locked out behind it")
 	case slices.Contains(imageUsers, v) || strings.HasPrefix(v, "systemd-"):
 		r.fault(KeyAdminUsername, v, errUserTaken, "expected a name that the image has no user or group of", "")

@@ -1,9 +1,17 @@
 package host
 
 import (
+	"net/netip"
+
 	"openclaw-azure/internal/layer"
 	"openclaw-azure/internal/machine"
 )
+
+// observer is a peer that may look.
+type observer struct {
+	Address netip.Addr
+	Key     string
+}
 
 func (h *Host) base() layer.Layer {
 	units := []layer.Unit{{Name: "openclaw-scrub.service", Enabled: yes}}
@@ -14,9 +22,11 @@ func (h *Host) base() layer.Layer {
 		Armed: true, // sudo and authorized keys
 		Packages: []string{"fail2ban", "git", "haproxy", "iptables", "needrestart", "nftables", "openssh-server", "python3-systemd", "sudo", "ufw",
 			"unattended-upgrades", "unbound", "wireguard-tools"},
-		Groups: []layer.Group{{Name: machine.Operator}, {Name: machine.Service, System: true}},
+		Groups: []layer.Group{{Name: machine.Operator}, {Name: machine.Deploy, System: true}, {Name: machine.Service, System: true}},
 		Users: []layer.User{
 			{Name: machine.Operator, Group: machine.Operator, Shell: "/bin/bash", Home: "/home/claw", Password: h.stack.SudoPassword.Hash},
+			// Nothing that it is given lies where a user may write.
+			{Name: machine.Deploy, Group: machine.Deploy, Shell: "/bin/sh", Home: "/", System: true},
 			// The service: no login, no sudo, no further groups.
 			{Name: machine.Service, Group: machine.Service, Shell: "/usr/sbin/nologin", Home: "/var/lib/openclaw", System: true},
 		},
@@ -37,6 +47,11 @@ func (h *Host) base() layer.Layer {
 		Undo:     [][]string{{"systemctl", "daemon-reload"}},
 		Warnings: [][]string{{endSessions[0], "--ended"}},
 		Probes: []layer.Probe{
+			// Read, never tried: the password would go through claw's own shell.
+			sudoLets(machine.Operator, "(ALL : ALL) ALL"),
+			layer.Shell("sudo's settings that change who is asked for which password", "",
+				`LC_ALL=C sudo -n -l -U claw | sed '/ may run /,$d' | grep -oE '[!a-z_]+' | grep -xE '!authenticate|(target|root|runas)pw|requiretty' | paste -sd ' '`),
+			sudoLets(machine.Deploy, "(root) NOPASSWD: "+machine.DeployPath+", "+machine.ObservePath+` ""`),
 			layer.Command("copies of customData that hold a key", "", "/usr/local/sbin/openclaw-scrub", "--list"),
 		},
 	}
@@ -44,3 +59,8 @@ func (h *Host) base() layer.Layer {
 
 // endSessions ends what keys and peers that were revoked have open.
 var endSessions = []string{"/usr/local/sbin/openclaw-sessions"}
+
+// sudoLets reads what sudo lets a user do.
+func sudoLets(user, want string) layer.Probe {
+	return layer.Shell("what sudo lets "+user+" do", want, `LC_ALL=C sudo -n -l -U `+user+` | sed '1,/ may run /d; s/^ *//' | paste -sd ' '`)
+}

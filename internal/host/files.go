@@ -27,7 +27,10 @@ var table = []file{
 	{"base", "/usr/local/sbin/openclaw-scrub", "0755", "root", "root", layer.Replace},
 	{"base", "/usr/local/sbin/openclaw-sessions", "0755", "root", "root", layer.Replace},
 	{"base", machine.ApplierPath, "0644", "root", "root", layer.Replace},
-	// sshd reads it as the user.
+	{"base", machine.DeployPath, "0755", "root", "root", layer.Replace},
+	{"base", machine.ObservePath, "0755", "root", "root", layer.Replace},
+	// sshd reads them as the user.
+	{"base", "/etc/ssh/authorized_keys/openclaw-deploy", "0644", "root", "root", layer.Replace},
 	{"base", "/etc/ssh/authorized_keys/claw", "0644", "root", "root", layer.Replace},
 	{"sysctl", "/etc/sysctl.d/99-zz-openclaw.conf", "0644", "root", "root", layer.Replace},
 	{"wireguard", "/etc/wireguard/wg0.conf", "0600", "root", "root", layer.Replace},

@@ -20,7 +20,9 @@ type Host struct {
 	ServerKey              string
 	BootstrapKey           string // its fingerprint
 	WireGuardPeers         []wireGuardPeer
-	AuthorizedKeys         []string
+	AuthorizedKeys         []string // claw's
+	DeployKey              string
+	Observers              []observer
 	Admitted               []admitted
 	NeverReached           []netip.Prefix // by the agent, but for AgentMayReach
 	GatewayToken           string
@@ -44,6 +46,7 @@ func New(cfg *config.Config, image string, stack *keys.Stack, peers map[string]*
 		BackupKey:      stack.BackupKey(),
 		SecurityOrigin: securityOrigins[image],
 		AuthorizedKeys: []string{stack.Operator.Public},
+		DeployKey:      stack.Deployer.SSH.Public,
 		KeyAlgorithms:  "ssh-ed25519,sk-ssh-ed25519@openssh.com",
 		stack:          stack,
 		NeverReached:   neverReached(),
@@ -59,6 +62,9 @@ func New(cfg *config.Config, image string, stack *keys.Stack, peers map[string]*
 			p.Name, public.String(), peers[p.Name].Preshared.String(), p.Address})
 		if p.SSHKey != nil {
 			h.AuthorizedKeys = append(h.AuthorizedKeys, authorizedKey(p))
+		}
+		if p.Observe {
+			h.Observers = append(h.Observers, observer{p.Address, peers[p.Name].SSH.Public})
 		}
 	}
 	if cfg.Bootstrap {

@@ -67,7 +67,7 @@ func TestRendered(t *testing.T) {
 	stack, peers := keystest.Keys(t)
 	for name, set := range map[string]map[string]string{
 		"open-debian":   {},
-		"closed-ubuntu": {"openclaw:bootstrap": "false", "openclaw:image": "ubuntu-24.04"},
+		"closed-ubuntu": {"openclaw:bootstrap": "false", "openclaw:image": "ubuntu-24.04", "openclaw:peers": `{"laptop":{"address":"10.100.0.2","observe":true}}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHostOf(testConfig(t, set), stack, peers)
@@ -252,6 +252,8 @@ func TestSecretsStayOutOfTheDeclaration(t *testing.T) {
 		"deployer's key":        stack.Deployer.Private.String(),
 		"peer's key":            peers["laptop"].Private.String(),
 		"bootstrap private key": stack.Bootstrap.Private,
+		"program's own key":     stack.Deployer.SSH.Private,
+		"key that looks":        peers["laptop"].SSH.Private,
 	}
 	for _, p := range packed {
 		text, err := json.Marshal(p.Apply(layer.Confirmation{}))
@@ -266,7 +268,7 @@ func TestSecretsStayOutOfTheDeclaration(t *testing.T) {
 			if strings.Contains(request.Declared, secret) {
 				t.Errorf("layer %s declares the %s in plain text", p.Name, what)
 			}
-			if strings.Contains(layer.RemoteCommand(true, "token"), secret) {
+			if strings.Contains(layer.RemoteCommand("token"), secret) {
 				t.Errorf("the command shows the %s", what)
 			}
 		}

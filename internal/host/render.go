@@ -13,6 +13,7 @@ import (
 
 	"openclaw-azure/internal/applier"
 	"openclaw-azure/internal/config"
+	"openclaw-azure/internal/layer"
 	"openclaw-azure/internal/machine"
 	"openclaw-azure/templates"
 )
@@ -20,6 +21,12 @@ import (
 // What templates say of what is fixed about the machine.
 
 func (*Host) Operator() string              { return machine.Operator }
+func (*Host) Deploy() string                { return machine.Deploy }
+func (*Host) DeployPath() string            { return machine.DeployPath }
+func (*Host) ObservePath() string           { return machine.ObservePath }
+func (*Host) ApplierPath() string           { return machine.ApplierPath }
+func (*Host) Loader() string                { return layer.Loader }
+func (*Host) RequestLimit() string          { return layer.Limit }
 func (*Host) Service() string               { return machine.Service }
 func (*Host) Gate() string                  { return machine.Gate }
 func (*Host) Resolver() string              { return machine.Resolver }

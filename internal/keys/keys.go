@@ -62,11 +62,13 @@ type WireGuardKey struct {
 	Public  wgtypes.Key
 }
 
-// Peer is a WireGuard peer's pair and the key that it shares with the server.
+// Peer is a WireGuard peer's pair, the key that it shares with the server, and the one with which it logs in as the program's own
+// user: the deployer to do what the program does, another to look, if it may.
 type Peer struct {
 	Private   wgtypes.Key
 	Public    wgtypes.Key
 	Preshared wgtypes.Key
+	SSH       SSHKey
 }
 
 // Password is a password and its crypt(3) hash.
@@ -151,7 +153,7 @@ func (s *Stack) BackupKey() string {
 	return hex.EncodeToString(key)
 }
 
-// NewPeer makes the keys of one WireGuard peer.
+// NewPeer makes the keys of one peer.
 func NewPeer() (*Peer, error) {
 	pair, err := newWireGuardKey()
 	if err != nil {
@@ -161,7 +163,11 @@ func NewPeer() (*Peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Peer{Private: pair.Private, Public: pair.Public, Preshared: shared}, nil
+	own, err := newEd25519("openclaw-deploy")
+	if err != nil {
+		return nil, err
+	}
+	return &Peer{Private: pair.Private, Public: pair.Public, Preshared: shared, SSH: own}, nil
 }
 
 func newWireGuardKey() (WireGuardKey, error) {
@@ -352,7 +358,13 @@ func (p *Peer) check() error {
 	if p.Preshared == (wgtypes.Key{}) {
 		return errors.New("no preshared key")
 	}
-	return checkPair(p.Private, p.Public)
+	if err := checkPair(p.Private, p.Public); err != nil {
+		return err
+	}
+	if err := p.SSH.parse(ssh.KeyAlgoED25519); err != nil {
+		return fmt.Errorf("ssh: %w", err)
+	}
+	return nil
 }
 
 var (
@@ -383,9 +395,15 @@ func hashes(hash, password string) bool {
 
 // wireGuardText is how WireGuard's keys look in JSON.
 type wireGuardText struct {
-	Private   string `json:"private"`
-	Public    string `json:"public"`
-	Preshared string `json:"preshared,omitempty"`
+	Private string `json:"private"`
+	Public  string `json:"public"`
+}
+
+// peerText is how a peer's keys look in JSON.
+type peerText struct {
+	wireGuardText
+	Preshared string `json:"preshared"`
+	SSH       SSHKey `json:"ssh"`
 }
 
 // A method with a slip in its name would leave encoding/json to its own ways, which read keys unchecked.
@@ -413,18 +431,19 @@ func (k *WireGuardKey) UnmarshalJSON(text []byte) error {
 	return err
 }
 
-// MarshalJSON makes {"private","public","preshared"}.
+// MarshalJSON makes {"private","public","preshared","ssh"}.
 func (p Peer) MarshalJSON() ([]byte, error) {
-	return json.Marshal(wireGuardText{Private: p.Private.String(), Public: p.Public.String(), Preshared: p.Preshared.String()})
+	return json.Marshal(peerText{wireGuardText{Private: p.Private.String(), Public: p.Public.String()}, p.Preshared.String(), p.SSH})
 }
 
-// UnmarshalJSON reads {"private","public","preshared"}.
+// UnmarshalJSON reads {"private","public","preshared","ssh"}.
 func (p *Peer) UnmarshalJSON(text []byte) error {
-	var t wireGuardText
+	var t peerText
 	err := decode(string(text), &t)
 	if err != nil {
-		return &keyError{"a WireGuard peer is not private, public and preshared"}
+		return &keyError{"a peer is not private, public, preshared and ssh"}
 	}
+	p.SSH = t.SSH
 	if p.Private, err = ParseWireGuardKey(t.Private); err != nil {
 		return err
 	}

@@ -246,7 +246,7 @@ func TestTextFaults(t *testing.T) {
 		{strings.Replace(whole, `"private":"`+good.Deployer.Private.String(), `"private":"`+good.Deployer.Private.String()[1:], 1),
 			"the stack's keys: not a WireGuard key: 44 characters of base64 that stand for 32 bytes"},
 		{strings.Replace(whole, `"preshared":"`+good.Deployer.Preshared.String()+`"`, `"preshared":7`, 1),
-			"the stack's keys: a WireGuard peer is not private, public and preshared"},
+			"the stack's keys: a peer is not private, public, preshared and ssh"},
 		{"{}", `the stack's keys: bootstrap: the private key is not a PEM without passphrase that OpenSSH reads
 the stack's keys: operator: the private key is not a PEM without passphrase that OpenSSH reads
 the stack's keys: hostKey: the private key is not a PEM without passphrase that OpenSSH reads
@@ -270,13 +270,14 @@ func TestPeer(t *testing.T) {
 		t.Fatal(err)
 	}
 	read, err := ParsePeer(text(t, made))
-	if err != nil || *read != *made {
+	if err != nil || text(t, read) != text(t, made) {
 		t.Fatalf("not what was made: %v", err)
 	}
 	for _, c := range []struct{ text, want string }{
 		{"x", "the peer's keys: not the JSON object that cmd/keys prints"},
 		{"{}", "the peer's keys: not a WireGuard key: 44 characters of base64 that stand for 32 bytes"},
 		{strings.Replace(text(t, made), made.Public.String(), made.Preshared.String(), 1), "the peer's keys: the public key is not the private key's"},
+		{strings.Replace(text(t, made), `"ssh-ed25519`, `"ssh-rsa`, 1), "the peer's keys: ssh: the public key is not a line of authorized_keys: a type, the key and a comment"},
 	} {
 		if _, err := ParsePeer(c.text); err == nil || err.Error() != c.want {
 			t.Errorf("got %v\nwant %s", err, c.want)

@@ -15,7 +15,6 @@ import (
 	"openclaw-azure/internal/machine"
 	"openclaw-azure/internal/outputs"
 	"openclaw-azure/internal/reach"
-	"openclaw-azure/internal/tunnel"
 )
 
 // Output is the secret output that holds the document.
@@ -38,9 +37,9 @@ type Run struct {
 	Digests          map[string]string // of the layers
 	Keys             json.RawMessage
 
-	Stack *keys.Stack    `json:"-"` // Keys, parsed
-	Named *tunnel.Config `json:"-"` // of the peer that looks, if it is not the deployer
-	Gone  bool           `json:"-"` // the machine is not in Azure any more
+	Stack *keys.Stack  `json:"-"` // Keys, parsed
+	Named *outputs.Way `json:"-"` // of the peer that looks, if it is not the deployer
+	Gone  bool         `json:"-"` // the machine is not in Azure any more
 }
 
 // Text is the document.
@@ -80,11 +79,11 @@ func Read(ctx *pulumi.Context, peer string) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	way, err := stack.Way(peer)
+	way, err := stack.Observer(peer)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", outputs.PeerVariable, err)
 	}
-	last.Named = &way.Tunnel
+	last.Named = &way
 	return last, nil
 }
 

@@ -37,6 +37,30 @@ type Observation struct {
 	} `json:"lastRollback"`
 }
 
+// Account tells how a layer differs from what it declared, a line for each difference; empty where it does not.
+func (o *Observation) Account(name string) string {
+	drift := o.Layers[name].Drift
+	if len(drift) == 0 {
+		return ""
+	}
+	account := fmt.Sprintf("the host differs from what layer %q declared:", name)
+	for _, d := range drift {
+		account += "\n  " + d.String()
+	}
+	return account
+}
+
+// Left tells what earlier runs left on the host undone.
+func (o *Observation) Left() (left []string) {
+	if waits := o.Pending; waits != nil {
+		left = append(left, fmt.Sprintf("a change of layer %q from an earlier run waits on the host for a confirmation that did not come: `pulumi up` takes it back and tries again", waits.Layer))
+	}
+	if undone := o.LastRollback; undone != nil {
+		left = append(left, fmt.Sprintf("the host took back its last change, of layer %q: %s; `pulumi up` tries it again", undone.Layer, undone.Reason))
+	}
+	return left
+}
+
 // Proof is the applier's answer to Prove where all is well.
 type Proof struct {
 	Proven   []string       `json:"proven"`
@@ -79,16 +103,19 @@ func (d Drift) String() string {
 // shown is text of the host's for a terminal, which obeys some characters: the host may be somebody else's by now.
 func shown(text string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+		if !unicode.IsPrint(r) && r != '\n' && r != '\t' {
 			return '?'
 		}
 		return r
 	}, text)
 }
 
+// ErrorLine is the last line of what a command on the host said went wrong.
+func ErrorLine(stderr string) string { return shown(LastLine(stderr)) }
+
 func shownAll(texts []string) {
 	for i, text := range texts {
-		texts[i] = shown(text)
+		texts[i] = strings.ReplaceAll(shown(text), "\n", " ")
 	}
 }
 

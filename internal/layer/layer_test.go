@@ -156,11 +156,11 @@ func TestApplyRequest(t *testing.T) {
 }
 
 func TestStdin(t *testing.T) {
-	got, err := NewApplier([]byte("print(1)\n")).Stdin("pass-word", Observe())
+	got, err := NewApplier([]byte("print(1)\n")).Stdin(Observe())
 	if err != nil {
 		t.Fatal(err)
 	}
-	packed, found := strings.CutPrefix(got, "pass-word\n#openclaw-deploy 1\n"+fmt.Sprint(len(unpacker))+"\n"+unpacker)
+	packed, found := strings.CutPrefix(got, "#openclaw-deploy 1\n"+fmt.Sprint(len(unpacker))+"\n"+unpacker)
 	if !found {
 		t.Errorf("got %q", got)
 	}
@@ -168,26 +168,14 @@ func TestStdin(t *testing.T) {
 	if want := "eNoqKMrMK9Ew1OQCDAAQzwK6\neNqqVsovULJSyk8qTi0qS1WqBQwALWYFkA=="; packed != want {
 		t.Errorf("packed %q, want %q", packed, want)
 	}
-	_, err = NewApplier(nil).Stdin("two\nlines", Observe())
-	if err == nil || err.Error() != "the sudo password holds a line break" {
-		t.Errorf("a password of two lines: %v", err)
-	}
 }
 
 func TestCommandBySudo(t *testing.T) {
-	for _, test := range []struct {
-		password bool
-		begins   string
-	}{
-		{false, "sudo -n /usr/bin/timeout --kill-after=30 1800 /usr/bin/python3 -I -c '"},
-		{true, "sudo -k -S -p '' /usr/bin/timeout --kill-after=30 1800 /usr/bin/python3 -I -c '"},
-	} {
-		command := RemoteCommand(test.password, "token", "vm", "0")
-		if !strings.HasPrefix(command, test.begins) || !strings.HasSuffix(command, "' token vm 0") {
-			t.Errorf("password %v: %q", test.password, command)
-		}
+	command := RemoteCommand("token", "vm", "0")
+	if !strings.HasPrefix(command, "sudo -n /usr/bin/timeout --kill-after=30 1800 /usr/bin/python3 -I -c '") || !strings.HasSuffix(command, "' token vm 0") {
+		t.Errorf("%q", command)
 	}
-	if strings.Contains(loader, "'") {
+	if strings.Contains(Loader, "'") {
 		t.Error("the loader has a quote in it, and stands between quotes")
 	}
 }
@@ -221,57 +209,44 @@ func runLoader(t *testing.T, command, stdin string) (stdout, stderr string, stat
 	return out.String(), errs.String(), shell.ProcessState.ExitCode()
 }
 
-// What stands before the marker, a sudo password that was not asked for, is dropped; the applier gets the request to the
-// last byte, its own source and the words, and its result is the command's.
+// The applier gets the request to the last byte, its own source and the words, and its result is the command's.
 func TestLoader(t *testing.T) {
 	request := map[string]string{"op": "observe", "note": "späte Zeile\n#openclaw-deploy 1\n"}
-	for name, before := range map[string]string{"password": "", "more than a password": "a greeting\r\nand another line\n"} {
-		stdin, err := NewApplier([]byte(fakeApplier)).Stdin("canary-password", request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		stdout, stderr, status := runLoader(t, RemoteCommand(true, "token1", "vm1", "3"), before+stdin)
-		if stderr != "" || status != 7 {
-			t.Errorf("%s: status %d, standard error %q", name, status, stderr)
-		}
-		var got struct {
-			Request, Name string
-			Source        int
-			Words         []string
-		}
-		if err := json.Unmarshal([]byte(stdout), &got); err != nil {
-			t.Fatalf("%s: %v: %q", name, err, stdout)
-		}
-		body, err := json.Marshal(request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got.Request != string(body) || got.Source != len(fakeApplier) || got.Name != "openclaw_apply" {
-			t.Errorf("%s: %+v", name, got)
-		}
-		if diff := cmp.Diff([]string{"token1", "vm1", "3"}, got.Words); diff != "" {
-			t.Errorf("%s: words (-want +got)\n%s", name, diff)
-		}
-		if strings.Contains(stdout+stderr, "canary-password") {
-			t.Errorf("%s: the password was printed", name)
-		}
+	stdin, err := NewApplier([]byte(fakeApplier)).Stdin(request)
+	if err != nil {
+		t.Fatal(err)
 	}
-}
-
-func TestLoaderReadsALineEndOfAnyKind(t *testing.T) {
-	stdin := "password\r\n#openclaw-deploy 1\r\n" + fmt.Sprint(len(fakeApplier)) + "\r\n" + fakeApplier + "{}"
-	if stdout, stderr, status := runLoader(t, RemoteCommand(false), stdin); status != 7 {
-		t.Errorf("status %d, %q, %q", status, stdout, stderr)
+	stdout, stderr, status := runLoader(t, RemoteCommand("token1", "vm1", "3"), stdin)
+	if stderr != "" || status != 7 {
+		t.Errorf("status %d, standard error %q", status, stderr)
+	}
+	var got struct {
+		Request, Name string
+		Source        int
+		Words         []string
+	}
+	if err := json.Unmarshal([]byte(stdout), &got); err != nil {
+		t.Fatalf("%v: %q", err, stdout)
+	}
+	body, err := json.Marshal(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Request != string(body) || got.Source != len(fakeApplier) || got.Name != "openclaw_apply" {
+		t.Errorf("%+v", got)
+	}
+	if diff := cmp.Diff([]string{"token1", "vm1", "3"}, got.Words); diff != "" {
+		t.Errorf("words (-want +got)\n%s", diff)
 	}
 }
 
 func TestLoaderWithADamagedPayload(t *testing.T) {
-	whole, err := NewApplier([]byte(fakeApplier)).Stdin("canary-password", Observe())
+	whole, err := NewApplier([]byte(fakeApplier)).Stdin(Observe())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, stdin := range []string{whole[:len(whole)-20], whole[:len(whole)-3], whole[:len(whole)-30] + "AAAA" + whole[len(whole)-26:]} {
-		stdout, stderr, status := runLoader(t, RemoteCommand(true, "token"), stdin)
+		stdout, stderr, status := runLoader(t, RemoteCommand("token"), stdin)
 		if stdout != "" || stderr != "openclaw-deploy: the payload was cut or damaged on the way\n" || status != 1 {
 			t.Errorf("status %d, %q, %q", status, stdout, stderr)
 		}
@@ -279,8 +254,8 @@ func TestLoaderWithADamagedPayload(t *testing.T) {
 }
 
 func TestLoaderWithoutPayload(t *testing.T) {
-	for _, stdin := range []string{"", "canary-password\n", "canary-password\n#openclaw-deploy 2\n"} {
-		stdout, stderr, status := runLoader(t, RemoteCommand(true, "token"), stdin)
+	for _, stdin := range []string{"", "canary\n", "canary\n#openclaw-deploy 1\n", "#openclaw-deploy 2\n"} {
+		stdout, stderr, status := runLoader(t, RemoteCommand("token"), stdin)
 		if stdout != "" || stderr != "openclaw-deploy: no payload came\n" || status != 1 {
 			t.Errorf("%q: status %d, %q, %q", stdin, status, stdout, stderr)
 		}

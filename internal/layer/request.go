@@ -15,14 +15,11 @@ import (
 
 const marker = "#openclaw-deploy 1"
 
-// loader is what the remote command runs: it takes the applier itself from standard input, so that a broken or
-// missing copy on the host never matters. What comes before the marker is dropped unseen: a password that sudo did
-// not ask for.
-const loader = `import sys
+// Loader is what the remote command runs: it takes the applier itself from standard input, so that a broken or
+// missing copy on the host never matters.
+const Loader = `import sys
 i=sys.stdin.buffer
-for l in i:
- if l.rstrip(b"\r\n")==b"` + marker + `":break
-else:sys.exit("openclaw-deploy: no payload came")
+if i.readline()!=b"` + marker + `\n":sys.exit("openclaw-deploy: no payload came")
 s=i.read(int(i.readline()))
 g={"__name__":"openclaw_apply"}
 exec(compile(s,"apply.py","exec"),g)
@@ -39,19 +36,20 @@ def main(packed,_,words):
  return g["main"](b,s,words)
 `
 
-// limit bounds a request on the host, in seconds: packages take minutes on a slow line.
-const limit = "1800"
+// Limit bounds a request on the host, in seconds: packages take minutes on a slow line.
+const Limit = "1800"
 
-// RemoteCommand returns the shell command that reads a request made by Stdin. Where the login user's sudo asks for a
-// password, it is the first line of the request. Words follow the command: the first is the token of the layer, which
-// the applier records; all of them make one run's command differ from another's.
-func RemoteCommand(password bool, words ...string) string {
-	sudo := "sudo -n"
-	if password {
-		// -k: with a cached time stamp sudo would leave the password in the command's input.
-		sudo = "sudo -k -S -p ''"
-	}
-	return strings.Join(append([]string{sudo, "/usr/bin/timeout --kill-after=30", limit, "/usr/bin/python3 -I -c '" + loader + "'"}, words...), " ")
+// RemoteCommand returns the shell command that reads a request made by Stdin, for a user whose sudo asks for no password. Words
+// follow the command: the first is the token of the layer, which the applier records; all of them make one run's command
+// differ from another's.
+func RemoteCommand(words ...string) string {
+	return strings.Join(append([]string{"sudo -n /usr/bin/timeout --kill-after=30", Limit, "/usr/bin/python3 -I -c '" + Loader + "'"}, words...), " ")
+}
+
+// DeployCommand is what the program's own account, whose key runs the loader and nothing else, is given as a command: a name,
+// for people, and RemoteCommand's words.
+func DeployCommand(name string, words ...string) string {
+	return strings.Join(append([]string{name}, words...), " ")
 }
 
 // Confirmation is how a change has to be confirmed.
@@ -84,14 +82,20 @@ const confirmWait = 5
 
 // Confirm is the request that keeps an armed change. Where there is none yet the host answers only when there is, or
 // after some seconds; it takes a confirmation only over a connection that is newer than the change.
-func (p Packed) Confirm(port uint16) any {
+func (p Packed) Confirm(port uint16) any { return p.confirm(port, true) }
+
+// AskArmed asks the same, over whatever connection, and keeps nothing.
+func (p Packed) AskArmed(port uint16) any { return p.confirm(port, false) }
+
+func (p Packed) confirm(port uint16, keep bool) any {
 	return struct {
 		Op     string `json:"op"`
 		Layer  string `json:"layer"`
 		Digest string `json:"digest"`
 		Port   uint16 `json:"port"`
 		Waits  int    `json:"waits"`
-	}{"confirm", p.Name, p.Digest, port, confirmWait}
+		Keep   bool   `json:"keep"`
+	}{"confirm", p.Name, p.Digest, port, confirmWait, keep}
 }
 
 // Observe is the request that reads what is effective, for every layer on the host.
@@ -115,16 +119,13 @@ type Applier struct{ packed string }
 // NewApplier packs the applier's source.
 func NewApplier(source []byte) Applier { return Applier{packed(source)} }
 
-// Stdin is what the remote command reads: the sudo password, then the applier and the request, packed.
-func (a Applier) Stdin(password string, request any) (string, error) {
-	if strings.ContainsAny(password, "\r\n") {
-		return "", fmt.Errorf("the sudo password holds a line break")
-	}
+// Stdin is what the remote command reads: the applier and the request, packed.
+func (a Applier) Stdin(request any) (string, error) {
 	body, err := json.Marshal(request)
 	if err != nil {
 		return "", fmt.Errorf("pack a request: %w", err)
 	}
-	return password + "\n" + marker + "\n" + strconv.Itoa(len(unpacker)) + "\n" + unpacker + a.packed + "\n" + packed(body), nil
+	return marker + "\n" + strconv.Itoa(len(unpacker)) + "\n" + unpacker + a.packed + "\n" + packed(body), nil
 }
 
 // packed is one line. Into memory nothing fails to be written.

@@ -6,10 +6,11 @@ import "net/netip"
 
 // Users of the machine.
 const (
-	Operator = "claw"     // logs in through the tunnel, and has sudo with a password
-	Service  = "openclaw" // runs OpenClaw: no login, no sudo
-	Gate     = "haproxy"  // its package's; dials for the agent
-	Resolver = "unbound"  // its package's; resolves names for the agent
+	Operator = "claw"            // people's: logs in through the tunnel, and has sudo with a password
+	Deploy   = "openclaw-deploy" // the program's own: logs in through the tunnel, and is given DeployPath as root
+	Service  = "openclaw"        // runs OpenClaw: no login, no sudo
+	Gate     = "haproxy"         // its package's; dials for the agent
+	Resolver = "unbound"         // its package's; resolves names for the agent
 )
 
 // Ports that no configuration changes.
@@ -24,7 +25,9 @@ const MTU = 1280
 // Paths on the machine.
 const (
 	DeployFolder = "/usr/local/lib/openclaw-deploy"
-	ApplierPath  = DeployFolder + "/apply.py" // the host's copy of the applier: it serves the rollback timer and people
+	DeployPath   = "/usr/local/sbin/openclaw-deploy"  // what the program's own key runs
+	ObservePath  = "/usr/local/sbin/openclaw-observe" // what the key of a peer that may look runs
+	ApplierPath  = DeployFolder + "/apply.py"         // the host's copy of the applier: it serves the rollback timer and people
 	BackupPath   = DeployFolder + "/backup.py"
 	StateFolder  = "/var/lib/openclaw-deploy" // the applier's records
 	// HostKeyPath has the only host key that sshd offers.

@@ -51,13 +51,13 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for name := range s.peers {
+		for name := range s.said.Peers {
 			way, err := s.Way(name)
 			if err == nil && (way.Peer != name || way.Tunnel.PrivateKey == wgtypes.Key{} || way.Tunnel.Server != s.host.Addr() || way.Door.HostKey == nil) {
 				t.Errorf("half a way: %+v", way.Door)
 			}
 		}
-		if _, err := s.Way(string(text)); err == nil && len(s.peers) == 0 {
+		if _, err := s.Way(string(text)); err == nil && len(s.said.Peers) == 0 {
 			t.Error("a way of a peer that there is not")
 		}
 	})

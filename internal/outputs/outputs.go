@@ -28,6 +28,7 @@ import (
 // Names of the outputs by which a machine is reached.
 const (
 	Peers        = "peers"        // secret: a configuration for wg-quick, by peer
+	Observers    = "observers"    // secret: a private key that can only look, by peer that may
 	OperatorKey  = "operatorKey"  // secret: the private key of Operator
 	KnownHosts   = "knownHosts"   // lines for ssh; the first is the tunnel door's
 	GatewayToken = "gatewayToken" // secret: what a browser logs in with
@@ -52,14 +53,23 @@ func PeerName(asked string) string {
 	return DefaultPeer
 }
 
+// document is the outputs, or a peer's own file, as they are written.
+type document struct {
+	Peers        map[string]string `json:"peers"`
+	Observers    map[string]string `json:"observers"`
+	OperatorKey  string            `json:"operatorKey,omitempty"`
+	KnownHosts   string            `json:"knownHosts"`
+	GatewayToken string            `json:"gatewayToken,omitempty"`
+	SudoPassword string            `json:"sudoPassword,omitempty"`
+}
+
 // Stack is what one stack's outputs say.
 type Stack struct {
-	peers        map[string]string
-	operator     ssh.Signer
-	host         netip.AddrPort // of sshd in the tunnel
-	hostKey      ssh.PublicKey
-	gatewayToken string
-	sudoPassword string
+	said      document
+	observers map[string]ssh.Signer
+	operator  ssh.Signer     // nil in a peer's own file
+	host      netip.AddrPort // of sshd in the tunnel
+	hostKey   ssh.PublicKey
 }
 
 var _ interface {
@@ -72,10 +82,10 @@ func (*Stack) String() string   { return "(a stack's outputs)" }
 func (*Stack) GoString() string { return "(a stack's outputs)" }
 
 // GatewayToken is what a browser logs in to OpenClaw with.
-func (s *Stack) GatewayToken() string { return s.gatewayToken }
+func (s *Stack) GatewayToken() string { return s.said.GatewayToken }
 
 // SudoPassword is what becomes root on the machine.
-func (s *Stack) SudoPassword() string { return s.sudoPassword }
+func (s *Stack) SudoPassword() string { return s.said.SudoPassword }
 
 // Read asks the Pulumi CLI for the outputs of a stack; empty is the stack that
 // is selected in this folder or by PULUMI_STACK. It reads standard input only
@@ -116,24 +126,25 @@ func Read(ctx context.Context, stack string) (*Stack, error) {
 // Parse reads the JSON of `pulumi stack output --json --show-secrets`. No error
 // contains any part of a secret.
 func Parse(text []byte) (*Stack, error) {
-	var found struct {
-		Peers        map[string]string `json:"peers"`
-		OperatorKey  string            `json:"operatorKey"`
-		KnownHosts   string            `json:"knownHosts"`
-		GatewayToken string            `json:"gatewayToken"`
-		SudoPassword string            `json:"sudoPassword"`
-	}
+	var found document
 	if err := json.Unmarshal(text, &found); err != nil {
 		return nil, errors.New("read the stack's outputs: not the JSON of this program's outputs")
 	}
-	if found.OperatorKey == "" || found.KnownHosts == "" {
+	if found.OperatorKey == "" && len(found.Observers) == 0 || found.KnownHosts == "" {
 		return nil, hint.To(fmt.Errorf("read the stack's outputs: there is no %s or no %s: no deploy of this stack has succeeded yet", OperatorKey, KnownHosts),
 			"pulumi up")
 	}
-	s := &Stack{peers: found.Peers, gatewayToken: found.GatewayToken, sudoPassword: found.SudoPassword}
+	s := &Stack{said: found, observers: map[string]ssh.Signer{}}
 	var err error
-	if s.operator, err = ssh.ParsePrivateKey([]byte(found.OperatorKey)); err != nil {
-		return nil, fmt.Errorf("read the output %s: not a private key without passphrase", OperatorKey)
+	if found.OperatorKey != "" {
+		if s.operator, err = ssh.ParsePrivateKey([]byte(found.OperatorKey)); err != nil {
+			return nil, fmt.Errorf("read the output %s: not a private key without passphrase", OperatorKey)
+		}
+	}
+	for name, key := range found.Observers {
+		if s.observers[name], err = ssh.ParsePrivateKey([]byte(key)); err != nil {
+			return nil, fmt.Errorf("read the output %s: peer %q: not a private key without passphrase", Observers, name)
+		}
 	}
 	if s.host, s.hostKey, err = parseKnownHost(found.KnownHosts); err != nil {
 		return nil, fmt.Errorf("read the output %s: %w", KnownHosts, err)
@@ -148,14 +159,51 @@ type Way struct {
 	Door   door.Door // its Dial is the tunnel's, to be set once that is open
 }
 
-// Way finds a peer by its name.
+// Way is a peer's, as Operator.
 func (s *Stack) Way(peer string) (Way, error) {
-	text, ok := s.peers[peer]
+	return s.way(peer, machine.Operator, s.operator)
+}
+
+// Observer is the way of a peer that may look at the machine, with a key that can do nothing else.
+func (s *Stack) Observer(peer string) (Way, error) {
+	w, err := s.way(peer, machine.Deploy, s.observers[peer])
+	if err == nil && w.Door.Key == nil {
+		return Way{}, hint.To(fmt.Errorf("peer %q has no key to look with", peer),
+			fmt.Sprintf("pulumi config set --path peers.%s.address %s", peer, w.Tunnel.Address),
+			fmt.Sprintf("pulumi config set --path peers.%s.observe true && pulumi up", peer))
+	}
+	return w, err
+}
+
+// PeerFile is what Observer needs of a peer, and no other secret: Parse reads it.
+func (s *Stack) PeerFile(peer string) ([]byte, error) {
+	if _, err := s.Observer(peer); err != nil {
+		return nil, err
+	}
+	tunnelDoor, _, _ := strings.Cut(strings.TrimSpace(s.said.KnownHosts), "\n")
+	return json.MarshalIndent(document{
+		Peers:      map[string]string{peer: s.said.Peers[peer]},
+		Observers:  map[string]string{peer: s.said.Observers[peer]},
+		KnownHosts: tunnelDoor,
+	}, "", "  ")
+}
+
+// ParsePeerFile reads what PeerFile made.
+func ParsePeerFile(text []byte) (Way, error) {
+	s, err := Parse(text)
+	if err != nil || len(s.observers) != 1 || s.operator != nil {
+		return Way{}, hint.To(errors.New("it is not what claw peer-file writes"), "claw peer-file NAME")
+	}
+	return s.Observer(slices.Collect(maps.Keys(s.observers))[0])
+}
+
+func (s *Stack) way(peer, user string, key ssh.Signer) (Way, error) {
+	text, ok := s.said.Peers[peer]
 	if !ok {
 		return Way{}, hint.To(fmt.Errorf("there is no peer %q in this stack", peer),
 			fmt.Sprintf("%s; name one with --peer or %s", s.others(peer), PeerVariable))
 	}
-	w := Way{Peer: peer, Door: door.Door{Name: door.Tunnel, Address: s.host.String(), User: machine.Operator, Key: s.operator, HostKey: s.hostKey}}
+	w := Way{Peer: peer, Door: door.Door{Name: door.Tunnel, Address: s.host.String(), User: user, Key: key, HostKey: s.hostKey}}
 	var err error
 	if w.Tunnel, err = parseConfiguration(text); errors.Is(err, errNoPrivateKey) {
 		return Way{}, hint.To(fmt.Errorf("peer %q brought its own WireGuard key: the private one is on its device and not in the stack", peer),
@@ -169,8 +217,8 @@ func (s *Stack) Way(peer string) (Way, error) {
 
 // others are the peers whose private keys are in the stack.
 func (s *Stack) others(than string) string {
-	names := slices.DeleteFunc(slices.Sorted(maps.Keys(s.peers)), func(name string) bool {
-		_, err := parseConfiguration(s.peers[name])
+	names := slices.DeleteFunc(slices.Sorted(maps.Keys(s.said.Peers)), func(name string) bool {
+		_, err := parseConfiguration(s.said.Peers[name])
 		return name == than || err != nil
 	})
 	if len(names) == 0 {

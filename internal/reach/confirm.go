@@ -36,17 +36,14 @@ func (r *Doors) Confirm(a Access, bootstrap bool, p layer.Packed, seconds int, s
 	go func() {
 		defer r.work.Done()
 		defer cancel() // the watch ends with it: what is confirmed is not lost any more
-		d, port := a.bootstrapDoor(), uint16(machine.BootstrapPort)
-		if !bootstrap {
-			d, port = r.tunnelDoor(a), a.SSHPort
-		}
+		d, _ := r.remains(a, bootstrap)
 		w := &window{layer: p.Name, door: d.Name, seconds: seconds, say: say, answered: time.Now()}
 		if !bootstrap {
 			r.work.Go(func() { r.watchTunnel(ctx, w) })
 		}
 		for pause := confirmPause; ctx.Err() == nil; pause = min(pause*5/4, mostConfirmPause) {
 			once, done := context.WithTimeout(ctx, 2*lookTimeout)
-			stdout, exit, err := r.ask(once, d, a.Keys.SudoPassword.Plain, p.Confirm(port))
+			stdout, exit, err := r.confirmOnce(once, a, bootstrap, p)
 			done()
 			switch {
 			case err == nil && exit == 0:
@@ -76,6 +73,31 @@ func (r *Doors) Confirm(a Access, bootstrap bool, p layer.Packed, seconds int, s
 		}
 	}()
 	return cancel
+}
+
+// remains is the door that must remain, and its port.
+func (r *Doors) remains(a Access, bootstrap bool) (door.Door, uint16) {
+	if bootstrap {
+		return a.bootstrapDoor(), machine.BootstrapPort
+	}
+	return r.tunnelDoor(a), a.SSHPort
+}
+
+// confirmOnce keeps the change if it is armed. In the tunnel people have to get in first: not before the change, which may be
+// what mends their door, and once, since sshd counts what it refuses.
+func (r *Doors) confirmOnce(ctx context.Context, a Access, bootstrap bool, p layer.Packed) (stdout []byte, exit int, err error) {
+	d, port := r.remains(a, bootstrap)
+	if !bootstrap {
+		if stdout, exit, err = r.ask(ctx, d, "confirm", p.AskArmed(port)); err != nil || exit != 0 {
+			return stdout, exit, err
+		}
+		people, err := r.operatorDoor(a).Connect(ctx)
+		if err != nil {
+			return nil, 0, err
+		}
+		people.Close()
+	}
+	return r.ask(ctx, d, "confirm", p.Confirm(port))
 }
 
 // watchTunnel tells by the tunnel's pings that the door is lost: when the tunnel closes its connections the command ends,

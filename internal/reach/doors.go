@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/crypto/ssh"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
 	"openclaw-azure/internal/door"
@@ -20,6 +21,7 @@ import (
 	"openclaw-azure/internal/keys"
 	"openclaw-azure/internal/layer"
 	"openclaw-azure/internal/machine"
+	"openclaw-azure/internal/outputs"
 	"openclaw-azure/internal/tunnel"
 )
 
@@ -27,8 +29,8 @@ import (
 type Access struct {
 	machine.Carrier
 	Keys   *keys.Stack
-	Public netip.Addr     // the machine's address on the Internet
-	Named  *tunnel.Config // of a named peer, if it looks and not the deployer; it needs no local port
+	Public netip.Addr   // the machine's address on the Internet
+	Named  *outputs.Way // of a named peer, if it looks and not the deployer; it needs no local port
 }
 
 // Doors reaches a real host, by the tunnel that it opens in this process.
@@ -108,7 +110,8 @@ func (r *Doors) open(a Access) error {
 	way := route{a.Keys.Deployer.Private, a.Keys.WireGuardServer.Public, a.Keys.Deployer.Preshared, a.DeployerAddress(),
 		netip.AddrPortFrom(a.Public, a.WireGuardPort), a.SSH()}
 	if a.Named != nil {
-		way.private, way.preshared, way.address = a.Named.PrivateKey, a.Named.PresharedKey, a.Named.Address
+		named := a.Named.Tunnel
+		way.private, way.preshared, way.address = named.PrivateKey, named.PresharedKey, named.Address
 	}
 	r.mu.Lock()
 	if r.tunnel != nil && r.way != way {
@@ -151,9 +154,23 @@ func (a Access) bootstrapDoor() door.Door {
 		User: a.AdminUsername, Key: a.Keys.Bootstrap.Signer, HostKey: a.Keys.HostKey.PublicKey}
 }
 
+// tunnelDoor is the one in the tunnel, as the program's own user, with the named peer's key where that looks.
 func (r *Doors) tunnelDoor(a Access) door.Door {
-	return door.Door{Name: door.Tunnel, Address: a.SSH().String(), Dial: r.dialTunnel,
-		User: machine.Operator, Key: a.Keys.Operator.Signer, HostKey: a.Keys.HostKey.PublicKey}
+	key := a.Keys.Deployer.SSH.Signer
+	if a.Named != nil {
+		key = a.Named.Door.Key
+	}
+	return r.doorOf(a, machine.Deploy, key)
+}
+
+func (r *Doors) doorOf(a Access, user string, key ssh.Signer) door.Door {
+	return door.Door{Name: door.Tunnel, Address: a.SSH().String(), Dial: r.dialTunnel, User: user, Key: key, HostKey: a.Keys.HostKey.PublicKey}
+}
+
+// operatorDoor is the one in the tunnel as people go through it. That it lets in is all that counts: what becomes of a command is up
+// to files of theirs, and who was revoked may have written those.
+func (r *Doors) operatorDoor(a Access) door.Door {
+	return r.doorOf(a, machine.Operator, a.Keys.Operator.Signer)
 }
 
 func (r *Doors) dialTunnel(ctx context.Context, network, address string) (net.Conn, error) {
@@ -169,24 +186,44 @@ func (r *Doors) dialTunnel(ctx context.Context, network, address string) (net.Co
 // errSudo says that a door opened and sudo did not.
 var errSudo = errors.New("sudo refused")
 
-// ask sends one request to the applier through a door, over a connection of its own, and returns its answer.
-func (r *Doors) ask(ctx context.Context, d door.Door, password string, request any) (stdout []byte, exit int, err error) {
-	stdin, err := r.applier.Stdin(password, request)
+// ask sends one request, with a name for people, to the applier through a door, and returns its answer.
+func (r *Doors) ask(ctx context.Context, d door.Door, name string, request any) (stdout []byte, exit int, err error) {
+	command := layer.RemoteCommand()
+	if d.User == machine.Deploy {
+		command = layer.DeployCommand(name)
+	}
+	stdin, err := r.applier.Stdin(request)
 	if err != nil {
 		return nil, 0, err
 	}
-	stdout, stderr, exit, err := d.Run(ctx, layer.RemoteCommand(d.Name == door.Tunnel), []byte(stdin))
+	return run(ctx, d, command, stdin)
+}
+
+// run runs a command that becomes root on the host, over a connection of its own.
+func run(ctx context.Context, d door.Door, command, stdin string) (stdout []byte, exit int, err error) {
+	stdout, stderr, exit, err := d.Run(ctx, command, []byte(stdin))
 	if err != nil {
 		return nil, exit, err
 	}
 	if exit == 1 && bytes.Contains(stderr, []byte("sudo:")) {
-		return nil, exit, hint.To(fmt.Errorf("become root as %q through the %s door: %w: %s", d.User, d.Name, errSudo, layer.LastLine(string(stderr))),
-			"the password of claw is the secret output sudoPassword; `pulumi config set bootstrap true && pulumi up` mends sudo")
+		return nil, exit, hint.To(fmt.Errorf("become root as %q through the %s door: %w: %s", d.User, d.Name, errSudo, layer.ErrorLine(string(stderr))),
+			"`pulumi config set bootstrap true && pulumi up` mends sudo")
 	}
 	if exit != 0 && exit != machine.ExitNotPending && exit != machine.ExitRefused {
-		return stdout, exit, fmt.Errorf("ask the host through the %s door: exit status %d: %s", d.Name, exit, layer.LastLine(string(stderr)))
+		return stdout, exit, fmt.Errorf("ask the host through the %s door: exit status %d: %s", d.Name, exit, layer.ErrorLine(string(stderr)))
 	}
 	return stdout, exit, nil
+}
+
+// Look reads what is effective on the host with a key that can do nothing else: the applier's copy there answers.
+func Look(ctx context.Context, d door.Door) (*layer.Observation, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	stdout, _, err := run(ctx, d, "observe", "")
+	if err != nil {
+		return nil, err
+	}
+	return layer.ParseObservation(stdout)
 }
 
 // reach gives the bootstrap door, or opens the tunnel and gives its door.
@@ -210,10 +247,13 @@ func (r *Doors) Observe(a Access, bootstrap bool) (*layer.Observation, error) {
 	if !bootstrap {
 		d.Patience = door.DefaultPatience
 	}
+	if a.Named != nil {
+		return Look(r.ctx, d)
+	}
 	// A busy host that has let us in is not a silent one.
 	ctx, cancel := context.WithTimeout(r.ctx, answerTimeout)
 	defer cancel()
-	stdout, _, err := r.ask(ctx, d, a.Keys.SudoPassword.Plain, layer.Observe())
+	stdout, _, err := r.ask(ctx, d, "observe", layer.Observe())
 	if err != nil {
 		return nil, err
 	}
@@ -236,5 +276,25 @@ func (r *Doors) Ready(a Access, bootstrap bool, say func(string)) error {
 		return err
 	}
 	r.noteOpen(d)
+	return nil
+}
+
+// Both waits until the tunnel opens for the program and for people. It tells where a command of theirs fails.
+func (r *Doors) Both(a Access, say func(string)) error {
+	if err := r.Ready(a, false, say); err != nil {
+		return err
+	}
+	people := r.operatorDoor(a)
+	ctx, cancel := context.WithTimeout(r.ctx, readyTimeout)
+	defer cancel()
+	if err := people.WaitReady(ctx, say); err != nil {
+		return err
+	}
+	soon, done := context.WithTimeout(ctx, lookTimeout)
+	defer done()
+	if _, _, exit, err := people.Run(soon, "true", nil); err != nil || exit != 0 {
+		say(hint.Text(fmt.Sprintf("%q logs in through the tunnel, and its own shell does not run a command", machine.Operator),
+			"as root on the machine, move /home/claw/.bashrc and the like out of the way"))
+	}
 	return nil
 }

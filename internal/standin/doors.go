@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 
+	"golang.org/x/crypto/ssh"
+
 	"openclaw-azure/internal/layer"
 	"openclaw-azure/internal/reach"
 )
@@ -67,6 +69,15 @@ func (d Doors) Closed(a reach.Access) func() error {
 	return func() error { return err }
 }
 
+func (d Doors) Both(a reach.Access, say func(string)) error {
+	if err := d.Ready(a, false, say); err != nil {
+		return err
+	}
+	d.world.mu.Lock()
+	defer d.world.mu.Unlock()
+	return d.world.handshake("claw", a.Keys.Operator.Public, a.Keys.HostKey.Public)
+}
+
 func (d Doors) Confirm(_ reach.Access, bootstrap bool, p layer.Packed, _ int, _ func(string)) func() {
 	port := uint16(2222)
 	if bootstrap {
@@ -97,7 +108,10 @@ func doorName(bootstrap bool) string {
 
 // opens tells whether a door opens to the program's keys.
 func (w *World) opens(a reach.Access, bootstrap bool) error {
-	user, own := "claw", a.Keys.Operator.Public
+	user, own := "openclaw-deploy", a.Keys.Deployer.SSH.Public
+	if a.Named != nil {
+		own = string(ssh.MarshalAuthorizedKey(a.Named.Door.Key.PublicKey()))
+	}
 	if bootstrap {
 		user, own = a.AdminUsername, a.Keys.Bootstrap.Public
 	}
@@ -110,8 +124,8 @@ func (w *World) opens(a reach.Access, bootstrap bool) error {
 	if !bootstrap {
 		public, preshared := a.Keys.Deployer.Public, a.Keys.Deployer.Preshared
 		if a.Named != nil {
-			public, preshared = a.Named.PrivateKey.PublicKey(), a.Named.PresharedKey
-			w.note("as the peer at " + a.Named.Address.String())
+			public, preshared = a.Named.Tunnel.PrivateKey.PublicKey(), a.Named.Tunnel.PresharedKey
+			w.note("as the peer at " + a.Named.Tunnel.Address.String())
 		}
 		for _, part := range []string{
 			"PrivateKey = " + a.Keys.WireGuardServer.Private.String(),
@@ -122,5 +136,5 @@ func (w *World) opens(a reach.Access, bootstrap bool) error {
 			}
 		}
 	}
-	return w.handshake(doorName(bootstrap), own, a.Keys.HostKey.Public)
+	return w.handshake(user, own, a.Keys.HostKey.Public)
 }

@@ -70,10 +70,10 @@ type guest struct {
 	Sshd22, Firewall22       bool
 	Stubborn22               bool // sshd and firewall keep port 22 whatever they are told
 
-	ClawKeys  string // authorized_keys
-	clawHash  string // of the password
-	Wireguard string // wg0.conf
-	sshd      string // the drop-in
+	ClawKeys   string // the file of them
+	deployKeys string // the program's own
+	Wireguard  string // wg0.conf
+	sshd       string // the drop-in
 
 	Layers       map[string]*record
 	Drift        map[string][]layer.Drift

@@ -45,6 +45,10 @@ func commandsOf(l *one, page string) {
 		for line := range strings.Lines(block) {
 			words := strings.Fields(line)
 			switch {
+			case words[0] == "go" || strings.HasPrefix(words[0], "("):
+				if r := l.at("operator", "sh", "-c", line); r.code != 0 {
+					l.t.Errorf("docs/%s: %s: %s", page, strings.TrimSpace(line), r)
+				}
 			case words[0] == "bin/lab":
 				if r := l.command("", 5*time.Minute, "sh", "-c", line); r.code != 0 {
 					l.t.Errorf("docs/%s: %s: %s", page, strings.TrimSpace(line), r)
@@ -54,7 +58,7 @@ func commandsOf(l *one, page string) {
 			case words[0] == "pulumi":
 				l.pulumi(0, words[1:]...)
 			default:
-				l.t.Fatalf("docs/%s: %q is no command of Pulumi's and none of bin/lab", page, line)
+				l.t.Fatalf("docs/%s: %q is no command of Pulumi's, of Go's or of bin/lab's", page, line)
 			}
 		}
 	}

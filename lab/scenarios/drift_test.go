@@ -1,8 +1,10 @@
 package scenarios
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -283,7 +285,8 @@ func TestDrift(t *testing.T) {
 	l.pulumi(0, "config", "set", "bootstrap", "false")
 	l.pulumi(0, "up", "--yes", "--skip-preview")
 	l.tamper(t, "closed", pick(false))
-	l.part(part{"a nightly job looks with a peer of its own", nightly})
+	l.part(part{"a nightly job looks with a peer of its own, whose key does nothing else", nightly})
+	l.part(part{"what a stolen SSH key leaves in claw's home meets nothing of the program's", keptKey})
 	for _, c := range innocents {
 		l.part(part{"innocent: " + c.name, func(l *one) { l.on(c.do) }})
 	}
@@ -380,27 +383,107 @@ func accounts(stdout string) []string {
 	return lines
 }
 
-// nightly is what docs/drift.md says: the peer is admitted, and its workflow runs, quiet and not.
+// nightly is what docs/drift.md says: the peer is admitted, its file is written, and its job looks, quiet and not. Its key does
+// nothing else, from nowhere else.
 func nightly(l *one) {
 	commandsOf(l, "drift.md")
-	as := func(args ...string) result {
-		return l.command("", 5*time.Minute, "env", append([]string{"CLAW_PEER=nightly", l.root + "/bin/lab", "pulumi"}, args...)...)
+	file := filepath.Join(l.root, "nightly.peer")
+	l.t.Cleanup(func() { os.Remove(file) })
+	text, err := os.ReadFile(file)
+	if err != nil {
+		l.t.Fatal(err)
 	}
-	look := func() result { return as("preview", "--non-interactive", "--expect-no-changes") }
-	if r := look(); r.code != 0 {
+	observe := func() result { return l.claw(string(text), "observe", "-") }
+	preview := func() result {
+		return l.command("", 5*time.Minute, "env", "CLAW_PEER=nightly", l.root+"/bin/lab", "pulumi", "preview", "--non-interactive", "--expect-no-changes")
+	}
+	if r := observe(); r.code != 0 || !strings.HasSuffix(r.stdout, "all 10 layers are as declared\n") {
+		l.t.Errorf("quiet: %s", r)
+	}
+	if r := preview(); r.code != 0 {
 		l.t.Errorf("quiet: %s", r)
 	}
 	if shook := l.on(`wg show wg0 dump | awk '$4 == "10.100.0.9/32" && $5 > 0' | wc -l`); shook != "1" {
 		l.t.Error("it was not the peer nightly that looked")
 	}
+	const account = "sysctl net.ipv4.ip_forward: expected 0, found 1"
 	l.on(`sysctl -qw net.ipv4.ip_forward=1`)
 	defer l.on(`sysctl -qw net.ipv4.ip_forward=0`)
-	if r := look(); r.code == 0 || !strings.Contains(r.stdout, "sysctl net.ipv4.ip_forward: expected 0, found 1") {
+	if r := observe(); r.code != 1 || !strings.Contains(r.stdout, account) {
 		l.t.Errorf("drift: %s", r)
 	}
-	if r := as("up", "--yes", "--skip-preview", "--non-interactive"); r.code == 0 ||
+	if r := preview(); r.code == 0 || !strings.Contains(r.stdout, account) {
+		l.t.Errorf("drift: %s", r)
+	}
+	if r := l.command("", 5*time.Minute, "env", "CLAW_PEER=nightly", l.root+"/bin/lab", "pulumi", "up", "--yes", "--skip-preview", "--non-interactive"); r.code == 0 ||
 		!strings.Contains(r.stdout+r.stderr, "only a preview looks with a named peer's keys") {
 		l.t.Errorf("up with CLAW_PEER: %s", r)
+	}
+	looksAndNothingElse(l, text)
+}
+
+// looksAndNothingElse tries what somebody would who has the file of a peer that may look.
+func looksAndNothingElse(l *one, file []byte) {
+	var peer struct {
+		Peers, Observers map[string]string
+		KnownHosts       string
+	}
+	if err := json.Unmarshal(file, &peer); err != nil || len(peer.Peers) != 1 || len(peer.Observers) != 1 {
+		l.t.Fatalf("the peer's file: %v", err)
+	}
+	for _, name := range []string{"operatorKey", "sudoPassword", "gatewayToken"} {
+		if text := strings.ReplaceAll(l.output(name), "\n", `\n`); text == "" || strings.Contains(string(file), text) {
+			l.t.Errorf("the peer's file has the stack's %s", name)
+		}
+	}
+	defer l.wireGuardUp("operator", peer.Peers["nightly"])()
+	as := func(user, stdin string, args ...string) result {
+		return l.ssh("operator", peer.Observers["nightly"], peer.KnownHosts, stdin, append(args[:len(args):len(args)], user+"@10.100.0.1")...)
+	}
+	// Whatever is asked for, the same answer comes, and what is sent is not read.
+	for _, asked := range []string{"none", "id -u", "/usr/local/sbin/openclaw-deploy x", "x; touch /root/by-nightly"} {
+		if r := as("openclaw-deploy", "#openclaw-deploy 1\n3\nx=1", "-o", "RemoteCommand="+asked); r.code != 0 || !strings.Contains(r.stdout, `"layers"`) {
+			l.t.Errorf("%q: %s", asked, r)
+		}
+	}
+	l.on(`test ! -e /root/by-nightly`)
+	for what, r := range map[string]result{
+		"a forwarding": as("openclaw-deploy", "", "-W", "127.0.0.1:18789"),
+		"a terminal":   as("openclaw-deploy", "", "-tt", "-o", "RequestTTY=force", "-o", "RemoteCommand=tty"),
+		"as claw":      as("claw", "", "-o", "RemoteCommand=true"),
+	} {
+		if refused := r.code != 0 || strings.Contains(r.stderr, "PTY allocation request failed"); !refused {
+			l.t.Errorf("%s: %s", what, r)
+		}
+	}
+}
+
+// keptKey: what the thief of an SSH key leaves in claw's home meets nothing of the program's, and no sudo of anybody's but the
+// people's who log in as claw.
+func keptKey(l *one) {
+	l.on(`cat >/home/claw/.bashrc <<'END'
+sudo() { tee -a /home/claw/caught | command sudo "$@"; }
+cat >>/home/claw/caught
+echo "$(id -un) ran" >>/home/claw/ran
+END
+mkdir -p /home/claw/.ssh; echo 'cat >>/home/claw/caught; echo rc >>/home/claw/rc' >/home/claw/.ssh/rc
+printf '%s\n' "$(cat /etc/ssh/authorized_keys/openclaw-deploy | sed 's/.* ssh-/ssh-/' | tail -n 1)" >/home/claw/.ssh/authorized_keys
+chown -R claw:claw /home/claw/.bashrc /home/claw/.ssh; chmod 700 /home/claw/.ssh`)
+	defer l.on(`rm -rf /home/claw/.bashrc /home/claw/.ssh /home/claw/caught /home/claw/ran /home/claw/rc`)
+	// A look, a layer whose change is armed, and the proof.
+	l.on(`chmod 0600 /etc/ssh/authorized_keys/claw`)
+	if r := l.pulumi(0, "up", "--yes", "--skip-preview"); !strings.Contains(r.stdout, "/etc/ssh/authorized_keys/claw: expected") {
+		l.t.Errorf("there was nothing to mend: %s", r)
+	}
+	if ran := l.on(`sort -u /home/claw/ran`); ran != "claw ran" {
+		l.t.Errorf("claw's shell did not read what was planted: %q", ran)
+	}
+	l.on(`test ! -s /home/claw/caught && test ! -e /home/claw/rc`)
+	// The twin: who logs in as claw and uses sudo hands the password over.
+	password := l.output("sudoPassword")
+	l.claw(password+"\n", "ssh", "--", "sudo", "-k", "-S", "-p", "''", "true")
+	if !strings.Contains(l.on(`cat /home/claw/caught`), password) {
+		l.t.Error("what was planted catches nothing")
 	}
 }
 

@@ -192,22 +192,42 @@ var singular = []scenario{
 			"hint: nothing was sent to it: this is not the machine that was deployed, or its host key was changed; bootstrap: true with rescue raised by one puts the key back")
 		x.opensAgain("rescue", x.higher("rescue"))
 	}, open},
-	{"close: key refused", open, false, func(x *trial) {
-		x.on(`rm /etc/ssh/authorized_keys/claw`)
+	{"close: the program's key refused", open, false, func(x *trial) {
+		x.on(`rm /etc/ssh/authorized_keys/openclaw-deploy`)
 		x.configure("bootstrap", "false")
-		x.refuses("tunnel door 10.100.0.1:2222: the host refuses the key SHA256:", ` for user "claw"`,
+		x.refuses("tunnel door 10.100.0.1:2222: the host refuses the key SHA256:", ` for user "openclaw-deploy"`,
 			"hint: it is not tried again, or sshd would shut this machine out; bootstrap: true with rescue raised by one puts the user's key back")
 		x.anyDoor()
 		x.opensAgain()
 	}, ""},
-	{"close: sudo refused", open, false, func(x *trial) {
-		x.on(`echo claw:other | chpasswd`)
+	{"close: the program's sudo refused", open, false, func(x *trial) {
+		x.on(`sed -i '/^openclaw-deploy /d' /etc/sudoers.d/10-openclaw`)
 		x.configure("bootstrap", "false")
-		x.refuses("through the tunnel door: sudo refused: ",
-			"hint: the password of claw is the secret output sudoPassword; `pulumi config set bootstrap true && pulumi up` mends sudo")
+		x.refuses(`become root as "openclaw-deploy" through the tunnel door: sudo refused: `, "hint: `pulumi config set bootstrap true && pulumi up` mends sudo")
 		x.anyDoor()
 		x.opensAgain()
 	}, ""},
+	// What is claw's alone is read by root, and mended in the same run.
+	{"close: claw's key and sudo gone", open, false, func(x *trial) {
+		x.on(`rm /etc/ssh/authorized_keys/claw; echo claw:other | chpasswd; sed -i '/^claw /d' /etc/sudoers.d/10-openclaw`)
+		x.configure("bootstrap", "false")
+		if x.said = x.wait(x.up()); x.said.code != 0 {
+			x.t.Errorf("what is claw's stands in the way: %s", x.said)
+		}
+		x.says("user claw: password: expected as deployed", "/etc/ssh/authorized_keys/claw: expected", "what sudo lets claw do: expected (ALL : ALL) ALL")
+		x.converges(tunnelDoor)
+	}, closed},
+	// Who was revoked may have written claw's own files: they stop nothing.
+	{"close: claw's shell broken", open, false, func(x *trial) {
+		x.on(`echo 'kill -9 $PPID; exit 3' >/home/claw/.bashrc; chown claw: /home/claw/.bashrc`)
+		x.configure("bootstrap", "false")
+		if x.said = x.wait(x.up()); x.said.code != 0 {
+			x.t.Errorf("claw's own files stand in the way: %s", x.said)
+		}
+		x.says("\"claw\" logs in through the tunnel, and its own shell does not run a command")
+		x.on(`rm /home/claw/.bashrc`) // people's commands are what the doors are tried with
+		x.converges(tunnelDoor)
+	}, closed},
 	{"close: a peer whose clock went back", open, false, clockWentBack, ""},
 	{"close: bad sshd file on the host", open, false, func(x *trial) {
 		x.on(`echo 'Nonsense yes' >/etc/ssh/sshd_config.d/60-other.conf`)
@@ -483,7 +503,7 @@ func oldConnection(x *trial) {
 	})
 	x.anyDoor()
 	x.said = x.wait(x.up())
-	x.says(`the host took back its last change, of layer "wireguard": no confirmation over a new connection on port 22 within 30 s; it is tried again`)
+	x.says(`the host took back its last change, of layer "wireguard": no confirmation over a new connection on port 22 within 30 s; ` + "`pulumi up` tries it again")
 	x.converges(bothDoors)
 }
 
@@ -612,10 +632,10 @@ func bannedNeighbours(x *trial) {
 	if r := x.at("operator", "wg-quick", "down", wireguard); r.code != 0 {
 		x.t.Fatal(r)
 	}
-	x.on(`mv /etc/ssh/authorized_keys/claw /root/claws-keys`)
+	x.on(`mv /etc/ssh/authorized_keys/openclaw-deploy /root/deploys-keys`)
 	x.configure("bootstrap", "false")
-	refused("claw", deployer, "tunnel door 10.100.0.1:2222")
-	x.on(`mv /root/claws-keys /etc/ssh/authorized_keys/claw`)
+	refused("openclaw-deploy", deployer, "tunnel door 10.100.0.1:2222")
+	x.on(`mv /root/deploys-keys /etc/ssh/authorized_keys/openclaw-deploy`)
 	if banned := strings.Fields(x.on(`fail2ban-client get sshd banip`)); !slices.Equal(slices.Sorted(slices.Values(banned)), []string{laptop, neighbour}) {
 		x.t.Errorf("banned: %q", banned)
 	}

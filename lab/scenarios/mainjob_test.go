@@ -70,7 +70,7 @@ func layersEffective(l *one) {
 	}[l.on(`. /etc/os-release; echo $ID`)]
 	l.reads([]reading{
 		{"ssh: effective settings on 2222", `sshd -T -C user=claw,host=x,addr=10.100.0.2,lport=2222 | grep -E '^(permitrootlogin|passwordauthentication|kbdinteractiveauthentication|pubkeyauthentication|allowusers|maxauthtries|logingracetime|x11forwarding|hostkey) ' | sort`,
-			"allowusers claw\nhostkey /etc/ssh/ssh_host_openclaw_ed25519_key\nkbdinteractiveauthentication no\nlogingracetime 30\nmaxauthtries 3\npasswordauthentication no\npermitrootlogin no\npubkeyauthentication yes\nx11forwarding no"},
+			"allowusers claw\nallowusers openclaw-deploy@10.100.0.254\nhostkey /etc/ssh/ssh_host_openclaw_ed25519_key\nkbdinteractiveauthentication no\nlogingracetime 30\nmaxauthtries 3\npasswordauthentication no\npermitrootlogin no\npubkeyauthentication yes\nx11forwarding no"},
 		{"fail2ban: the jail", `for k in maxretry bantime findtime; do fail2ban-client get sshd $k; done`, "3\n3600\n600"},
 		{"ufw: default deny", `ufw status verbose | grep '^Default:'`, "Default: deny (incoming), allow (outgoing), disabled (routed)"},
 		{"ipv6: off", `cat /proc/sys/net/ipv6/conf/all/disable_ipv6 /proc/sys/net/ipv6/conf/default/disable_ipv6 /proc/sys/net/ipv6/conf/lo/disable_ipv6`, "1\n1\n1"},
@@ -119,25 +119,12 @@ func attackerSilent(l *one, address string) {
 // handshake brings a peer up by a real wg-quick at a place, runs a command through it, and takes it down; it says
 // whether WireGuard answered.
 func handshake(l *one, place, script string) bool {
-	dir := l.tempDir()
-	config := l.secretFile(dir, "claw0.conf", l.peer("laptop"))
-	key := l.secretFile(dir, "claw_ed25519", l.output("operatorKey")+"\n")
-	known := l.secretFile(dir, "known_hosts", l.output("knownHosts")+"\n")
-	up := l.at(place, "wg-quick", "up", config)
-	if up.code != 0 {
-		l.t.Fatalf("wg-quick up at the %s's place: %s", place, up)
-	}
-	defer func() {
-		if down := l.at(place, "wg-quick", "down", config); down.code != 0 {
-			l.t.Errorf("wg-quick down at the %s's place: %s", place, down)
-		}
-	}()
+	defer l.wireGuardUp(place, l.peer("laptop"))()
 	if l.at(place, "ping", "-c", "1", "-W", "6", "10.100.0.1").code != 0 {
 		return false
 	}
 	if script != "" {
-		r := l.at(place, "ssh", "-i", key, "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes",
-			"-o", "UserKnownHostsFile="+known, "-o", "ConnectTimeout=10", "-p", "2222", "claw@10.100.0.1", script)
+		r := l.ssh(place, l.output("operatorKey"), l.output("knownHosts"), "", "claw@10.100.0.1", script)
 		if r.code != 0 {
 			l.t.Errorf("ssh through the real WireGuard: %s", r)
 		}
@@ -146,6 +133,29 @@ func handshake(l *one, place, script string) bool {
 		}
 	}
 	return true
+}
+
+// wireGuardUp brings a peer up by a real wg-quick at a place, until the function that it returns is called.
+func (l *one) wireGuardUp(place, text string) (down func()) {
+	l.t.Helper()
+	config := l.secretFile(l.tempDir(), "claw0.conf", text)
+	if up := l.at(place, "wg-quick", "up", config); up.code != 0 {
+		l.t.Fatalf("wg-quick up at the %s's place: %s", place, up)
+	}
+	return func() {
+		if down := l.at(place, "wg-quick", "down", config); down.code != 0 {
+			l.t.Errorf("wg-quick down at the %s's place: %s", place, down)
+		}
+	}
+}
+
+// ssh is a real ssh at a place, with a private key and lines of known hosts.
+func (l *one) ssh(place, key, known, stdin string, args ...string) result {
+	l.t.Helper()
+	dir := l.tempDir()
+	return l.command(stdin, time.Minute, filepath.Join(l.root, "bin", "lab"), append([]string{"exec", place, "--", "ssh", "-i", l.secretFile(dir, "key", strings.TrimSuffix(key, "\n")+"\n"),
+		"-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "UserKnownHostsFile=" + l.secretFile(dir, "known_hosts", known+"\n"),
+		"-o", "ConnectTimeout=10", "-p", "2222"}, args...)...)
 }
 
 // sshAudit scans from the host itself: the scanner of its own distribution is the one that knows its algorithms, and
