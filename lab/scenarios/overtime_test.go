@@ -11,7 +11,7 @@ import (
 )
 
 // previous stands for the release before this one: until 0.1.0 a commit of this tree, of those whose machines are taken over.
-const previous = "bdec210595bffe51af1876f62ebed243bbf0443f"
+const previous = "c869b1538f69a7bbf3e6dde8e42c0b2196cfad8d"
 
 // TestOverTime is what a machine goes through once it is there: a new release of the program, people who come and go,
 // what somebody does in Azure past Pulumi.
