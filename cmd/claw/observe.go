@@ -94,13 +94,14 @@ func readPrivate(name string) ([]byte, error) {
 
 // peerFile writes down what observe needs of a peer.
 func peerFile(ctx context.Context, r request, to *os.File) error {
+	private := "(umask 077; claw peer-file " + r.name + " >" + r.name + ".peer)"
 	if term.IsTerminal(int(to.Fd())) {
 		return hint.To(errors.New("peer-file: standard output is a terminal: keys are not printed there"),
-			"(umask 077; claw peer-file "+r.name+" >"+r.name+".peer), or send it to where your jobs' secrets are kept")
+			private+", or send it to where your jobs' secrets are kept")
 	}
 	if info, err := to.Stat(); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
 		return hint.To(fmt.Errorf("peer-file: standard output is a file of mode %04o: others may read the keys", info.Mode().Perm()),
-			"rm that file, then (umask 077; claw peer-file "+r.name+" >"+r.name+".peer)")
+			"rm that file, then "+private)
 	}
 	stack, err := outputs.Read(ctx, r.stack)
 	if err != nil {

@@ -131,10 +131,11 @@ func (d Door) Run(ctx context.Context, command string, stdin []byte) (stdout, st
 		return nil, nil, -1, err
 	}
 	defer c.Close()
-	return d.run(ctx, c, command, stdin)
+	return d.RunOn(ctx, c, command, stdin)
 }
 
-func (d Door) run(ctx context.Context, c *Client, command string, stdin []byte) (stdout, stderr []byte, exit int, err error) {
+// RunOn is Run over a connection that is there, which it leaves open unless the context ends or the command's output is too long.
+func (d Door) RunOn(ctx context.Context, c *Client, command string, stdin []byte) (stdout, stderr []byte, exit int, err error) {
 	start := time.Now()
 	stop := context.AfterFunc(ctx, func() { c.conn.Close() })
 	defer stop()

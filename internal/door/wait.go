@@ -20,12 +20,21 @@ const (
 	sayAgain = 15 * time.Second
 )
 
-// WaitReady waits until the door opens and lets the user in. Only what passes by
+// WaitReady is Await for who needs no more than to know.
+func (d Door) WaitReady(ctx context.Context, say func(line string)) error {
+	c, err := d.Await(ctx, say)
+	if err != nil {
+		return err
+	}
+	return c.Close()
+}
+
+// Await waits until the door opens and lets the user in. Only what passes by
 // itself is waited for: a host that is not there yet, or not speaking SSH yet,
 // and, twice at most, one that says that it lets nobody in yet. A refused key or
 // another host key ends the wait at once. say, where not nil, is given a line
 // for each new reason to wait, and the same one again from time to time.
-func (d Door) WaitReady(ctx context.Context, say func(line string)) error {
+func (d Door) Await(ctx context.Context, say func(line string)) (*Client, error) {
 	start := time.Now()
 	closed := 0
 	said, saidAt := "", time.Time{}
@@ -33,12 +42,12 @@ func (d Door) WaitReady(ctx context.Context, say func(line string)) error {
 	for {
 		c, err := d.Connect(ctx)
 		if err == nil {
-			return c.Close()
+			return c, nil
 		}
 		pause := askAgain
 		var fault *Error
 		if !errors.As(err, &fault) {
-			return err
+			return nil, err
 		}
 		if ctx.Err() != nil && last != nil {
 			// Cut short, this try says less than the one before.
@@ -51,11 +60,11 @@ func (d Door) WaitReady(ctx context.Context, say func(line string)) error {
 			pause = askAgainSlowly
 		case ErrLoginClosed:
 			if closed++; closed > closedLogins {
-				return err
+				return nil, err
 			}
 			pause = askAgainSlowly
 		default:
-			return err
+			return nil, err
 		}
 		if say != nil && (fault.Fact != said || time.Since(saidAt) >= sayAgain) {
 			said, saidAt = fault.Fact, time.Now()
@@ -65,11 +74,11 @@ func (d Door) WaitReady(ctx context.Context, say func(line string)) error {
 		case <-time.After(pause):
 		case <-ctx.Done():
 			if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return d.cancelled(ctx.Err())
+				return nil, d.cancelled(ctx.Err())
 			}
 			gaveUp := *fault
 			gaveUp.Fact = fmt.Sprintf("not open in %s: %s", round(time.Since(start)), fault.Fact)
-			return d.hinted(&gaveUp)
+			return nil, d.hinted(&gaveUp)
 		}
 	}
 }

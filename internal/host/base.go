@@ -49,8 +49,6 @@ func (h *Host) base() layer.Layer {
 		Probes: []layer.Probe{
 			// Read, never tried: the password would go through claw's own shell.
 			sudoLets(machine.Operator, "(ALL : ALL) ALL"),
-			layer.Shell("sudo's settings that change who is asked for which password", "",
-				`LC_ALL=C sudo -n -l -U claw | sed '/ may run /,$d' | grep -oE '[!a-z_]+' | grep -xE '!authenticate|(target|root|runas)pw|requiretty' | paste -sd ' '`),
 			sudoLets(machine.Deploy, "(root) NOPASSWD: "+machine.DeployPath+", "+machine.ObservePath+` ""`),
 			layer.Command("copies of customData that hold a key", "", "/usr/local/sbin/openclaw-scrub", "--list"),
 		},
@@ -60,7 +58,10 @@ func (h *Host) base() layer.Layer {
 // endSessions ends what keys and peers that were revoked have open.
 var endSessions = []string{"/usr/local/sbin/openclaw-sessions"}
 
-// sudoLets reads what sudo lets a user do.
+// sudoLets reads what sudo lets a user do, and before it the settings that change who is asked for which password.
 func sudoLets(user, want string) layer.Probe {
-	return layer.Shell("what sudo lets "+user+" do", want, `LC_ALL=C sudo -n -l -U `+user+` | sed '1,/ may run /d; s/^ *//' | paste -sd ' '`)
+	return layer.Shell("what sudo lets "+user+" do", want, `LC_ALL=C sudo -n -l -U `+user+` | awk '
+/ may run / { rules = 1; next }
+rules { sub(/^ +/, ""); print; next }
+{ for (n = split($0, words, /[ ,]+/); n > 0; n--) if (words[n] ~ /^(!authenticate|(target|root|runas)pw|requiretty)$/) print words[n] }' | paste -sd ' '`)
 }

@@ -36,14 +36,17 @@ func (r *Doors) Confirm(a Access, bootstrap bool, p layer.Packed, seconds int, s
 	go func() {
 		defer r.work.Done()
 		defer cancel() // the watch ends with it: what is confirmed is not lost any more
-		d, _ := r.remains(a, bootstrap)
+		d, port := a.bootstrapDoor(), uint16(machine.BootstrapPort)
+		if !bootstrap {
+			d, port = r.tunnelDoor(a), a.SSHPort
+		}
 		w := &window{layer: p.Name, door: d.Name, seconds: seconds, say: say, answered: time.Now()}
 		if !bootstrap {
 			r.work.Go(func() { r.watchTunnel(ctx, w) })
 		}
 		for pause := confirmPause; ctx.Err() == nil; pause = min(pause*5/4, mostConfirmPause) {
 			once, done := context.WithTimeout(ctx, 2*lookTimeout)
-			stdout, exit, err := r.confirmOnce(once, a, bootstrap, p)
+			stdout, exit, err := r.confirmOnce(once, a, d, p, port)
 			done()
 			switch {
 			case err == nil && exit == 0:
@@ -75,19 +78,10 @@ func (r *Doors) Confirm(a Access, bootstrap bool, p layer.Packed, seconds int, s
 	return cancel
 }
 
-// remains is the door that must remain, and its port.
-func (r *Doors) remains(a Access, bootstrap bool) (door.Door, uint16) {
-	if bootstrap {
-		return a.bootstrapDoor(), machine.BootstrapPort
-	}
-	return r.tunnelDoor(a), a.SSHPort
-}
-
 // confirmOnce keeps the change if it is armed. In the tunnel people have to get in first: not before the change, which may be
 // what mends their door, and once, since sshd counts what it refuses.
-func (r *Doors) confirmOnce(ctx context.Context, a Access, bootstrap bool, p layer.Packed) (stdout []byte, exit int, err error) {
-	d, port := r.remains(a, bootstrap)
-	if !bootstrap {
+func (r *Doors) confirmOnce(ctx context.Context, a Access, d door.Door, p layer.Packed, port uint16) (stdout []byte, exit int, err error) {
+	if d.Name == door.Tunnel {
 		if stdout, exit, err = r.ask(ctx, d, "confirm", p.AskArmed(port)); err != nil || exit != 0 {
 			return stdout, exit, err
 		}

@@ -287,12 +287,14 @@ func (r *Doors) Both(a Access, say func(string)) error {
 	people := r.operatorDoor(a)
 	ctx, cancel := context.WithTimeout(r.ctx, readyTimeout)
 	defer cancel()
-	if err := people.WaitReady(ctx, say); err != nil {
+	c, err := people.Await(ctx, say)
+	if err != nil {
 		return err
 	}
+	defer c.Close()
 	soon, done := context.WithTimeout(ctx, lookTimeout)
 	defer done()
-	if _, _, exit, err := people.Run(soon, "true", nil); err != nil || exit != 0 {
+	if _, _, exit, err := people.RunOn(soon, c, "true", nil); err != nil || exit != 0 {
 		say(hint.Text(fmt.Sprintf("%q logs in through the tunnel, and its own shell does not run a command", machine.Operator),
 			"as root on the machine, move /home/claw/.bashrc and the like out of the way"))
 	}

@@ -394,9 +394,10 @@ func nightly(l *one) {
 		l.t.Fatal(err)
 	}
 	observe := func() result { return l.claw(string(text), "observe", "-") }
-	preview := func() result {
-		return l.command("", 5*time.Minute, "env", "CLAW_PEER=nightly", l.root+"/bin/lab", "pulumi", "preview", "--non-interactive", "--expect-no-changes")
+	as := func(args ...string) result {
+		return l.command("", 5*time.Minute, "env", append([]string{"CLAW_PEER=nightly", l.root + "/bin/lab", "pulumi"}, args...)...)
 	}
+	preview := func() result { return as("preview", "--non-interactive", "--expect-no-changes") }
 	if r := observe(); r.code != 0 || !strings.HasSuffix(r.stdout, "all 10 layers are as declared\n") {
 		l.t.Errorf("quiet: %s", r)
 	}
@@ -415,7 +416,7 @@ func nightly(l *one) {
 	if r := preview(); r.code == 0 || !strings.Contains(r.stdout, account) {
 		l.t.Errorf("drift: %s", r)
 	}
-	if r := l.command("", 5*time.Minute, "env", "CLAW_PEER=nightly", l.root+"/bin/lab", "pulumi", "up", "--yes", "--skip-preview", "--non-interactive"); r.code == 0 ||
+	if r := as("up", "--yes", "--skip-preview", "--non-interactive"); r.code == 0 ||
 		!strings.Contains(r.stdout+r.stderr, "only a preview looks with a named peer's keys") {
 		l.t.Errorf("up with CLAW_PEER: %s", r)
 	}

@@ -124,7 +124,7 @@ func diagnostics(out string) string {
 	return loaderText.ReplaceAllString(out, "[the command]")
 }
 
-var loaderText = regexp.MustCompile(`(?s)sudo (-n|-k -S -p '') /usr/bin/timeout.*?sys\.argv\[1:\]\)\)' [0-9a-f]+[^"]*`)
+var loaderText = regexp.MustCompile(`(?s)sudo -n /usr/bin/timeout.*?sys\.argv\[1:\]\)\)' [0-9a-f]+[^"]*`)
 
 // step is a point of a run at which a fault strikes.
 type step struct{ phase, layer string }
