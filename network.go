@@ -77,6 +77,11 @@ func newPerimeter(ctx *pulumi.Context, cfg *config.Config) (*perimeter, error) {
 	return p, err
 }
 
+// container is the resource group, as a parent.
+func (p *perimeter) container() azure.Parent {
+	return azure.Parent{Known: "openclaw", Name: p.group.Name, ID: p.group.ID()}
+}
+
 // admit declares a standalone inbound rule: an inline one could not go last, since the group would wait for the VM,
 // which waits for the group.
 func (p *perimeter) admit(ctx *pulumi.Context, logical, name string, priority int, protocol string, port uint16, sources []netip.Prefix) (*network.SecurityRule, error) {
@@ -97,12 +102,13 @@ func (p *perimeter) admit(ctx *pulumi.Context, logical, name string, priority in
 	} else {
 		args.SourceAddressPrefixes = pulumi.ToStringArray(prefix.Strings(sources))
 	}
-	imported, err := p.adopter.Adopt(ctx, logical, "perimeter", p.nsg.Name, func(group, nsg string) (azure.Found, error) {
+	parent := azure.Parent{Known: "perimeter", Name: p.nsg.Name, ID: p.nsg.ID()}
+	imported, err := p.adopter.Adopt(ctx, logical, parent, "/securityRules/"+name, func(group, nsg string) (string, error) {
 		rule, err := network.LookupSecurityRule(ctx, &network.LookupSecurityRuleArgs{ResourceGroupName: group, NetworkSecurityGroupName: nsg, SecurityRuleName: name})
 		if err != nil {
-			return azure.Found{}, err
+			return "", err
 		}
-		return azure.Found{ID: azure.Deref(rule.Id), State: rule.ProvisioningState}, nil
+		return rule.ProvisioningState, nil
 	})
 	if err != nil {
 		return nil, err
@@ -207,12 +213,13 @@ func (n *netResources) newSubnet(ctx *pulumi.Context) (*network.Subnet, error) {
 	if err != nil {
 		return nil, err
 	}
-	imported, err := n.adopter.Adopt(ctx, "subnet", "vnet", vnet.Name, func(group, vnet string) (azure.Found, error) {
+	parent := azure.Parent{Known: "vnet", Name: vnet.Name, ID: vnet.ID()}
+	imported, err := n.adopter.Adopt(ctx, "subnet", parent, "/subnets/subnet", func(group, vnet string) (string, error) {
 		subnet, err := network.LookupSubnet(ctx, &network.LookupSubnetArgs{ResourceGroupName: group, VirtualNetworkName: vnet, SubnetName: "subnet"})
 		if err != nil {
-			return azure.Found{}, err
+			return "", err
 		}
-		return azure.Found{ID: azure.Deref(subnet.Id), State: subnet.ProvisioningState}, nil
+		return subnet.ProvisioningState, nil
 	})
 	if err != nil {
 		return nil, err
@@ -228,12 +235,12 @@ func (n *netResources) newSubnet(ctx *pulumi.Context) (*network.Subnet, error) {
 
 // newInterface declares the machine's network interface.
 func (n *netResources) newInterface(ctx *pulumi.Context, subnet *network.Subnet) (*network.NetworkInterface, error) {
-	imported, err := n.adopter.Adopt(ctx, "nic", "openclaw", n.group.Name, func(group, _ string) (azure.Found, error) {
+	imported, err := n.adopter.Adopt(ctx, "nic", n.container(), "/providers/Microsoft.Network/networkInterfaces/nic", func(group, _ string) (string, error) {
 		nic, err := network.LookupNetworkInterface(ctx, &network.LookupNetworkInterfaceArgs{ResourceGroupName: group, NetworkInterfaceName: "nic"})
 		if err != nil {
-			return azure.Found{}, err
+			return "", err
 		}
-		return azure.Found{ID: azure.Deref(nic.Id), State: nic.ProvisioningState}, nil
+		return nic.ProvisioningState, nil
 	})
 	if err != nil {
 		return nil, err

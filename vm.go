@@ -10,7 +10,6 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"go.yaml.in/yaml/v3"
 
-	"openclaw-azure/internal/azure"
 	"openclaw-azure/internal/config"
 	"openclaw-azure/internal/engine"
 	"openclaw-azure/internal/hint"
@@ -34,12 +33,12 @@ func newVM(ctx *pulumi.Context, cfg *config.Config, n *netResources, allKeys *st
 	if err != nil {
 		return nil, err
 	}
-	imported, err := n.adopter.Adopt(ctx, "vm", "openclaw", n.group.Name, func(group, _ string) (azure.Found, error) {
+	imported, err := n.adopter.Adopt(ctx, "vm", n.container(), "/providers/Microsoft.Compute/virtualMachines/vm", func(group, _ string) (string, error) {
 		vm, err := compute.LookupVirtualMachine(ctx, &compute.LookupVirtualMachineArgs{ResourceGroupName: group, VmName: "vm"})
 		if err != nil {
-			return azure.Found{}, err
+			return "", err
 		}
-		return azure.Found{ID: vm.Id, State: vm.ProvisioningState}, nil
+		return vm.ProvisioningState, nil
 	})
 	if err != nil {
 		return nil, err

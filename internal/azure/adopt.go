@@ -28,10 +28,11 @@ func InState(ctx *pulumi.Context) (map[string]bool, error) {
 	return names, nil
 }
 
-// Found is what Azure says of a resource.
-type Found struct {
-	ID    string
-	State string // of its provisioning
+// Parent is what a resource stands in.
+type Parent struct {
+	Known string // its name in this program
+	Name  pulumi.StringOutput
+	ID    pulumi.IDOutput
 }
 
 // adoptionLimit is for Azure to finish what a killed run began.
@@ -45,32 +46,34 @@ type Adopter struct {
 }
 
 // Adopt returns the option that imports a resource, nil if there is none to adopt. Pulumi updates what differs from the
-// program in the same step. parent and its name in Azure say where look finds the resource.
-func (a Adopter) Adopt(ctx *pulumi.Context, name, parent string, parentName pulumi.StringOutput,
-	look func(group, parent string) (Found, error)) (pulumi.ResourceOption, error) {
-	if a.Known[name] || !a.Known[parent] {
+// program in the same step. path follows the parent's ID; look gives the state of the resource's provisioning.
+func (a Adopter) Adopt(ctx *pulumi.Context, name string, parent Parent, path string,
+	look func(group, parent string) (state string, err error)) (pulumi.ResourceOption, error) {
+	if a.Known[name] || !a.Known[parent.Known] {
 		return nil, nil // a first deploy: nothing is waited for
 	}
 	group, err := engine.Text(ctx, a.Group)
 	if err != nil {
 		return nil, err
 	}
-	within, err := engine.Text(ctx, parentName)
+	within, err := engine.Text(ctx, parent.Name)
 	if err != nil || group == "" || within == "" {
 		return nil, err // the parent is about to be created
 	}
 	for begun := time.Now(); ; {
-		there, err := look(group, within)
+		state, err := look(group, within)
 		switch {
 		case NotThere(err):
 			return nil, nil
 		case err != nil:
 			return nil, fmt.Errorf("look for %q, which Pulumi does not know, in resource group %q: %w", name, group, err)
-		case ctx.DryRun() || there.State != "Creating" && there.State != "Updating":
+		case ctx.DryRun() || state != "Creating" && state != "Updating":
 			engine.Say(ctx, fmt.Sprintf("%q is in Azure already: it is of a run that was killed while Azure made it, and this run goes on with it", name))
-			return pulumi.Import(pulumi.ID(there.ID)), nil
+			// Never the ID that Azure answers: Compute may write the group in capitals, and Pulumi would take that for another one.
+			id, err := engine.Text(ctx, parent.ID)
+			return pulumi.Import(pulumi.ID(id + path)), err
 		case time.Since(begun) > adoptionLimit:
-			return nil, hint.To(fmt.Errorf("%q in resource group %q: Azure is still at it after %v (provisioning state %q), since a run that was killed", name, group, adoptionLimit, there.State),
+			return nil, hint.To(fmt.Errorf("%q in resource group %q: Azure is still at it after %v (provisioning state %q), since a run that was killed", name, group, adoptionLimit, state),
 				"pulumi up again later, or pulumi destroy && pulumi up")
 		}
 		engine.Say(ctx, fmt.Sprintf("waiting for Azure to finish %q, which a run began that was killed", name))

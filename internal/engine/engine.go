@@ -101,6 +101,8 @@ func Text(ctx *pulumi.Context, o pulumi.Output) (string, error) {
 	switch v := value.(type) {
 	case string:
 		return v, err
+	case pulumi.ID:
+		return string(v), err
 	case *string:
 		if v != nil {
 			return *v, err

@@ -36,28 +36,30 @@ const (
 	azureRule       = "azure-native:network:SecurityRule"
 	azureGroup      = "azure-native:network:NetworkSecurityGroup"
 	AzureVM         = "azure-native:compute:VirtualMachine"
+	azureNetwork    = "azure-native:network:VirtualNetwork"
 	azureAddress    = "azure-native:network:PublicIPAddress"
 	azureSubnet     = "azure-native:network:Subnet"
 	azureInterface  = "azure-native:network:NetworkInterface"
 	azureRunCommand = "azure-native:compute:VirtualMachineRunCommandByVirtualMachine"
 )
 
-// azurePaths says of each type which inputs make its path, the resource's own name last, whether a made name ends in
-// random digits, and which further inputs replace.
+// azurePaths says of each type what its path in Azure is made of, and which inputs stand in it, the resource's own name last;
+// whether a made name ends in random digits, and which further inputs replace.
 var azurePaths = map[string]struct {
+	arm      string
 	path     []resource.PropertyKey
 	random   bool
 	replaces []resource.PropertyKey
 }{
-	azureContainer:                        {[]resource.PropertyKey{"resourceGroupName"}, true, []resource.PropertyKey{"location"}},
-	azureGroup:                            {[]resource.PropertyKey{"resourceGroupName", "networkSecurityGroupName"}, true, nil},
-	azureRule:                             {[]resource.PropertyKey{"resourceGroupName", "networkSecurityGroupName", "securityRuleName"}, false, nil},
-	"azure-native:network:VirtualNetwork": {[]resource.PropertyKey{"resourceGroupName", "virtualNetworkName"}, true, []resource.PropertyKey{"location"}},
-	azureSubnet:                           {[]resource.PropertyKey{"resourceGroupName", "virtualNetworkName", "subnetName"}, false, nil},
-	azureAddress:                          {[]resource.PropertyKey{"resourceGroupName", "publicIpAddressName"}, true, []resource.PropertyKey{"location", "sku"}},
-	azureInterface:                        {[]resource.PropertyKey{"resourceGroupName", "networkInterfaceName"}, true, nil},
-	AzureVM:                               {[]resource.PropertyKey{"resourceGroupName", "vmName"}, true, nil},
-	azureRunCommand:                       {[]resource.PropertyKey{"resourceGroupName", "vmName", "runCommandName"}, false, nil},
+	azureContainer:  {"", []resource.PropertyKey{"resourceGroupName"}, true, []resource.PropertyKey{"location"}},
+	azureGroup:      {"Microsoft.Network/networkSecurityGroups", []resource.PropertyKey{"resourceGroupName", "networkSecurityGroupName"}, true, nil},
+	azureRule:       {"Microsoft.Network/networkSecurityGroups/securityRules", []resource.PropertyKey{"resourceGroupName", "networkSecurityGroupName", "securityRuleName"}, false, nil},
+	azureNetwork:    {"Microsoft.Network/virtualNetworks", []resource.PropertyKey{"resourceGroupName", "virtualNetworkName"}, true, []resource.PropertyKey{"location"}},
+	azureSubnet:     {"Microsoft.Network/virtualNetworks/subnets", []resource.PropertyKey{"resourceGroupName", "virtualNetworkName", "subnetName"}, false, nil},
+	azureAddress:    {"Microsoft.Network/publicIPAddresses", []resource.PropertyKey{"resourceGroupName", "publicIpAddressName"}, true, []resource.PropertyKey{"location", "sku"}},
+	azureInterface:  {"Microsoft.Network/networkInterfaces", []resource.PropertyKey{"resourceGroupName", "networkInterfaceName"}, true, nil},
+	AzureVM:         {"Microsoft.Compute/virtualMachines", []resource.PropertyKey{"resourceGroupName", "vmName"}, true, nil},
+	azureRunCommand: {"Microsoft.Compute/virtualMachines/runCommands", []resource.PropertyKey{"resourceGroupName", "vmName", "runCommandName"}, false, nil},
 }
 
 // createBeforeDelete is the input by which the provider says that a random name lets the new resource come first.
@@ -207,12 +209,39 @@ func (a *cloud) create(_ context.Context, req plugin.CreateRequest) (plugin.Crea
 	return plugin.CreateResponse{ID: id, Properties: out, Status: resource.StatusOK}, nil
 }
 
+// azureID is the path of a resource in Azure.
 func azureID(kind string, in resource.PropertyMap) resource.ID {
-	id := "/subscriptions/00000000-0000-0000-0000-000000000000/" + kind
-	for _, key := range azurePaths[kind].path {
-		id += "/" + in[key].StringValue()
+	of := azurePaths[kind]
+	id := "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/" + in[of.path[0]].StringValue()
+	types := strings.Split(of.arm, "/")
+	if of.arm != "" {
+		id += "/providers/" + types[0]
+	}
+	for i, key := range of.path[1:] {
+		id += "/" + types[i+1] + "/" + in[key].StringValue()
 	}
 	return resource.ID(id)
+}
+
+// pathOf are the inputs that stand in an ID.
+func pathOf(kind string, id resource.ID) resource.PropertyMap {
+	parts, in := strings.Split(string(id), "/"), resource.PropertyMap{}
+	for i, key := range azurePaths[kind].path {
+		in[key] = resource.NewProperty(parts[4+4*min(i, 1)+2*max(i-1, 0)])
+	}
+	return in
+}
+
+// isOf tells whether an ID is one of a type's.
+func isOf(kind string, id resource.ID) bool {
+	_, provider, within := strings.Cut(string(id), "/providers/")
+	var types []string
+	for i, part := range strings.Split(provider, "/") {
+		if i == 0 || i%2 == 1 {
+			types = append(types, part)
+		}
+	}
+	return !within && azurePaths[kind].arm == "" || within && strings.Join(types, "/") == azurePaths[kind].arm
 }
 
 func (a *cloud) update(_ context.Context, req plugin.UpdateRequest) (plugin.UpdateResponse, error) {
@@ -246,7 +275,7 @@ func (a *cloud) delete(_ context.Context, req plugin.DeleteRequest) (plugin.Dele
 	delete(a.Exists, req.ID)
 	switch req.URN.Type() {
 	case azureContainer: // it takes all that is in it along
-		group := string(req.ID)[strings.LastIndex(string(req.ID), "/")+1:]
+		group := pathOf(azureContainer, req.ID)["resourceGroupName"].StringValue()
 		maps.DeleteFunc(a.Exists, func(_ resource.ID, in resource.PropertyMap) bool {
 			return in["resourceGroupName"].StringValue() == group
 		})
@@ -260,8 +289,13 @@ func (a *cloud) delete(_ context.Context, req plugin.DeleteRequest) (plugin.Dele
 func (a *cloud) read(_ context.Context, req plugin.ReadRequest) (plugin.ReadResponse, error) {
 	a.world.mu.Lock()
 	defer a.world.mu.Unlock()
-	out, ok := a.Exists[req.ID]
-	if !ok {
+	var out resource.PropertyMap
+	for id, there := range a.Exists { // Azure reads IDs without case
+		if strings.EqualFold(string(id), string(req.ID)) {
+			out = there
+		}
+	}
+	if out == nil {
 		return plugin.ReadResponse{Status: resource.StatusOK}, nil
 	}
 	in := req.Inputs
@@ -273,6 +307,7 @@ func (a *cloud) read(_ context.Context, req plugin.ReadRequest) (plugin.ReadResp
 		if profile := in["osProfile"]; profile.IsObject() {
 			delete(profile.ObjectValue(), "customData")
 		}
+		maps.Copy(in, pathOf(string(req.URN.Type()), req.ID)) // which the provider takes from the ID
 		in["resourceGuid"] = resource.NewProperty("00000000-0000-4000-8000-000000000000")
 	}
 	return plugin.ReadResponse{ReadResult: plugin.ReadResult{ID: req.ID, Inputs: in, Outputs: out}, Status: resource.StatusOK}, nil
@@ -302,9 +337,14 @@ func (a *cloud) invoke(_ context.Context, req plugin.InvokeRequest) (plugin.Invo
 	}
 	out = Plain(out)
 	out["id"], out["provisioningState"] = resource.NewProperty(string(id)), resource.NewProperty("Succeeded")
-	if kind == AzureVM && a.Making > 0 {
-		a.Making--
-		out["provisioningState"] = resource.NewProperty("Creating")
+	if kind == AzureVM {
+		// Compute writes the group in capitals, as often as not.
+		group := "/resourceGroups/" + out["resourceGroupName"].StringValue()
+		out["id"] = resource.NewProperty(strings.Replace(string(id), group, strings.ToUpper(group), 1))
+		if a.Making > 0 {
+			a.Making--
+			out["provisioningState"] = resource.NewProperty("Creating")
+		}
 	}
 	if kind == azureGroup {
 		out["securityRules"] = resource.NewProperty(a.rulesOf(out["name"].StringValue()))
@@ -316,7 +356,7 @@ func (a *cloud) invoke(_ context.Context, req plugin.InvokeRequest) (plugin.Invo
 func (a *cloud) rulesOf(group string) []resource.PropertyValue {
 	var rules []resource.PropertyValue
 	for _, id := range slices.Sorted(maps.Keys(a.Exists)) {
-		if rule := Plain(a.Exists[id]); strings.Contains(string(id), "/"+azureRule+"/") && rule["networkSecurityGroupName"].StringValue() == group {
+		if rule := Plain(a.Exists[id]); isOf(azureRule, id) && rule["networkSecurityGroupName"].StringValue() == group {
 			rules = append(rules, resource.NewProperty(rule))
 		}
 	}
@@ -326,7 +366,7 @@ func (a *cloud) rulesOf(group string) []resource.PropertyValue {
 // AdmitBehindPulumi is a rule that somebody added in the portal.
 func (a *cloud) AdmitBehindPulumi(rule map[string]any) {
 	for id, out := range a.Exists {
-		if strings.Contains(string(id), "/"+azureGroup+"/") {
+		if isOf(azureGroup, id) {
 			in := resource.NewPropertyMapFromMap(rule)
 			in["securityRuleName"] = in["name"]
 			in["resourceGroupName"], in["networkSecurityGroupName"] = Plain(out)["resourceGroupName"], Plain(out)["name"]
@@ -340,7 +380,7 @@ func (a *cloud) AdmitBehindPulumi(rule map[string]any) {
 // DeleteBehindPulumi takes away what somebody deleted in the portal.
 func (a *cloud) DeleteBehindPulumi(kind string) {
 	maps.DeleteFunc(a.Exists, func(id resource.ID, _ resource.PropertyMap) bool {
-		return strings.Contains(string(id), "/"+kind+"/")
+		return isOf(kind, id)
 	})
 	if kind == AzureVM {
 		a.world.Guest = nil
@@ -350,7 +390,7 @@ func (a *cloud) DeleteBehindPulumi(kind string) {
 // Admits tells whether the security group lets a packet through.
 func (a *cloud) Admits(from netip.Addr, protocol string, port uint16) bool {
 	for id, out := range a.Exists {
-		if !strings.Contains(string(id), "/"+azureRule+"/") {
+		if !isOf(azureRule, id) {
 			continue
 		}
 		rule := Plain(out)
