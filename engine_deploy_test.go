@@ -619,6 +619,43 @@ hint: az network nsg rule delete --resource-group %s --nsg-name %s --name allow-
 	}
 }
 
+// Somebody's rule that denies is a note: Azure Policy and the like put some into every group. Where it keeps a door shut it is an
+// error, and the first cause of a silent tunnel.
+func TestEngineForeignDenial(t *testing.T) {
+	t.Parallel()
+	w := closed(t)
+	group, nsg := w.Inputs("ResourceGroup openclaw")["resourceGroupName"], w.Inputs("NetworkSecurityGroup perimeter")["networkSecurityGroupName"]
+	deny := func(name, protocol, port string, priority float64) {
+		w.Azure.AdmitBehindPulumi(map[string]any{"name": name, "direction": "Inbound", "access": "Deny", "protocol": protocol, "priority": priority,
+			"sourceAddressPrefix": "*", "sourcePortRange": "*", "destinationAddressPrefix": "*", "destinationPortRange": port})
+	}
+	deny("jit", "Tcp", "22", 100)
+	deny("late", "*", "*", 4096)
+	note := func(name, text string) string {
+		return fmt.Sprintf("info: security group %q has an inbound rule that nobody declared, and that keeps no door shut: %q: Deny %s", nsg, name, text)
+	}
+	notes := []string{note("jit", "Tcp to port 22 from *, priority 100"), note("late", "* to port * from *, priority 4096")}
+	equal(t, "preview", notes, w.Preview().Messages)
+	equal(t, "up", nil, w.Up().Err)
+
+	deny("early", "Udp", "50000-60000", 200)
+	want := fmt.Sprintf("security group %q has a rule before ours that keeps it shut: \"early\": Deny Udp to port 50000-60000 from *, priority 200", nsg)
+	if said := strings.Join(w.Up().Said("error"), "\n"); !strings.Contains(said, want) {
+		t.Errorf("a silent tunnel: %s", said)
+	}
+
+	w = deployed(t)
+	group, nsg = w.Inputs("ResourceGroup openclaw")["resourceGroupName"], w.Inputs("NetworkSecurityGroup perimeter")["networkSecurityGroupName"]
+	deny("early", "Udp", "50000-60000", 200)
+	deny("jit", "Tcp", "22", 100)
+	text := fmt.Sprintf(`security group %q has inbound rules that nobody declared:
+  "early": Deny Udp to port 50000-60000 from *, priority 200: it comes before the program's own and keeps WireGuard shut
+  "jit": Deny Tcp to port 22 from *, priority 100: it comes before the program's own and keeps port 22 shut
+hint: az network nsg rule delete --resource-group %s --nsg-name %s --name early
+hint: az network nsg rule delete --resource-group %s --nsg-name %s --name jit`, nsg, group, nsg, group, nsg)
+	equal(t, "up", []string{text}, w.Up().Said("error"))
+}
+
 // The rule that the program itself makes and takes away, made by somebody else while it is closed.
 func TestEngineBootstrapRuleMadeByHand(t *testing.T) {
 	t.Parallel()

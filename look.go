@@ -21,7 +21,7 @@ import (
 // look tries the door in force, before anything is declared, and reads what is effective on the host. `pulumi up` with
 // `bootstrap: false` stops at a silent door, and every run with `driftCheck: required`: nothing has changed then. Nil
 // means that the host did not answer, was not looked at, or that there is none.
-func (r *run) look(ctx *pulumi.Context, cfg *config.Config, last *lastrun.Run) (*layer.Observation, error) {
+func (r *run) look(ctx *pulumi.Context, cfg *config.Config, last *lastrun.Run, edge *perimeter) (*layer.Observation, error) {
 	if !ctx.DryRun() || (!cfg.Bootstrap && last != nil && last.Named == nil) {
 		if err := r.doors.Listen(); err != nil {
 			if ctx.DryRun() {
@@ -56,7 +56,7 @@ func (r *run) look(ctx *pulumi.Context, cfg *config.Config, last *lastrun.Run) (
 	if cfg.Bootstrap {
 		return nil, r.silentWhileOpen(ctx, cfg, last, err)
 	}
-	return nil, r.silentWhileClosed(ctx, cfg, last, err)
+	return nil, r.silentWhileClosed(ctx, cfg, last, edge, err)
 }
 
 // silentWhileOpen is a warning, unless the look is required: the break-glass opens the door.
@@ -73,7 +73,7 @@ func (r *run) silentWhileOpen(ctx *pulumi.Context, cfg *config.Config, last *las
 }
 
 // silentWhileClosed is an error, but in a preview: the tunnel is the only way in.
-func (r *run) silentWhileClosed(ctx *pulumi.Context, cfg *config.Config, last *lastrun.Run, err error) error {
+func (r *run) silentWhileClosed(ctx *pulumi.Context, cfg *config.Config, last *lastrun.Run, edge *perimeter, err error) error {
 	if last.Gone {
 		return last.Missing(cfg)
 	}
@@ -82,7 +82,7 @@ func (r *run) silentWhileClosed(ctx *pulumi.Context, cfg *config.Config, last *l
 		engine.Warn(ctx, fmt.Sprintf("the tunnel does not answer yet: `pulumi up` admits the new wireguardCidrs first and tries again: %v", err))
 		return nil
 	}
-	err = accountFor(err, cfg, last, r.peer, reach.LocalPort(ctx.Project(), ctx.Stack()))
+	err = accountFor(err, cfg, last, func() []string { return edge.inTheWay(ctx) }, r.peer, reach.LocalPort(ctx.Project(), ctx.Stack()))
 	if ctx.DryRun() && cfg.DriftCheck != config.DriftRequired {
 		engine.Warn(ctx, fmt.Sprintf("the host does not answer: the plan is made without looking at it, and `pulumi up` changes nothing before the tunnel door opens from this machine: %v", err))
 		return nil
@@ -95,11 +95,11 @@ func (r *run) silentWhileClosed(ctx *pulumi.Context, cfg *config.Config, last *l
 }
 
 // accountFor adds to a WireGuard's silence what can be told of its causes. Other errors have one cause and say it.
-func accountFor(err error, cfg *config.Config, last *lastrun.Run, peer string, localPort uint16) error {
+func accountFor(err error, cfg *config.Config, last *lastrun.Run, inTheWay func() []string, peer string, localPort uint16) error {
 	var silent *tunnel.SilentError
 	if !errors.As(err, &silent) || !silent.Handshake.IsZero() || silent.SendError != nil {
 		return err
 	}
-	return reach.Silence{Err: silent, Sources: cfg.WireGuardSources, From: reach.WayOut(silent.Endpoint), Now: time.Now(),
+	return reach.Silence{Err: silent, Sources: cfg.WireGuardSources, InTheWay: inTheWay(), From: reach.WayOut(silent.Endpoint), Now: time.Now(),
 		LastChange: last.Changed, Generation: last.KeyGeneration, LocalPort: localPort, Peer: peer}
 }

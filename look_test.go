@@ -23,12 +23,12 @@ func TestAccountFor(t *testing.T) {
 		&tunnel.SilentError{Handshake: time.Now()},
 		&tunnel.SilentError{SendError: errors.New("network is unreachable")},
 	} {
-		if got := accountFor(err, cfg, last, "", 1); got != err {
+		if got := accountFor(err, cfg, last, nil, "", 1); got != err {
 			t.Errorf("got %v, want %v", got, err)
 		}
 	}
 	var s reach.Silence
-	if err := accountFor(&tunnel.SilentError{Endpoint: netip.MustParseAddrPort("127.0.0.1:51820")}, cfg, last, "", 7); !errors.As(err, &s) ||
+	if err := accountFor(&tunnel.SilentError{Endpoint: netip.MustParseAddrPort("127.0.0.1:51820")}, cfg, last, func() []string { return []string{"a rule"} }, "", 7); !errors.As(err, &s) ||
 		s.From != netip.MustParseAddr("127.0.0.1") || s.LocalPort != 7 || s.Now.IsZero() {
 		t.Errorf("got %+v", err)
 	}

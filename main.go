@@ -76,7 +76,7 @@ func (r *run) declare(ctx *pulumi.Context) error {
 			return err
 		}
 	}
-	observed, err := r.look(ctx, cfg, last)
+	observed, err := r.look(ctx, cfg, last, edge)
 	if err != nil {
 		return err
 	}

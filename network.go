@@ -18,10 +18,12 @@ import (
 	"openclaw-azure/internal/prefix"
 )
 
-// The names of the two rules in Azure.
+// The two rules: their names in Azure, and their priorities.
 const (
-	wireguardRule = "WireGuard"
-	bootstrapRule = "SSH-Bootstrap"
+	wireguardRule     = "WireGuard"
+	wireguardPriority = 1000
+	bootstrapRule     = "SSH-Bootstrap"
+	bootstrapPriority = 1001
 )
 
 // perimeter is the outermost ring: the security group and the one rule that is always there.
@@ -73,7 +75,7 @@ func newPerimeter(ctx *pulumi.Context, cfg *config.Config) (*perimeter, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.wireguard, err = p.admit(ctx, "wireguard", wireguardRule, 1000, "Udp", cfg.WireGuardPort, cfg.WireGuardSources)
+	p.wireguard, err = p.admit(ctx, "wireguard", wireguardRule, wireguardPriority, "Udp", cfg.WireGuardPort, cfg.WireGuardSources)
 	return p, err
 }
 
@@ -116,25 +118,60 @@ func (p *perimeter) admit(ctx *pulumi.Context, logical, name string, priority in
 	return network.NewSecurityRule(ctx, logical, args, p.within(imported))
 }
 
-// foreignRules finds inbound rules of the security group that the program does not declare: a preview names them, `up`
-// fails before it changes anything further.
-func (p *perimeter) foreignRules(ctx *pulumi.Context, cfg *config.Config, last *lastrun.Run) error {
-	group, err := engine.Text(ctx, p.group.Name)
+// found are the inbound rules of the security group, and its name and its group's; none in a first preview.
+func (p *perimeter) found(ctx *pulumi.Context) (rules []azure.Rule, group, nsg string, err error) {
+	if group, err = engine.Text(ctx, p.group.Name); err != nil {
+		return nil, "", "", err
+	}
+	if nsg, err = engine.Text(ctx, p.nsg.Name); err != nil || group == "" || nsg == "" {
+		return nil, "", "", err
+	}
+	rules, err = azure.InboundRules(ctx, group, nsg)
+	return rules, group, nsg, err
+}
+
+// stops tells which door a rule of somebody's keeps shut; empty if none.
+func (p *perimeter) stops(rule azure.Rule) string {
+	switch {
+	case rule.Stops(wireguardPriority, "Udp", p.cfg.WireGuardPort, p.cfg.WireGuardSources):
+		return "WireGuard"
+	case p.cfg.Bootstrap && rule.Stops(bootstrapPriority, "Tcp", machine.BootstrapPort, p.cfg.AllowedSSH):
+		return "port 22"
+	}
+	return ""
+}
+
+// inTheWay tells of rules that keep WireGuard shut, for the message about its silence.
+func (p *perimeter) inTheWay(ctx *pulumi.Context) (texts []string) {
+	found, _, nsg, err := p.found(ctx)
 	if err != nil {
-		return err
+		return []string{fmt.Sprintf("the rules of the security group could not be read: %v", err)}
 	}
-	nsg, err := engine.Text(ctx, p.nsg.Name)
-	if err != nil || group == "" || nsg == "" {
-		return err // a first preview: there is no group yet
+	for _, rule := range found {
+		if p.stops(rule) != "" {
+			texts = append(texts, fmt.Sprintf("security group %q has a rule before ours that keeps it shut: %q: %s", nsg, rule.Name, rule.Text))
+		}
 	}
-	found, err := azure.InboundRules(ctx, group, nsg)
+	return texts
+}
+
+// foreignRules finds inbound rules of the security group that the program does not declare: a preview names them, `up`
+// fails before it changes anything further. One that denies is a note, unless it keeps a door shut: Azure Policy and the like
+// put some into every group.
+func (p *perimeter) foreignRules(ctx *pulumi.Context, cfg *config.Config, last *lastrun.Run) error {
+	found, group, nsg, err := p.found(ctx)
 	if err != nil {
 		return err
 	}
 	var rules, commands []string
 	for _, rule := range found {
-		switch {
+		switch shut := p.stops(rule); {
 		case rule.Name == wireguardRule:
+		case shut != "":
+			rules = append(rules, fmt.Sprintf("  %q: %s: it comes before the program's own and keeps %s shut", rule.Name, rule.Text, shut))
+			commands = append(commands, azure.RemoveRule(group, nsg, rule.Name))
+		case rule.Denies:
+			engine.Say(ctx, fmt.Sprintf("security group %q has an inbound rule that nobody declared, and that keeps no door shut: %q: %s", nsg, rule.Name, rule.Text))
 		case rule.Name != bootstrapRule:
 			rules = append(rules, fmt.Sprintf("  %q: %s", rule.Name, rule.Text))
 			commands = append(commands, azure.RemoveRule(group, nsg, rule.Name))
@@ -177,7 +214,7 @@ func newNetwork(ctx *pulumi.Context, cfg *config.Config, p *perimeter) (*netReso
 	n := &netResources{perimeter: p}
 	var err error
 	if cfg.Bootstrap {
-		n.bootstrap, err = p.admit(ctx, "ssh-bootstrap", bootstrapRule, 1001, "Tcp", machine.BootstrapPort, cfg.AllowedSSH)
+		n.bootstrap, err = p.admit(ctx, "ssh-bootstrap", bootstrapRule, bootstrapPriority, "Tcp", machine.BootstrapPort, cfg.AllowedSSH)
 		if err != nil {
 			return nil, err
 		}

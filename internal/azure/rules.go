@@ -2,6 +2,9 @@ package azure
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/pulumi/pulumi-azure-native-sdk/network/v2"
@@ -12,8 +15,42 @@ import (
 
 // Rule is an inbound rule of a security group.
 type Rule struct {
-	Name string
-	Text string // what it does, for people
+	Name     string
+	Text     string // what it does, for people
+	Denies   bool
+	priority int
+	protocol string
+	ports    []string // as Azure writes them: 22, 1000-2000, *
+	sources  []string // prefixes, service tags, *
+}
+
+// Stops tells whether the rule keeps somebody of the sources from a port that a rule of that priority admits them to. Of a service
+// tag, which names addresses that only Azure knows, it says so where the tag is the Internet's.
+func (r Rule) Stops(priority int, protocol string, port uint16, sources []netip.Prefix) bool {
+	return r.Denies && r.priority < priority &&
+		(r.protocol == "*" || strings.EqualFold(r.protocol, protocol)) &&
+		slices.ContainsFunc(r.ports, func(ports string) bool { return contains(ports, port) }) &&
+		slices.ContainsFunc(r.sources, func(source string) bool {
+			if source == "*" || strings.EqualFold(source, "Internet") {
+				return true
+			}
+			denied, err := netip.ParsePrefix(source)
+			if address, one := netip.ParseAddr(source); one == nil {
+				denied, err = netip.PrefixFrom(address, address.BitLen()), nil
+			}
+			return err == nil && slices.ContainsFunc(sources, denied.Overlaps)
+		})
+}
+
+// contains tells whether a port is among those that Azure writes as 22, 1000-2000 or *.
+func contains(ports string, port uint16) bool {
+	first, last, ranged := strings.Cut(ports, "-")
+	if !ranged {
+		last = first
+	}
+	from, err := strconv.ParseUint(first, 10, 16)
+	to, err2 := strconv.ParseUint(last, 10, 16)
+	return ports == "*" || err == nil && err2 == nil && from <= uint64(port) && uint64(port) <= to
 }
 
 // InboundRules reads the inbound rules of a security group; none if Azure does not have the group.
@@ -30,8 +67,9 @@ func InboundRules(ctx *pulumi.Context, group, nsg string) ([]Rule, error) {
 		if rule.Direction != "Inbound" {
 			continue
 		}
-		rules = append(rules, Rule{Deref(rule.Name), fmt.Sprintf("%s %s to port %s from %s, priority %d", rule.Access, rule.Protocol,
-			either(rule.DestinationPortRange, rule.DestinationPortRanges), either(rule.SourceAddressPrefix, rule.SourceAddressPrefixes), rule.Priority)})
+		ports, sources := either(rule.DestinationPortRange, rule.DestinationPortRanges), either(rule.SourceAddressPrefix, rule.SourceAddressPrefixes)
+		rules = append(rules, Rule{Name: Deref(rule.Name), Denies: rule.Access == "Deny", priority: rule.Priority, protocol: rule.Protocol, ports: ports, sources: sources,
+			Text: fmt.Sprintf("%s %s to port %s from %s, priority %d", rule.Access, rule.Protocol, strings.Join(ports, ","), strings.Join(sources, ","), rule.Priority)})
 	}
 	return rules, nil
 }
@@ -42,11 +80,11 @@ func RemoveRule(group, nsg, rule string) string {
 }
 
 // either is what a rule of Azure's says in one of two spellings.
-func either(one *string, many []string) string {
+func either(one *string, many []string) []string {
 	if len(many) > 0 {
-		return strings.Join(many, ",")
+		return many
 	}
-	return Deref(one)
+	return []string{Deref(one)}
 }
 
 // Deref is the text behind an optional one of Azure's; empty if there is none.

@@ -17,6 +17,7 @@ import (
 type Silence struct {
 	Err        *tunnel.SilentError
 	Sources    []netip.Prefix // whom the rule admits
+	InTheWay   []string       // what is known to keep it shut
 	From       netip.Addr     // this machine's address on the way out; the zero Addr where there is no way
 	Now        time.Time      // this machine's clock
 	LastChange time.Time      // this machine's clock, or that of another one of the user's, when the last run changed something
@@ -57,16 +58,15 @@ func (s Silence) Error() string {
 	if s.Peer != "" {
 		session = fmt.Sprintf("the key of peer %q: it cannot be seen from here", s.Peer)
 	}
-	lines := []string{
-		s.Err.Fact(),
+	lines := append([]string{s.Err.Fact()}, s.InTheWay...)
+	lines = append(lines,
 		"WireGuard gives no reason; what there may be, and what can be told of it from here:",
 		fmt.Sprintf("  the WireGuard rule's sources, %s: %s", strings.Join(prefix.Strings(s.Sources), ","), sources),
 		fmt.Sprintf("  this machine's clock, %s: %s", s.Now.UTC().Format(clock), wound),
 		fmt.Sprintf("  the keys, of generation %d: those that the last run proved; a host restored from a backup may have others", s.Generation),
-		"  another session with " + session,
+		"  another session with "+session,
 		"  UDP blocked on the way: datagrams leave this machine; try from another network",
-		"  the host: it may be off or restarting, or its WireGuard may be stopped",
-	}
+		"  the host: it may be off or restarting, or its WireGuard may be stopped")
 	return hint.Text(strings.Join(lines, "\n"),
 		"if nothing of this helps, pulumi config set bootstrap true && pulumi up opens port 22 through Azure's own agent")
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -389,21 +390,38 @@ func (a *cloud) DeleteBehindPulumi(kind string) {
 
 // Admits tells whether the security group lets a packet through.
 func (a *cloud) Admits(from netip.Addr, protocol string, port uint16) bool {
+	return a.verdict(from, protocol, port) == "Allow"
+}
+
+// Denies tells whether a rule of the security group keeps a packet out.
+func (a *cloud) Denies(from netip.Addr, protocol string, port uint16) bool {
+	return a.verdict(from, protocol, port) == "Deny"
+}
+
+// verdict is that of the first rule for a packet; empty if there is none. Ports are one, a range or *.
+func (a *cloud) verdict(from netip.Addr, protocol string, port uint16) (access string) {
+	first := math.Inf(1)
 	for id, out := range a.Exists {
-		if !isOf(azureRule, id) {
+		if !isOf(azureRule, id) || Plain(out)["direction"].StringValue() != "Inbound" {
 			continue
 		}
 		rule := Plain(out)
-		if rule["protocol"].StringValue() != protocol || rule["destinationPortRange"].StringValue() != strconv.Itoa(int(port)) {
+		low, high, _ := strings.Cut(strings.Replace(rule["destinationPortRange"].StringValue(), "*", "0-65535", 1), "-")
+		if high == "" {
+			high = low
+		}
+		begin, _ := strconv.Atoi(low)
+		end, _ := strconv.Atoi(high)
+		if p := rule["protocol"].StringValue(); p != "*" && p != protocol || int(port) < begin || end < int(port) || rule["priority"].NumberValue() > first {
 			continue
 		}
 		for _, source := range ruleSources(rule) {
-			if prefix, err := netip.ParsePrefix(source); err == nil && prefix.Contains(from) {
-				return true
+			if prefix, err := netip.ParsePrefix(source); source == "*" || err == nil && prefix.Contains(from) {
+				first, access = rule["priority"].NumberValue(), rule["access"].StringValue()
 			}
 		}
 	}
-	return false
+	return access
 }
 
 // ruleSources are the prefixes of a rule, in either spelling.

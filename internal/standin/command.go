@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +27,7 @@ import (
 	"openclaw-azure/internal/keys"
 	"openclaw-azure/internal/layer"
 	"openclaw-azure/internal/reach"
+	"openclaw-azure/internal/tunnel"
 )
 
 // commands answers as the provider command does: any input that changed runs `create` again, a changed trigger makes
@@ -316,6 +318,8 @@ func (w *World) reach(through, user string) error {
 		return errors.New("port 22 does not answer")
 	case through == "bootstrap" && user != g.Admin:
 		return fmt.Errorf("user %q is refused on port 22", user)
+	case through == "tunnel" && w.Azure.Denies(w.Home, "Udp", 51820):
+		return &tunnel.SilentError{Endpoint: netip.AddrPortFrom(netip.MustParseAddr(g.address), 51820)}
 	case through == "tunnel" && !w.Azure.Admits(w.Home, "Udp", 51820):
 		return errors.New("WireGuard does not answer")
 	case through == "tunnel" && g.sshd == "":
