@@ -458,6 +458,30 @@ func loadProject(t *testing.T) *workspace.Project {
 	return project
 }
 
+// The CLI is at least as new as the SDK, and the README says so.
+func TestRequiredVersion(t *testing.T) {
+	text, err := os.ReadFile("../../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, version, _ := strings.Cut(string(text), "\n\tgithub.com/pulumi/pulumi/sdk/v3 v")
+	version, _, _ = strings.Cut(version, "\n")
+	project, err := workspace.LoadProject("../../Pulumi.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := ">=" + version; version == "" || project.RequiredPulumiVersion != want {
+		t.Errorf("Pulumi.yaml requires %q, want %q", project.RequiredPulumiVersion, want)
+	}
+	if want := "[Pulumi](https://www.pulumi.com/docs/install/) " + version + " or newer"; !strings.Contains(string(readme), want) {
+		t.Errorf("the README lacks %q", want)
+	}
+}
+
 // Pulumi.yaml repeats what Reference says, and nothing in it makes the CLI
 // find faults before the program does.
 func TestPulumiYAMLDescribesTheConfiguration(t *testing.T) {
