@@ -11,6 +11,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"openclaw-azure/internal/azure"
 	"openclaw-azure/internal/breakglass"
 	"openclaw-azure/internal/config"
 	"openclaw-azure/internal/engine"
@@ -21,13 +22,12 @@ import (
 )
 
 // newBreakGlass declares the way back in: a script that Azure's own agent runs as root, with no open port.
-func newBreakGlass(ctx *pulumi.Context, cfg *config.Config, n *netResources, allKeys *stackKeys, m *virtualMachine, last *lastrun.Run) (pulumi.Resource, error) {
+func newBreakGlass(ctx *pulumi.Context, cfg *config.Config, n *netResources, allKeys *stackKeys, m *virtualMachine, options ...pulumi.ResourceOption) (pulumi.Resource, error) {
 	var name pulumi.StringPtrInput = pulumi.All(m.VmId, allKeys.unknown).ApplyT(func([]any) string { return "" }).(pulumi.StringOutput)
-	if m.id != "" && allKeys.stack != nil {
-		m.firing = firing(cfg, m.id, allKeys.stack.Bootstrap.Public, last)
+	if m.firing != "" {
 		name = pulumi.String(m.firing)
 	}
-	hooks, err := breakGlassHooks(ctx)
+	hooks, err := breakGlassHooks(ctx, m.fresh)
 	if err != nil {
 		return nil, err
 	}
@@ -54,33 +54,41 @@ func newBreakGlass(ctx *pulumi.Context, cfg *config.Config, n *netResources, all
 		TimeoutInSeconds:                pulumi.Int(1800),
 		TreatFailureAsDeploymentFailure: pulumi.Bool(true),
 		Tags:                            n.tags,
-	}, n.within(), pulumi.DependsOn([]pulumi.Resource{n.bootstrap, n.wireguard}), pulumi.ResourceHooks(hooks))
+	}, append(options, n.within(), pulumi.ResourceHooks(hooks))...)
 }
 
 // firing names the run command. Each firing has a name of its own, also where the door was open before in the same way:
 // Azure's agent may not run a command again that was made anew under its old name.
-func firing(cfg *config.Config, vmID, key string, last *lastrun.Run) string {
+func firing(cfg *config.Config, vmID, key string, last *lastrun.Run, known azure.Known) string {
 	sum := sha256.Sum256([]byte(strings.Join([]string{vmID, cfg.AdminUsername, key,
 		strings.Join(prefix.Strings(cfg.AllowedSSH), ","), strconv.Itoa(cfg.Rescue)}, "\n")))
 	cause := "break-glass-" + hex.EncodeToString(sum[:6]) + "-"
-	if last != nil && strings.HasPrefix(last.Firing, cause) {
+	if last != nil && strings.HasPrefix(last.Firing, cause) && known.Has("break-glass") && known.Text("break-glass", "provisioningState") != "Failed" {
 		return last.Firing // it is declared still: the door stays open
 	}
 	return cause + newToken()
 }
 
-// breakGlassHooks tell what the run waits for, and what to do if the script fails.
-func breakGlassHooks(ctx *pulumi.Context) (*pulumi.ResourceHookBinding, error) {
+// breakGlassHooks tell what the run waits for, and what to do if it fails. last says that it comes after all else.
+func breakGlassHooks(ctx *pulumi.Context, last bool) (*pulumi.ResourceHookBinding, error) {
 	waits, err := ctx.RegisterResourceHook("before-break-glass", func(*pulumi.ResourceHookArgs) error {
-		engine.Say(ctx, "waiting for Azure's agent on the machine, which lets cloud-init finish and then sees to it that port 22 opens")
+		if last {
+			engine.Say(ctx, "waiting for Azure's agent on the machine, which the way back in goes through")
+		} else {
+			engine.Say(ctx, "waiting for Azure's agent on the machine, which lets cloud-init finish and then sees to it that port 22 opens")
+		}
 		return nil
 	}, nil)
 	if err != nil {
 		return nil, err
 	}
 	failed, err := ctx.RegisterErrorHook("break-glass-failed", func(args *pulumi.ErrorHookArgs) (bool, error) {
-		if strings.Contains(args.Errors[0], `Code="VMExtensionProvisioningError"`) {
-			_ = ctx.Log.Error(scriptFailed(args.Errors[0], args.NewInputs), nil) // an error of the hook's own would be lost: the resource was made
+		// An error of the hook's own would be lost where the resource was made.
+		if text := scriptFailed(args.Errors[0], args.NewInputs); text != "" {
+			_ = ctx.Log.Error(text, nil)
+		}
+		if last {
+			_ = ctx.Log.Error(hint.Text("the machine is configured and the tunnel was proven: only the way back in, through Azure's agent, is missing", "pulumi up    # fires it again"), nil)
 		}
 		return false, nil
 	})
@@ -90,13 +98,20 @@ func breakGlassHooks(ctx *pulumi.Context) (*pulumi.ResourceHookBinding, error) {
 	return &pulumi.ResourceHookBinding{BeforeCreate: []*pulumi.ResourceHook{waits}, OnError: []*pulumi.ErrorHook{failed}}, nil
 }
 
-// scriptFailed says what became of the break-glass: Azure's error names an exit status and nothing else.
+// scriptFailed says what became of the break-glass: Azure's error names an exit status and nothing else. It is empty where no
+// script ran. No public source quotes the whole error of a run command that failed: all that is certain is what the agent's
+// handler reports, "Execution failed: command terminated with exit status=N".
 func scriptFailed(message string, inputs resource.PropertyMap) string {
-	if strings.Contains(message, fmt.Sprintf("exit status=%d'", machine.ExitNoSpace)) {
+	_, status, ran := strings.Cut(message, "exit status=")
+	status = status[:len(status)-len(strings.TrimLeft(status, "0123456789"))]
+	if !ran && !strings.Contains(message, "VMExtension") {
+		return ""
+	}
+	if status == fmt.Sprint(machine.ExitNoSpace) {
 		return hint.Text("no space left on the disk of the machine: port 22 was not opened from inside",
 			"make room on it, through the tunnel or Azure's serial console, then `pulumi up`")
 	}
-	if strings.Contains(message, fmt.Sprintf("exit status=%d'", machine.ExitNetDown)) {
+	if status == fmt.Sprint(machine.ExitNetDown) {
 		return hint.Text("the machine's network could not be made whole from inside: no answer finds its way out",
 			"az vm restart: the kernel forgets routes and packet filters; then `pulumi up`")
 	}

@@ -267,6 +267,9 @@ func (h *hardening) layer(i int, token string, keeps bool) (pulumi.Resource, err
 		if !h.cfg.Bootstrap && i > slices.Index(names, "firewall") {
 			h.lookAtPort22() // which the firewall closes; it goes on beside the other layers
 		}
+		if h.vm.fresh && i == 0 {
+			h.say("waiting until cloud-init has ended, which sets the machine up")
+		}
 		if h.packed[i].Waits != "" {
 			h.say(h.packed[i].Waits)
 		}

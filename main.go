@@ -104,5 +104,9 @@ func (r *run) declare(ctx *pulumi.Context) error {
 	if err != nil {
 		return err
 	}
-	return export(ctx, cfg, allKeys, net, vm, last, observed, proven)
+	// Before the way back: the outputs are there even where that fails.
+	if err := export(ctx, cfg, allKeys, net, vm, last, observed, proven); err != nil {
+		return err
+	}
+	return vm.leaveAWayBack(ctx, cfg, net, allKeys, proven)
 }

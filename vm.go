@@ -21,6 +21,7 @@ import (
 type virtualMachine struct {
 	*compute.VirtualMachine
 	id         string // Azure's vmId: new for a VM made anew; empty if not known
+	fresh      bool   // made in this run
 	image      string // that it was made of, whatever is configured now
 	breakGlass pulumi.Resource
 	firing     string // the name of the run command; empty if it is not known or not declared
@@ -67,10 +68,30 @@ func newVM(ctx *pulumi.Context, cfg *config.Config, n *netResources, allKeys *st
 		return nil, hint.To(errors.New("the virtual machine would be made anew, and port 22 is to be closed on it: nobody could configure it"),
 			"pulumi config set bootstrap true && pulumi up")
 	}
-	if cfg.Bootstrap {
-		m.breakGlass, err = newBreakGlass(ctx, cfg, n, allKeys, m, last)
+	m.fresh = cfg.Bootstrap && (m.id == "" || imported == nil && m.id != n.adopter.Known.Text("vm", "vmId"))
+	if cfg.Bootstrap && m.id != "" && allKeys.stack != nil {
+		m.firing = firing(cfg, m.id, allKeys.stack.Bootstrap.Public, last, n.adopter.Known)
+	}
+	if cfg.Bootstrap && !m.fresh {
+		// Before anything else: it lets the layers in. Not by DependsOn: when port 22 closes the rule would wait until Azure's agent
+		// has let go of the run command, which may take hours.
+		if err := errors.Join(engine.Await(ctx, n.bootstrap.ID()), engine.Await(ctx, n.wireguard.ID())); err != nil {
+			return nil, err
+		}
+		m.breakGlass, err = newBreakGlass(ctx, cfg, n, allKeys, m)
 	}
 	return m, err
+}
+
+// leaveAWayBack declares the break-glass of a machine that was made in this run, after the proof: cloud-init opened port 22 on
+// it, and the layers need not wait for Azure's agent, nor fail with it.
+func (m *virtualMachine) leaveAWayBack(ctx *pulumi.Context, cfg *config.Config, n *netResources, allKeys *stackKeys, proven *proof) error {
+	if !m.fresh {
+		return nil
+	}
+	var err error
+	m.breakGlass, err = newBreakGlass(ctx, cfg, n, allKeys, m, pulumi.DependsOn([]pulumi.Resource{proven.Command}))
+	return err
 }
 
 // identify learns Azure's vmId. An adopted machine is none that the last run knew.

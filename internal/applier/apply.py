@@ -3,6 +3,7 @@
 import time
 from typing import Any, NamedTuple
 
+from applier.boot import await_first_boot
 from applier.change import change, save_what_was, stage_and_check
 from applier.clock import since_boot
 from applier.files import remove_tree
@@ -31,6 +32,7 @@ def apply(body: dict[str, Any], token: str, source: bytes) -> int:
     layer = body.get("layer") if isinstance(body.get("layer"), str) else ""
     try:
         request = Request(body, token)
+        await_first_boot()
         with Lock(f"applying layer {request.layer}", request.lock_seconds):
             make_state()
             settled = settle()

@@ -13,19 +13,34 @@ import (
 	"openclaw-azure/internal/hint"
 )
 
-// InState reads which of Azure's resources the stack's state holds, by their names in this program.
-func InState(ctx *pulumi.Context) (map[string]bool, error) {
-	types, err := engine.OwnTypes(ctx)
+// Known are Azure's resources in the stack's state when the run began: their outputs, by their names in this program.
+type Known map[string]map[string]any
+
+// InState reads them.
+func InState(ctx *pulumi.Context) (Known, error) {
+	resources, err := engine.OwnResources(ctx)
 	if err != nil {
 		return nil, err
 	}
-	names := map[string]bool{}
-	for urn, kind := range types {
-		if strings.HasPrefix(kind, "azure-native:") {
-			names[urn[strings.LastIndex(urn, ":")+1:]] = true
+	known := Known{}
+	for urn, r := range resources {
+		if strings.HasPrefix(r.Type, "azure-native:") {
+			known[urn[strings.LastIndex(urn, ":")+1:]] = r.Outputs
 		}
 	}
-	return names, nil
+	return known, nil
+}
+
+// Has tells whether there is a resource of that name.
+func (k Known) Has(name string) bool {
+	_, has := k[name]
+	return has
+}
+
+// Text is an output of a resource; empty if it is no text, or there is none.
+func (k Known) Text(name, output string) string {
+	text, _ := k[name][output].(string)
+	return text
 }
 
 // Parent is what a resource stands in.
@@ -41,7 +56,7 @@ const adoptionLimit = 15 * time.Minute
 // Adopter takes on resources that Azure has and Pulumi does not know: a run was killed while Azure created them, and no
 // other resource can have their names.
 type Adopter struct {
-	Known map[string]bool // resources in the state, by their names in this program; nil: nothing is adopted
+	Known Known // nil: nothing is adopted
 	Group pulumi.StringOutput
 }
 
@@ -49,7 +64,7 @@ type Adopter struct {
 // program in the same step. path follows the parent's ID; look gives the state of the resource's provisioning.
 func (a Adopter) Adopt(ctx *pulumi.Context, name string, parent Parent, path string,
 	look func(group, parent string) (state string, err error)) (pulumi.ResourceOption, error) {
-	if a.Known[name] || !a.Known[parent.Known] {
+	if a.Known.Has(name) || !a.Known.Has(parent.Known) {
 		return nil, nil // a first deploy: nothing is waited for
 	}
 	group, err := engine.Text(ctx, a.Group)

@@ -31,12 +31,16 @@ func OwnOutputs(ctx *pulumi.Context) (map[string]any, error) {
 	return last.Outputs, nil
 }
 
-// OwnTypes reads which resources the stack's state holds: their types by their URNs.
-func OwnTypes(ctx *pulumi.Context) (map[string]string, error) {
+// Resource is one of the stack's state.
+type Resource struct {
+	Type    string         `pulumi:"type"`
+	Outputs map[string]any `pulumi:"outputs"`
+}
+
+// OwnResources reads which resources the stack's state holds, by their URNs.
+func OwnResources(ctx *pulumi.Context) (map[string]Resource, error) {
 	var state struct {
-		Outputs map[string]struct {
-			Type string `pulumi:"type"`
-		} `pulumi:"outputs"`
+		Outputs map[string]Resource `pulumi:"outputs"`
 	}
 	err := read(ctx, "pulumi:pulumi:readStackResourceOutputs", &struct {
 		Stack string `pulumi:"stackName"`
@@ -44,11 +48,7 @@ func OwnTypes(ctx *pulumi.Context) (map[string]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read which resources the last run left: %w", err)
 	}
-	types := map[string]string{}
-	for urn, of := range state.Outputs {
-		types[urn] = of.Type
-	}
-	return types, nil
+	return state.Outputs, nil
 }
 
 // A state that lies in a file is being written while the run begins, and one that is half written is read as its end.

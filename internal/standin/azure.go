@@ -181,6 +181,7 @@ func (a *cloud) create(_ context.Context, req plugin.CreateRequest) (plugin.Crea
 	}
 	out["name"] = in[azurePaths[string(req.URN.Type())].path[len(azurePaths[string(req.URN.Type())].path)-1]]
 	if fails { // the operation began, and its resource stays
+		out["provisioningState"] = resource.NewProperty("Failed")
 		a.Exists[id] = out
 		return plugin.CreateResponse{ID: id, Properties: out, Status: resource.StatusPartialFailure}, &plugin.InitError{Reasons: []string{message}}
 	}
@@ -201,6 +202,7 @@ func (a *cloud) create(_ context.Context, req plugin.CreateRequest) (plugin.Crea
 		if err := a.world.Guest.breakGlass(in); err != nil {
 			return plugin.CreateResponse{}, err
 		}
+		out["provisioningState"] = resource.NewProperty("Succeeded")
 		a.world.note("fire " + in["runCommandName"].StringValue())
 	}
 	a.Exists[id] = out
