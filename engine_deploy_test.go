@@ -55,6 +55,8 @@ func TestEngineFirstDeploy(t *testing.T) {
 	equal(t, "messages", waitsOfAFirstDeploy, first.Messages)
 
 	first.InOrder("create keys", "create "+labelVM)
+	// A security group takes one write at a time.
+	first.InOrder("create "+labelWireGuard, "create "+labelBootstrap, "create Subnet subnet", "create NetworkInterface nic")
 	// Nothing waits for Azure's agent.
 	first.InOrder("create "+labelBootstrap, "create base through bootstrap", "create proof through tunnel", "create "+labelBreakGlass)
 	layers := slices.DeleteFunc(slices.Clone(first.Happened), func(s string) bool { return !strings.Contains(s, " through ") })

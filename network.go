@@ -86,7 +86,9 @@ func (p *perimeter) container() azure.Parent {
 
 // admit declares a standalone inbound rule: an inline one could not go last, since the group would wait for the VM,
 // which waits for the group.
-func (p *perimeter) admit(ctx *pulumi.Context, logical, name string, priority int, protocol string, port uint16, sources []netip.Prefix) (*network.SecurityRule, error) {
+//
+// A security group takes one write at a time: what concerns it follows what is given in after.
+func (p *perimeter) admit(ctx *pulumi.Context, logical, name string, priority int, protocol string, port uint16, sources []netip.Prefix, after ...pulumi.Resource) (*network.SecurityRule, error) {
 	args := &network.SecurityRuleArgs{
 		ResourceGroupName:        p.group.Name,
 		NetworkSecurityGroupName: p.nsg.Name,
@@ -115,7 +117,7 @@ func (p *perimeter) admit(ctx *pulumi.Context, logical, name string, priority in
 	if err != nil {
 		return nil, err
 	}
-	return network.NewSecurityRule(ctx, logical, args, p.within(imported))
+	return network.NewSecurityRule(ctx, logical, args, p.within(imported), pulumi.DependsOn(after))
 }
 
 // found are the inbound rules of the security group, and its name and its group's; none in a first preview.
@@ -214,7 +216,7 @@ func newNetwork(ctx *pulumi.Context, cfg *config.Config, p *perimeter) (*netReso
 	n := &netResources{perimeter: p}
 	var err error
 	if cfg.Bootstrap {
-		n.bootstrap, err = p.admit(ctx, "ssh-bootstrap", bootstrapRule, bootstrapPriority, "Tcp", machine.BootstrapPort, cfg.AllowedSSH)
+		n.bootstrap, err = p.admit(ctx, "ssh-bootstrap", bootstrapRule, bootstrapPriority, "Tcp", machine.BootstrapPort, cfg.AllowedSSH, p.wireguard)
 		if err != nil {
 			return nil, err
 		}
@@ -267,7 +269,7 @@ func (n *netResources) newSubnet(ctx *pulumi.Context) (*network.Subnet, error) {
 		SubnetName:           pulumi.String("subnet"),
 		AddressPrefix:        pulumi.String(n.cfg.Subnet().String()),
 		NetworkSecurityGroup: network.NetworkSecurityGroupTypeArgs{Id: n.nsg.ID()},
-	}, n.within(imported))
+	}, n.within(imported), pulumi.DependsOn(n.rules()))
 }
 
 // newInterface declares the machine's network interface.

@@ -148,11 +148,55 @@ func (p *Provider) put(ctx context.Context, k *kind, id string, body object) (be
 		case runCommand:
 			begun, err = p.putRunCommand(ctx, id, body)
 		default:
-			err = p.change(ctx, func(c *change) error { return c.put(k, id, body) })
+			err = p.alone(groupAtWork(k, id, body), func() error {
+				return p.change(ctx, func(c *change) error { return c.put(k, id, body) })
+			})
 		}
 		return err
 	})
 	return begun, err
+}
+
+// groupAtWork is the security group that a write concerns; empty if none.
+func groupAtWork(k *kind, id string, body object) string {
+	switch k {
+	case networkSecurityGroup:
+		return id
+	case securityRule:
+		return id[:strings.LastIndex(id, "/securityRules/")]
+	case subnet, networkInterface:
+		return body.object("networkSecurityGroup").text("id")
+	}
+	return ""
+}
+
+// settling is how long a security group is at work after a write that concerns it.
+const settling = 150 * time.Millisecond
+
+// alone makes a write that concerns a security group, which takes one at a time: Azure refuses another meanwhile. The write ends
+// when the group has settled, as the provider waits for.
+func (p *Provider) alone(group string, write func() error) error {
+	if group == "" {
+		return write()
+	}
+	p.mu.Lock()
+	if p.settling[key(group)] {
+		p.mu.Unlock()
+		return refuse(http.StatusTooManyRequests, "RetryableErrorDueToAnotherOperation",
+			"Operation on resource %s is being retried because another operation on this or a dependent resource is in progress.", group)
+	}
+	p.settling[key(group)] = true
+	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.settling, key(group))
+	}()
+	err := write()
+	if err == nil {
+		time.Sleep(settling)
+	}
+	return err
 }
 
 func (p *Provider) delete(ctx context.Context, k *kind, id string) error {
@@ -165,7 +209,9 @@ func (p *Provider) delete(ctx context.Context, k *kind, id string) error {
 		case runCommand:
 			return p.deleteRunCommand(id)
 		}
-		return p.change(ctx, func(c *change) error { return c.delete(k, id) })
+		return p.alone(groupAtWork(k, id, nil), func() error {
+			return p.change(ctx, func(c *change) error { return c.delete(k, id) })
+		})
 	})
 }
 

@@ -46,6 +46,8 @@ type Provider struct {
 	// running are the scripts under way, by the id of their run command; its deletion ends them.
 	running map[string]context.CancelCauseFunc
 	faults  []*Fault
+	// settling are the security groups that are at work, by their ids.
+	settling map[string]bool
 }
 
 // New reads the record in recordFile, which need not exist, and keeps it up to date from then on.
@@ -62,6 +64,7 @@ func New(f fabric.Fabric, recordFile string) (*Provider, error) {
 		record:   record,
 		enforced: map[string]string{},
 		running:  map[string]context.CancelCauseFunc{},
+		settling: map[string]bool{},
 	}, nil
 }
 

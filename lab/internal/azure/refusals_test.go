@@ -1,10 +1,13 @@
 package azure
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"log"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -324,6 +327,29 @@ func TestVMIDIsNewEachTime(t *testing.T) {
 	s.vm = e.create(virtualMachine, "vm", s.in()(s.vmInputs()))
 	if second := s.vm.state.text("vmId"); second == first || second == "" {
 		t.Errorf("vmId %q after %q", second, first)
+	}
+}
+
+// A security group takes one write at a time; the provider sends the other again.
+func TestOneWriterOfAGroup(t *testing.T) {
+	e := newEngine(t)
+	s := e.network()
+	var logged bytes.Buffer
+	e.p.Log = log.New(&logged, "", 0)
+	busy := func() int { return strings.Count(logged.String(), `Status=429 Code="RetryableErrorDueToAnotherOperation"`) }
+	e.create(securityRule, "first", s.ruleInputs(nil))
+	e.create(securityRule, "second", s.ruleInputs(object{"priority": 1002}))
+	if busy() != 0 {
+		t.Errorf("one after the other: %s", &logged)
+	}
+	e.p.retries = []time.Duration{settling, settling, settling}
+	var both sync.WaitGroup
+	for i, name := range []string{"third", "fourth"} {
+		both.Go(func() { e.create(securityRule, name, s.ruleInputs(object{"priority": 1003 + i})) })
+	}
+	both.Wait()
+	if busy() == 0 {
+		t.Errorf("two at once: %s", &logged)
 	}
 }
 
