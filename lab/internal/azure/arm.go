@@ -207,7 +207,7 @@ func (p *Provider) delete(ctx context.Context, k *kind, id string) error {
 		case virtualMachine:
 			return p.deleteMachine(ctx, id)
 		case runCommand:
-			return p.deleteRunCommand(id)
+			return p.deleteRunCommand(ctx, id)
 		}
 		return p.alone(groupAtWork(k, id, nil), func() error {
 			return p.change(ctx, func(c *change) error { return c.delete(k, id) })

@@ -23,6 +23,7 @@ type memory struct {
 	createErr error
 	boot      chan struct{} // where there is one, a machine boots once it is closed
 	rulesErr  error
+	agentErr  error // AwaitAgent's
 	// run answers for scripts; nil succeeds.
 	run func(ctx context.Context, s scriptRun) (fabric.Result, error)
 }
@@ -86,6 +87,12 @@ func (m *memory) SetRules(_ context.Context, vmID string, rules []fabric.Rule) e
 	}
 	m.rules[vmID] = rules
 	return nil
+}
+
+func (m *memory) AwaitAgent(context.Context, string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.agentErr
 }
 
 func (m *memory) RunScript(ctx context.Context, vmID string, text []byte, params []fabric.Param, timeout time.Duration) (fabric.Result, error) {

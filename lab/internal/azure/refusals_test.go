@@ -336,7 +336,9 @@ func TestOneWriterOfAGroup(t *testing.T) {
 	s := e.network()
 	var logged bytes.Buffer
 	e.p.Log = log.New(&logged, "", 0)
-	busy := func() int { return strings.Count(logged.String(), `Status=429 Code="RetryableErrorDueToAnotherOperation"`) }
+	busy := func() int {
+		return strings.Count(logged.String(), `Status=429 Code="RetryableErrorDueToAnotherOperation"`)
+	}
 	e.create(securityRule, "first", s.ruleInputs(nil))
 	e.create(securityRule, "second", s.ruleInputs(object{"priority": 1002}))
 	if busy() != 0 {

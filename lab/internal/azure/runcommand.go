@@ -177,9 +177,7 @@ func (p *Provider) execute(ctx context.Context, id string, s script) (outcome st
 	case err != nil:
 		// An agent that did not answer has seen nothing.
 		p.forget(s)
-		return "", refuse(http.StatusOK, "VMAgentStatusCommunicationError",
-			"VM '%s' has not reported status for VM agent or extensions. Verify that the OS is up and healthy, the VM has a running VM agent, and that it can establish outbound connections to Azure storage. (the lab: %v)",
-			id[strings.LastIndex(id[:strings.LastIndex(id, "/runCommands/")], "/")+1:strings.LastIndex(id, "/runCommands/")], err)
+		return "", silentAgent(id[strings.LastIndex(id[:strings.LastIndex(id, "/runCommands/")], "/")+1:strings.LastIndex(id, "/runCommands/")], err)
 	case result.ExitCode != 0: // -1 where its time was over
 		outcome = fmt.Sprintf("command terminated with exit status=%d", result.ExitCode)
 	}
@@ -256,19 +254,41 @@ func settingsOf(spec object) string {
 	return string(data)
 }
 
-// deleteRunCommand ends its script. What the agent remembers of its name stays.
-func (p *Provider) deleteRunCommand(id string) error {
+// deleteRunCommand ends its script, and waits until the machine's agent has taken it away: Azure deletes it through the agent. What
+// the agent remembers of its name stays. For an agent that does not answer Azure waits an hour and more; here it is some minutes.
+func (p *Provider) deleteRunCommand(ctx context.Context, id string) error {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	r := p.record.get(id)
-	if r == nil {
+	r, vm := p.record.get(id), p.record.get(id[:strings.LastIndex(id, "/runCommands/")])
+	if r == nil || vm == nil {
+		defer p.mu.Unlock()
 		return p.absent(p.record.Resources, runCommand, id)
 	}
 	if cancel := p.running[key(id)]; cancel != nil {
 		cancel(errDeleted)
 	}
-	return p.changeLocked(p.ctx, func(c *change) error {
-		delete(c.resources, key(id))
-		return nil
+	p.mu.Unlock()
+	return p.detached(ctx, func(ctx context.Context) error {
+		err := p.fabric.AwaitAgent(ctx, vm.VMID)
+		var stopped fabric.Stopped
+		switch {
+		case errors.As(err, &stopped):
+			return refuse(http.StatusConflict, "OperationNotAllowed", "Cannot modify extensions in the VM when the VM is not running.")
+		case err != nil:
+			return silentAgent(vm.Name, err)
+		}
+		time.Sleep(uninstalls)
+		return p.change(ctx, func(c *change) error {
+			delete(c.resources, key(id))
+			return nil
+		})
 	})
+}
+
+// uninstalls is how long the agent takes to forget a run command. On Azure the provider asks every half minute.
+const uninstalls = time.Second
+
+// silentAgent is the answer where a machine's agent does not.
+func silentAgent(vm string, err error) error {
+	return refuse(http.StatusOK, "VMAgentStatusCommunicationError",
+		"VM '%s' has not reported status for VM agent or extensions. Verify that the OS is up and healthy, the VM has a running VM agent, and that it can establish outbound connections to Azure storage. (the lab: %v)", vm, err)
 }

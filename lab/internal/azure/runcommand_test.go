@@ -234,3 +234,23 @@ func TestRunCommandOnArm64(t *testing.T) {
 	_, err := e.tryCreate(runCommand, "c", s.commandInputs("true", nil))
 	e.wantError(err, fmt.Sprintf(`Status=409 Code="OperationNotAllowed" Message="Run Command is not supported on VM '%s' with CPU Architecture 'Arm64'."`, s.vm.state.text("name")))
 }
+
+// Azure deletes a run command through the machine's agent.
+func TestDeleteRunCommandThroughTheAgent(t *testing.T) {
+	e := newEngine(t)
+	s := e.machine()
+	c := e.create(runCommand, "c", s.commandInputs("true", nil))
+	name := s.vm.state.text("name")
+	for _, test := range []struct {
+		fault error
+		want  string
+	}{
+		{fabric.Stopped{Why: errors.New("it was switched off")}, `Status=409 Code="OperationNotAllowed" Message="Cannot modify extensions in the VM when the VM is not running."`},
+		{errors.New("no agent"), fmt.Sprintf(`Status=200 Code="VMAgentStatusCommunicationError" Message="VM '%s' has not reported status for VM agent or extensions. Verify that the OS is up and healthy, the VM has a running VM agent, and that it can establish outbound connections to Azure storage. (the lab: no agent)"`, name)},
+	} {
+		e.fabric.agentErr = test.fault
+		e.wantError(e.tryDelete(c), test.want)
+	}
+	e.fabric.agentErr = nil
+	e.delete(c)
+}

@@ -47,6 +47,12 @@ type Result struct {
 	Stdout, Stderr []byte
 }
 
+// Stopped says that a machine does not run, and why.
+type Stopped struct{ Why error }
+
+func (s Stopped) Error() string { return s.Why.Error() }
+func (s Stopped) Unwrap() error { return s.Why }
+
 // Fabric is what stands behind the control plane.
 type Fabric interface {
 	// CreateVM boots a machine and returns once its init runs; sshd may still be starting.
@@ -57,6 +63,8 @@ type Fabric interface {
 	// SetRules replaces, in one step, all rules in force for the machine's network interface: both directions,
 	// Azure's defaults included. It may be called before CreateVM.
 	SetRules(ctx context.Context, vmID string, rules []Rule) error
+	// AwaitAgent waits for the guest's agent, a while at most. Its error is a Stopped where the machine does not run.
+	AwaitAgent(ctx context.Context, vmID string) error
 	// RunScript runs a script as root in the guest through its agent, which needs no network.
 	RunScript(ctx context.Context, vmID string, script []byte, params []Param, timeout time.Duration) (Result, error)
 	// AllocatePublicAddress gives an address that was not given before, until the pool wraps around.

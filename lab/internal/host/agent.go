@@ -45,6 +45,15 @@ func Enter(pid int) []string {
 // payload is the group in which the machine's systemd has its own, and in it those who come from outside.
 func (g *guest) payload() string { return filepath.Join(g.groups[0], "payload", "outside") }
 
+// AwaitAgent waits for a machine's agent.
+func (h *Host) AwaitAgent(ctx context.Context, vmID string) error {
+	guest, err := h.guest(vmID)
+	if err == nil {
+		_, err = h.awaitAgent(ctx, guest)
+	}
+	return err
+}
+
 // RunScript runs a script in a machine through its agent.
 func (h *Host) RunScript(ctx context.Context, vmID string, script []byte, params []fabric.Param, timeout time.Duration) (fabric.Result, error) {
 	guest, err := h.guest(vmID)

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"openclaw-azure/lab/internal/fabric"
 	"openclaw-azure/lab/internal/tail"
 )
 
@@ -90,7 +91,7 @@ func (g *guest) running(ctx context.Context) (int, error) {
 	var pid int
 	err := g.await(ctx, "the start", func() (bool, error) {
 		if g.stopped {
-			return false, g.whyStopped()
+			return false, fabric.Stopped{Why: g.whyStopped()}
 		}
 		pid = g.init
 		return pid != 0, nil
