@@ -275,6 +275,37 @@ var singular = []scenario{
 		x.anyDoor()
 		x.converges(tunnelDoor)
 	}, closed},
+	{"close: Azure's agent does not let go of the run command", open, false, func(x *trial) {
+		x.azureFault(azure.Fault{Method: "DELETE", Token: "azure-native:compute:VirtualMachineRunCommandByVirtualMachine", Times: 1, Hold: true})
+		x.configure("bootstrap", "false")
+		deleted := func() string {
+			return x.command("", time.Minute, "grep", "-c", "DELETE .*/securityRules/SSH-Bootstrap: done", filepath.Join(x.root, ".lab", x.name, "daemon.log")).stdout
+		}
+		before, run := deleted(), x.up()
+		x.eventually("the rule for port 22 is gone meanwhile", 3*time.Minute, func() error {
+			if now := deleted(); now == before {
+				return fmt.Errorf("deleted %s times", strings.TrimSpace(now))
+			}
+			return nil
+		})
+		if r := x.lab("", "fault", "none"); r.code != 0 {
+			x.t.Fatal(r)
+		}
+		if x.said = x.wait(run); x.said.code != 0 {
+			x.t.Errorf("the run fails: %s", x.said)
+		}
+		x.converges(tunnelDoor)
+	}, closed},
+	{"deploy: Azure's agent does not run a command", bare, false, func(x *trial) {
+		x.azureFault(azure.Fault{Method: "PUT", Token: "azure-native:compute:VirtualMachineRunCommandByVirtualMachine", Times: 1, Status: 409, Code: "OperationNotAllowed",
+			Message: "This operation cannot be performed when extension operations are disallowed."})
+		if x.said = x.wait(x.up()); x.said.code == 0 {
+			x.t.Error("the run reports success")
+		}
+		x.says("the machine is configured and the tunnel was proven: only the way back in, through Azure's agent, is missing")
+		x.anyDoor()
+		x.converges(bothDoors)
+	}, open},
 	{"close: Azure throttles", open, false, func(x *trial) {
 		x.azureFault(azure.Fault{Method: "DELETE", Times: 2, Status: 429, Code: "RetryableError", Message: "A retryable error occurred.", RetryAfter: time.Second})
 		x.configure("bootstrap", "false")
@@ -571,7 +602,7 @@ func slowCloudInit(x *trial) {
 	if x.said = x.wait(x.up()); x.said.code != 0 {
 		x.t.Fatalf("the run does not wait: %s", x.said)
 	}
-	x.says("waiting for Azure's agent on the machine, which lets cloud-init finish and then sees to it that port 22 opens")
+	x.says("waiting until cloud-init has ended, which sets the machine up")
 	took := x.on(`journalctl -b -o short-unix -u cloud-final.service | awk 'NR == 1 { first = $1 } { last = $1 } END { print int(last - first) }'`)
 	if n, err := strconv.Atoi(took); err != nil || n < seconds {
 		x.t.Errorf("cloud-init took %q s, and was to take %d", took, seconds)
