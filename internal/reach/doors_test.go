@@ -3,8 +3,10 @@ package reach
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -33,6 +35,7 @@ func TestLocalPort(t *testing.T) {
 
 // Two stacks on one machine have a tunnel each, at once; a second run of one of them is told that the first is there.
 func TestListen(t *testing.T) {
+	t.Setenv("SSH_AUTH_SOCK", "")
 	port := func(stack string) uint16 { return LocalPort(fmt.Sprintf("test-%d", os.Getpid()), stack) }
 	first, other, second := New(port("dev"), layer.Applier{}), New(port("production"), layer.Applier{}), New(port("dev"), layer.Applier{})
 	t.Cleanup(other.Close)
@@ -52,6 +55,26 @@ func TestListen(t *testing.T) {
 		t.Errorf("after the first run: %v", err)
 	}
 	second.Close()
+}
+
+// The provider would fail each layer for an agent that is gone, with the machine made.
+func TestListenWithoutAgent(t *testing.T) {
+	gone := filepath.Join(t.TempDir(), "agent")
+	t.Setenv("SSH_AUTH_SOCK", gone)
+	d := New(LocalPort(fmt.Sprintf("test-%d", os.Getpid()), "agent"), layer.Applier{})
+	t.Cleanup(d.Close)
+	want := fmt.Sprintf("SSH_AUTH_SOCK: value %q: no SSH agent answers there, and every layer would fail for it: dial unix %s: connect: no such file or directory\nhint: unset SSH_AUTH_SOCK", gone, gone)
+	if err := d.Listen(); err == nil || err.Error() != want {
+		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+	agent, err := net.Listen("unix", gone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer agent.Close()
+	if err := d.Listen(); err != nil {
+		t.Error(err)
+	}
 }
 
 // A door that has just opened is not tried again; another key's, another door's, or one a while ago is no proof.

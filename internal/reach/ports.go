@@ -6,7 +6,10 @@ import (
 	"hash/fnv"
 	"io"
 	"net"
+	"os"
+	"runtime"
 	"strconv"
+	"time"
 
 	"openclaw-azure/internal/hint"
 )
@@ -28,6 +31,9 @@ var ErrLocalPort = errors.New("the tunnel's local port is taken")
 // Listen takes the local ports. They are also what tells two runs on one machine apart: two sessions with one WireGuard
 // key would steal each other's traffic.
 func (r *Doors) Listen() error {
+	if err := agentAnswers(os.Getenv("SSH_AUTH_SOCK")); err != nil {
+		return err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var err error
@@ -45,6 +51,22 @@ func (r *Doors) Listen() error {
 	}
 	return nil
 }
+
+// agentAnswers fails where the provider's own connections will: it dials the SSH agent that the environment names, and gives up without
+// it, although it has a key.
+func agentAnswers(socket string) error {
+	if socket == "" || runtime.GOOS == "windows" {
+		return nil
+	}
+	c, err := net.DialTimeout("unix", socket, agentPatience)
+	if err != nil {
+		return hint.To(fmt.Errorf("SSH_AUTH_SOCK: value %q: no SSH agent answers there, and every layer would fail for it: %w", socket, err), "unset SSH_AUTH_SOCK")
+	}
+	return c.Close()
+}
+
+// agentPatience is for an agent on this machine.
+const agentPatience = 3 * time.Second
 
 func takePort(port uint16, taken error) (net.Listener, error) {
 	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port)))
