@@ -13,7 +13,7 @@ var files embed.FS
 
 // modules are all of them but the loader, each after those that it imports.
 var modules = []string{
-	"words", "clock", "files", "commands", "envfile", "findings", "request", "accounts", "packages", "units", "records", "timer", "boot",
+	"words", "clock", "files", "commands", "envfile", "findings", "request", "accounts", "units", "records", "packages", "timer", "boot",
 	"lock", "undeclared", "routes", "sockets", "probes", "repairs", "journal", "rollback", "plan", "change", "apply", "confirm", "observe", "main",
 }
 

@@ -4,6 +4,8 @@ import time
 from collections.abc import Iterable
 
 from applier.commands import Done, run
+from applier.files import remove, write_file
+from applier.records import SOURCES
 from applier.request import Spec
 from applier.words import Failure, say, tail
 
@@ -23,6 +25,10 @@ def installed_packages(done: Done) -> set[str]:
     return have
 
 
+class Locked(Failure):
+    """Another apt does not end."""
+
+
 def apt(what: str, argv: list[str], deadline: float) -> None:
     """apt-get, waiting for whoever else holds its locks: some of them it does not wait for by itself."""
     repaired, waiting = False, False
@@ -40,6 +46,7 @@ def apt(what: str, argv: list[str], deadline: float) -> None:
                     waiting = True
                 time.sleep(1)
                 continue
+            raise Locked(f"{what} failed: {done.words()}")
         elif "dpkg was interrupted" in words and not repaired:
             repaired = True
             say("finishing an interrupted installation")
@@ -61,7 +68,26 @@ def install(declared: Spec, lock_seconds: int) -> list[str]:
                "-o", "Dpkg::Options::=--force-confold", "-o", "Dpkg::Options::=--force-confdef",
                "-o", "Dpkg::Use-Pty=0"]
     say("reading the lists of packages")
-    apt("apt-get update", ["apt-get"] + options + ["update"], deadline)
+    broken = read_lists(options, deadline)
     say(f"installing {' '.join(missing)}")
-    apt(f"installing {' '.join(missing)}", ["apt-get"] + options + ["install", "--"] + missing, deadline)
+    try:
+        apt(f"installing {' '.join(missing)}", ["apt-get"] + options + ["install", "--"] + missing, deadline)
+    except Failure as error:
+        raise Failure("\n".join([str(error), *broken])) from None
     return missing
+
+
+def read_lists(options: list[str], deadline: float) -> list[str]:
+    """Reads the lists of packages, and gives what is wrong with a source. One that is broken may be somebody else's, and what the
+    distribution has is installed all the same; the look tells of it until the lists were read again without a fault."""
+    broken: list[str] = []
+    try:
+        apt("apt-get update", ["apt-get"] + options + ["update"], deadline)
+    except Locked:
+        raise
+    except Failure as error:
+        broken = [f"apt-get update: {line}" for line in str(error).splitlines() if line.startswith("E: ")] or [str(error)]
+    remove(SOURCES)
+    if broken:
+        write_file(SOURCES, "".join(f"{line}: what the other sources have was installed\n" for line in broken).encode(), 0o600, 0, 0)
+    return broken

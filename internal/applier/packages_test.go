@@ -50,6 +50,32 @@ func TestPackages(t *testing.T) {
 	r.quiet("x")
 }
 
+// Somebody's source that is broken stops nothing that another source has; it is told of until it works again.
+func TestPackagesBesideABrokenSource(t *testing.T) {
+	t.Parallel()
+	r := newRoot(t)
+	repository(r)
+	const noted = "/var/lib/openclaw-deploy/package-sources"
+	r.Sh("echo 'deb [trusted=yes] file:/srv/none ./' >/etc/apt/sources.list.d/somebodys.list")
+	l := layer.Layer{Name: "x", Packages: []string{"claw-test"}}
+	r.apply(l, "t1").want(t, 0, "applied", "package claw-test")
+	if said := r.Sh("cat " + noted); !strings.Contains(said, "/srv/none") || !strings.HasSuffix(said, ": what the other sources have was installed\n") {
+		t.Errorf("told of: %q", said)
+	}
+	l.Packages = append(l.Packages, "claw-none")
+	o := r.apply(l, "t2")
+	o.want(t, 1, "failed")
+	for _, want := range []string{"E: Unable to locate package claw-none", "/srv/none"} {
+		if !strings.Contains(o.answer.Error, want) {
+			t.Errorf("the error lacks %q: %s", want, o.answer.Error)
+		}
+	}
+	r.Sh("rm /etc/apt/sources.list.d/somebodys.list; dpkg --purge claw-test >/dev/null")
+	l.Packages = []string{"claw-test"}
+	r.apply(l, "t3").want(t, 0, "applied", "package claw-test")
+	r.Sh("test ! -e " + noted)
+}
+
 func TestNoSuchPackage(t *testing.T) {
 	t.Parallel()
 	r := newRoot(t)

@@ -14,6 +14,7 @@ LAYERS = STATE + "/layers"
 PENDING = STATE + "/pending"
 STAGE = STATE + "/stage"
 LAST_ROLLBACK = STATE + "/last-rollback.json"
+SOURCES = STATE + "/package-sources"  # what was wrong with them
 IMAGE = STATE + "/image"
 QUARANTINE = STATE + "/quarantine"
 

@@ -45,7 +45,7 @@ func (h *Host) base() layer.Layer {
 			endSessions,
 		},
 		Undo:     [][]string{{"systemctl", "daemon-reload"}},
-		Warnings: [][]string{{endSessions[0], "--ended"}},
+		Warnings: [][]string{{endSessions[0], "--ended"}, {"sh", "-c", "[ ! -e " + brokenSources + " ] || cat " + brokenSources}},
 		Probes: []layer.Probe{
 			// Read, never tried: the password would go through claw's own shell.
 			sudoLets(machine.Operator, "(ALL : ALL) ALL"),
@@ -54,6 +54,9 @@ func (h *Host) base() layer.Layer {
 		},
 	}
 }
+
+// brokenSources is where the applier notes what is wrong with sources of packages.
+const brokenSources = machine.StateFolder + "/package-sources"
 
 // endSessions ends what keys and peers that were revoked have open.
 var endSessions = []string{"/usr/local/sbin/openclaw-sessions"}
