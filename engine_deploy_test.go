@@ -105,6 +105,22 @@ func TestEngineStateIsBeingWritten(t *testing.T) {
 	}
 }
 
+// Tags are on every resource that Azure takes some of, also on those that are there already.
+func TestEngineTags(t *testing.T) {
+	t.Parallel()
+	w := deployed(t)
+	w.Set("tags", `{"owner":"me"}`)
+	w.MustUp()
+	tagged := 0
+	for label := range w.Resources() {
+		if tags, has := w.Inputs(label)["tags"].(map[string]any); has {
+			tagged++
+			equal(t, label, map[string]any{"project": "openclaw", "stack": w.Stack, "owner": "me"}, tags)
+		}
+	}
+	equal(t, "tagged", 7, tagged)
+}
+
 func TestEngineFirstDeployInputs(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -49,10 +49,8 @@ func (p *perimeter) within(imported ...pulumi.ResourceOption) pulumi.ResourceOpt
 }
 
 func newPerimeter(ctx *pulumi.Context, cfg *config.Config) (*perimeter, error) {
-	p := &perimeter{cfg: cfg, tags: pulumi.StringMap{
-		"project": pulumi.String(ctx.Project()),
-		"stack":   pulumi.String(ctx.Stack()),
-	}}
+	p := &perimeter{cfg: cfg, tags: pulumi.ToStringMap(cfg.Tags)}
+	p.tags["project"], p.tags["stack"] = pulumi.String(ctx.Project()), pulumi.String(ctx.Stack())
 	var err error
 	if cfg.Bootstrap {
 		if p.adopter.Known, err = azure.InState(ctx); err != nil {

@@ -20,6 +20,7 @@ type Config struct {
 	AllowedSSH       []netip.Prefix // sorted, none within another
 	WireGuardSources []netip.Prefix // sorted, none within another
 	Bootstrap        bool
+	Tags             map[string]string // of every resource in Azure, beside the program's own
 	Image            Image
 	VMSize           string
 	VNet             netip.Prefix

@@ -214,6 +214,7 @@ func TestConfigValues(t *testing.T) {
 			func(c *Config) any { return c.AllowedSSH }, prefix.MustParse("20.0.0.0/8")},
 		{"closed", with("bootstrap", "false"), func(c *Config) any { return c.Bootstrap }, false},
 		{"open", with("bootstrap", "true"), func(c *Config) any { return c.Bootstrap }, true},
+		{"tags", with("tags", `{"owner":"me","cost-center":4711}`), func(c *Config) any { return c.Tags }, map[string]string{"owner": "me", "cost-center": "4711"}},
 		{"Ubuntu", with("image", "ubuntu-24.04"), func(c *Config) any { return c.Image },
 			Image{Name: "ubuntu-24.04", Publisher: "Canonical", Offer: "ubuntu-24_04-lts", SKU: "server", Version: "latest"}},
 		{"the subnet is the first /24", with("vnetCidr", "172.16.0.0/12"),

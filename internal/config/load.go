@@ -108,6 +108,7 @@ func parseConfig(raw rawConfig) (*Config, error) {
 	c.AllowedSSH = r.allowedSSH()
 	c.WireGuardSources = r.wireGuardSources(c.AllowedSSH)
 	c.Bootstrap = r.boolean(KeyBootstrap)
+	c.Tags = r.tags()
 	c.Image = r.image()
 	c.VMSize = r.vmSize()
 	c.AdminUsername = r.adminUsername()

@@ -46,7 +46,7 @@ func (r *reader) stranger(name string, known []string) {
 		return
 	}
 	root, _, dotted := strings.Cut(name, ".")
-	if dotted && (root == KeyPeers || root == KeyOpenClawEnv || root == KeyOpenClawConfig || root == KeySandbox) {
+	if dotted && (root == KeyPeers || root == KeyOpenClawEnv || root == KeyOpenClawConfig || root == KeySandbox || root == KeyTags) {
 		set, hint := "pulumi config set --path "+name+" VALUE", ""
 		if root == KeyOpenClawEnv {
 			set = "pulumi config set --secret --path " + name + "    # asks for the value"
@@ -127,6 +127,8 @@ func (r *reader) setCommand(key, value string) string {
 		return "pulumi config set --path openclawConfig.agents.defaults.model.primary PROVIDER/MODEL"
 	case KeyOpenClawEnv:
 		return "pulumi config set --secret --path openclawEnv.NAME    # asks for the value"
+	case KeyTags:
+		return "pulumi config set --path tags.NAME VALUE"
 	case KeySandbox:
 		return "pulumi config set --path sandbox.DIRECTIVE VALUE"
 	}

@@ -6,6 +6,7 @@ const (
 	KeyAllowedSSH       = "allowedSshCidr"
 	KeyWireGuardSources = "wireguardCidrs"
 	KeyBootstrap        = "bootstrap"
+	KeyTags             = "tags"
 	KeyImage            = "image"
 	KeyVMSize           = "vmSize"
 	KeyAdminUsername    = "adminUsername"
@@ -50,6 +51,8 @@ func Reference() []Setting {
 			"who may knock on WireGuard's port: IPv4 prefixes, comma-separated; 0.0.0.0/0 for phones and laptops that roam"},
 		{KeyBootstrap, "true", "",
 			"true: port 22 is open and the program deploys through it; false: it proves the tunnel, then closes port 22"},
+		{KeyTags, "", "none but project and stack",
+			"tags that every resource in Azure gets, beside project and stack: tags.NAME, set with --path"},
 		{KeyImage, "debian-13", "",
 			"operating system: debian-13 or ubuntu-24.04"},
 		// 2 vCPU and 4 GiB of the current burstable series: OpenClaw alone takes
