@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -138,6 +139,25 @@ func TestEngineSilentHostWhileOpen(t *testing.T) {
 	}
 	w.Silent = false
 	w.Quiet()
+}
+
+// A machine that somebody stopped to save money is none that is broken, open and closed; the cloud's side shows nothing.
+func TestEngineStoppedMachine(t *testing.T) {
+	t.Parallel()
+	for name, w := range map[string]*standin.World{"open": deployed(t), "closed": closed(t)} {
+		machine, group := w.Inputs(labelVM)["vmName"], w.Inputs("ResourceGroup openclaw")["resourceGroupName"]
+		w.Azure.Stopped = true
+		text := fmt.Sprintf("the virtual machine %q is stopped (deallocated): nothing can be changed on it\nhint: az vm start --resource-group %s --name %s", machine, group, machine)
+		for how, r := range map[string]*standin.Result{"": w.Preview(), " --refresh": w.Preview(standin.WithRefresh)} {
+			equal(t, name+": preview"+how, []string{"warning: " + text}, r.Messages)
+			equal(t, name+": changes"+how, []string{}, slices.DeleteFunc(r.Changes(), func(s string) bool { return strings.HasPrefix(s, "refresh ") }))
+		}
+		up := w.Up()
+		equal(t, name+": up", []string{text}, up.Said("error"))
+		equal(t, name+": changes", []string{}, up.Changes())
+		w.Azure.Stopped = false
+		w.Quiet()
+	}
 }
 
 // driftCheck says what a silent host costs, and whether the host is looked at.

@@ -15,6 +15,7 @@ import (
 	"openclaw-azure/internal/lastrun"
 	"openclaw-azure/internal/layer"
 	"openclaw-azure/internal/reach"
+	"openclaw-azure/internal/shell"
 	"openclaw-azure/internal/tunnel"
 )
 
@@ -35,7 +36,7 @@ func (r *run) look(ctx *pulumi.Context, cfg *config.Config, last *lastrun.Run, e
 		return nil, nil // never deployed: Refuse has seen to it that port 22 is to be open
 	}
 	if cfg.DriftCheck == config.DriftOff && (cfg.Bootstrap || ctx.DryRun()) {
-		last.Gone = azure.MachineGone(ctx, last.Group, last.Machine)
+		last.Gone = azure.Machine(ctx, last.Group, last.Machine).Gone
 		return nil, nil
 	}
 	access := last.Access()
@@ -52,11 +53,26 @@ func (r *run) look(ctx *pulumi.Context, cfg *config.Config, last *lastrun.Run, e
 		}
 		return observed, nil
 	}
-	last.Gone = azure.MachineGone(ctx, last.Group, last.Machine)
+	state := azure.Machine(ctx, last.Group, last.Machine)
+	last.Gone = state.Gone
+	if state.Stopped != "" {
+		return nil, stopped(ctx, cfg, last, state.Stopped)
+	}
 	if cfg.Bootstrap {
 		return nil, r.silentWhileOpen(ctx, cfg, last, err)
 	}
 	return nil, r.silentWhileClosed(ctx, cfg, last, edge, err)
+}
+
+// stopped is for a machine that somebody stopped, perhaps to save money: it is none that is broken. A preview goes on without it.
+func stopped(ctx *pulumi.Context, cfg *config.Config, last *lastrun.Run, power string) error {
+	err := hint.To(fmt.Errorf("the virtual machine %q is stopped (%s): nothing can be changed on it", last.Machine, power),
+		fmt.Sprintf("az vm start --resource-group %s --name %s", shell.Quote(last.Group), shell.Quote(last.Machine)))
+	if !ctx.DryRun() || cfg.DriftCheck == config.DriftRequired {
+		return err
+	}
+	engine.Warn(ctx, err.Error())
+	return nil
 }
 
 // silentWhileOpen is a warning, unless the look is required: the break-glass opens the door.

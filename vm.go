@@ -46,7 +46,8 @@ func newVM(ctx *pulumi.Context, cfg *config.Config, n *netResources, allKeys *st
 	}
 	vm, err := compute.NewVirtualMachine(ctx, "vm", vmArgs(cfg, n, allKeys),
 		// Azure refuses to change these on a live VM: a VM made anew gets the current ones.
-		pulumi.IgnoreChanges([]string{"osProfile", "storageProfile.imageReference"}),
+		// The last: Azure does not tell of it while the machine is deallocated, and a refresh would take it for gone.
+		pulumi.IgnoreChanges([]string{"osProfile", "storageProfile.imageReference", "storageProfile.osDisk.managedDisk.storageAccountType"}),
 		pulumi.DeleteBeforeReplace(true),
 		n.within(imported),
 		pulumi.ResourceHooks(&pulumi.ResourceHookBinding{OnError: []*pulumi.ErrorHook{refused}}))

@@ -30,6 +30,7 @@ type cloud struct {
 	Fails   map[string]string                    // logical name: the error that its creation ends with
 	Killed  string                               // logical name of what the CLI is killed over: Azure makes it all the same
 	Making  int                                  // how many lookups of a machine find Azure still at it
+	Stopped bool                                 // somebody deallocated the machine
 }
 
 const (
@@ -302,6 +303,9 @@ func (a *cloud) read(_ context.Context, req plugin.ReadRequest) (plugin.ReadResp
 		return plugin.ReadResponse{Status: resource.StatusOK}, nil
 	}
 	in := req.Inputs
+	if in != nil && isOf(AzureVM, req.ID) && a.Stopped {
+		in, out = withoutStorage(in), withoutStorage(out)
+	}
 	if in == nil { // of an import: what Azure tells of them, which is never customData, and with what it adds
 		in = Plain(out)
 		maps.DeleteFunc(in, func(key resource.PropertyKey, _ resource.PropertyValue) bool {
@@ -314,6 +318,14 @@ func (a *cloud) read(_ context.Context, req plugin.ReadRequest) (plugin.ReadResp
 		in["resourceGuid"] = resource.NewProperty("00000000-0000-4000-8000-000000000000")
 	}
 	return plugin.ReadResponse{ReadResult: plugin.ReadResult{ID: req.ID, Inputs: in, Outputs: out}, Status: resource.StatusOK}, nil
+}
+
+// withoutStorage leaves out what Azure does not tell of a machine that is deallocated.
+func withoutStorage(vm resource.PropertyMap) resource.PropertyMap {
+	vm = vm.Copy()
+	vm["storageProfile"] = plainValue(vm["storageProfile"])
+	delete(vm["storageProfile"].ObjectValue()["osDisk"].ObjectValue()["managedDisk"].ObjectValue(), "storageAccountType")
+	return vm
 }
 
 // azureLookups are the functions that the program reads Azure with.
@@ -344,6 +356,15 @@ func (a *cloud) invoke(_ context.Context, req plugin.InvokeRequest) (plugin.Invo
 		// Compute writes the group in capitals, as often as not.
 		group := "/resourceGroups/" + out["resourceGroupName"].StringValue()
 		out["id"] = resource.NewProperty(strings.Replace(string(id), group, strings.ToUpper(group), 1))
+		power := "running"
+		if a.Stopped {
+			power = "deallocated"
+			out = withoutStorage(out)
+		}
+		if expand := resource.ToResourcePropertyMap(req.Args)["expand"]; expand.IsString() && expand.StringValue() == "instanceView" {
+			out["instanceView"] = resource.NewPropertyValue(map[string]any{"statuses": []any{
+				map[string]any{"code": "ProvisioningState/succeeded"}, map[string]any{"code": "PowerState/" + power}}})
+		}
 		if a.Making > 0 {
 			a.Making--
 			out["provisioningState"] = resource.NewProperty("Creating")

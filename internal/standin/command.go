@@ -312,7 +312,7 @@ func (w *World) reach(through, user string) error {
 	switch {
 	case g == nil:
 		return errors.New("no route to host")
-	case w.Silent:
+	case w.Silent || w.Azure.Stopped:
 		return errors.New("the host is silent")
 	case through == "bootstrap" && !(w.Azure.Admits(w.Home, "Tcp", 22) && (g.Firewall22 && g.Sshd22 || g.Stubborn22)):
 		return errors.New("port 22 does not answer")
