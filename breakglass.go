@@ -23,10 +23,8 @@ import (
 
 // newBreakGlass declares the way back in: a script that Azure's own agent runs as root, with no open port.
 func newBreakGlass(ctx *pulumi.Context, cfg *config.Config, n *netResources, allKeys *stackKeys, m *virtualMachine, options ...pulumi.ResourceOption) (pulumi.Resource, error) {
-	var name pulumi.StringPtrInput = pulumi.All(m.VmId, allKeys.unknown).ApplyT(func([]any) string { return "" }).(pulumi.StringOutput)
-	if m.firing != "" {
-		name = pulumi.String(m.firing)
-	}
+	// Known where both are: it follows from them.
+	name := pulumi.Unsecret(pulumi.All(m.ID(), allKeys.unknown).ApplyT(func([]any) string { return m.firing })).(pulumi.StringOutput)
 	hooks, err := breakGlassHooks(ctx, m.fresh)
 	if err != nil {
 		return nil, err
@@ -66,7 +64,7 @@ func firing(cfg *config.Config, vmID, key string, last *lastrun.Run, known azure
 	if last != nil && strings.HasPrefix(last.Firing, cause) && known.Has("break-glass") && known.Text("break-glass", "provisioningState") != "Failed" {
 		return last.Firing // it is declared still: the door stays open
 	}
-	return cause + newToken()
+	return cause + digest(last.Mark(), known.Text("break-glass", "name"))
 }
 
 // breakGlassHooks tell what the run waits for, and what to do if it fails. last says that it comes after all else.

@@ -12,6 +12,7 @@ import (
 	"openclaw-azure/internal/breakglass"
 	"openclaw-azure/internal/host"
 	"openclaw-azure/internal/lastrun"
+	"openclaw-azure/internal/layer"
 	"openclaw-azure/internal/standin"
 )
 
@@ -490,6 +491,51 @@ func TestEngineFailsAtEachStep(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What a preview planned is what `up --plan` does: for the same host and configuration each run of a layer has the same mark.
+func TestEnginePlan(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		world *standin.World
+		set   func(w *standin.World)
+	}{
+		"first deploy":    {newWorld(t), func(*standin.World) {}},
+		"a changed layer": {closed(t), func(w *standin.World) { w.Set("backupKeepDays", "30") }},
+		"drift":           {closed(t), func(w *standin.World) { w.Guest.Drift = map[string][]layer.Drift{"sysctl": {{Subject: "x", Want: "0", Got: "1"}}} }},
+		"closing":         {deployed(t), func(w *standin.World) { w.Set("bootstrap", "false") }},
+		"reopening":       {closed(t), func(w *standin.World) { w.Set("bootstrap", "true") }},
+		"rescue":          {deployed(t), func(w *standin.World) { w.Set("rescue", "1") }},
+		"a silent host":   {deployed(t), func(w *standin.World) { w.Silent = true; w.Set("backupKeepDays", "30") }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := c.world
+			w.T = t
+			c.set(w)
+			preview := w.Preview()
+			if preview.Err != nil {
+				t.Fatal(preview.Err)
+			}
+			w.Silent = false
+			if r := w.Up(standin.AsPlanned(preview)); r.Err != nil && name != "a silent host" {
+				t.Errorf("up --plan: %v, %q", r.Err, r.Messages)
+			}
+		})
+	}
+}
+
+// The same layer that has to run again has another mark, or its command would not change.
+func TestEngineMarksDiffer(t *testing.T) {
+	t.Parallel()
+	w := closed(t)
+	seen := map[any]bool{}
+	for range 3 {
+		w.Guest.Drift = map[string][]layer.Drift{"sysctl": {{Subject: "x", Want: "0", Got: "1"}}}
+		w.MustUp()
+		seen[w.Inputs("sysctl")["create"]] = true
+	}
+	equal(t, "commands", 3, len(seen))
 }
 
 func TestEngineTarget(t *testing.T) {

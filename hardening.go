@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -65,12 +64,15 @@ func (r *run) harden(ctx *pulumi.Context, cfg *config.Config, last *lastrun.Run,
 	digests := map[string]string{}
 	state := []string{fmt.Sprint(cfg.Bootstrap)}
 	for i, name := range host.Names() {
-		token, keeps := newToken(), false
+		token, keeps := "", false
 		if h.packed != nil {
 			digests[name] = h.packed[i].Digest
-			var kept string
-			if kept, keeps = judge(h.past(name, digests[name])); kept != "" {
-				token = kept
+			past := h.past(name, digests[name])
+			if token, keeps = judge(past); token == "" {
+				var err error
+				if token, err = h.mark(name, past); err != nil {
+					return nil, err
+				}
 			}
 			// Not the digest, which a changed layer's new token stands for: a silent host keeps its tokens.
 			state = append(state, token)
@@ -200,6 +202,10 @@ type hardening struct {
 	ground   []pulumi.Resource // what every command depends on
 	begun    []*remote.Command // that may not have ended
 
+	readBefore  sync.Once
+	before      map[string]string
+	beforeFault error
+
 	looking sync.Once
 	port22  func() error // waits for the look at port 22, once it has begun
 
@@ -298,8 +304,7 @@ type proof struct {
 // prove declares the command that looks at both doors from outside, then logs in through the tunnel, whatever door is in
 // force, as people and as the program, and finds every layer as declared: closing port 22 is safe after it. state is what the proof is of.
 func (h *hardening) prove(state []string, digests map[string]string) (*proof, error) {
-	sum := sha256.Sum256([]byte(strings.Join(state, "\n")))
-	p := &proof{name: hex.EncodeToString(sum[:8]), digests: digests}
+	p := &proof{name: digest(state...), digests: digests}
 	if h.silent() {
 		p.name = h.last.Proof // the command keeps its text
 	}
@@ -368,18 +373,14 @@ func (h *hardening) command(c command) (*remote.Command, error) {
 
 // create is the command's text.
 func (h *hardening) create(c command) pulumi.StringInput {
-	text := func(vmID string) string {
-		words := []string{c.token, vmID, fmt.Sprint(h.cfg.Rescue)}
+	// Of the machine's ID, which a preview knows that updates the machine and does not know its outputs.
+	return h.vm.ID().ApplyT(func(pulumi.ID) string {
+		words := []string{c.token, h.vm.id, fmt.Sprint(h.cfg.Rescue)}
 		if c.bootstrap {
 			return layer.RemoteCommand(words...)
 		}
 		return layer.DeployCommand(c.name, words...)
-	}
-	if h.vm.id != "" {
-		// Also in a preview that updates the machine and does not know its outputs.
-		return pulumi.String(text(h.vm.id))
-	}
-	return pulumi.All(h.vm.VmId).ApplyT(func(a []any) string { return text(fmt.Sprint(a[0])) }).(pulumi.StringOutput)
+	}).(pulumi.StringOutput)
 }
 
 // stdin is what the command reads: the applier and the request.
@@ -437,11 +438,36 @@ func (h *hardening) connection(bootstrap bool) remote.ConnectionArgs {
 	return c
 }
 
-// newToken marks one deliberate run of a layer: the host gives it back as long as it is as declared.
-func newToken() string {
-	b := make([]byte, 8)
-	if _, err := rand.Read(b); err != nil {
-		panic(err) // the kernel has no randomness: no key would be safe either
+// mark is the token of one deliberate run of a layer: the host gives it back as long as it is as declared. It follows from all that
+// makes the layer run, and from what ran before, so that a preview and the run that it planned have the same, and two runs have not.
+func (h *hardening) mark(name string, p past) (string, error) {
+	before, err := h.commandsBefore()
+	if err != nil {
+		return "", err
 	}
-	return hex.EncodeToString(b)
+	account := ""
+	if h.observed != nil {
+		account = h.observed.Account(name)
+	}
+	return digest(name, h.vm.id, fmt.Sprint(h.cfg.Rescue, h.cfg.Bootstrap), fmt.Sprintf("%+v", p), account, h.last.Mark(), before[name]), nil
+}
+
+// commandsBefore are the commands' texts in the stack's state when the run began, by their names.
+func (h *hardening) commandsBefore() (map[string]string, error) {
+	h.readBefore.Do(func() {
+		resources, err := engine.OwnResources(h.ctx)
+		h.before, h.beforeFault = map[string]string{}, err
+		for urn, r := range resources {
+			if text, is := r.Outputs["create"].(string); is {
+				h.before[urn[strings.LastIndex(urn, ":")+1:]] = text
+			}
+		}
+	})
+	return h.before, h.beforeFault
+}
+
+// digest is a short name for all of these together.
+func digest(of ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(of, "\n")))
+	return hex.EncodeToString(sum[:8])
 }

@@ -84,16 +84,20 @@ func generated(ctx *pulumi.Context, c *local.Command, name string) (string, erro
 
 // secret is the text that f makes of the keys, a secret; not known where the keys are not.
 func (r *stackKeys) secret(f func() string) pulumi.StringOutput {
-	if r.stack == nil {
-		return pulumi.ToSecret(r.unknown).(pulumi.StringOutput)
-	}
-	return pulumi.ToSecret(pulumi.String(f())).(pulumi.StringOutput)
+	return pulumi.ToSecret(r.of(f)).(pulumi.StringOutput)
 }
 
 // public is the text that f makes of the public halves.
 func (r *stackKeys) public(f func() string) pulumi.StringOutput {
-	if r.stack == nil {
-		return pulumi.Unsecret(r.unknown).(pulumi.StringOutput)
+	return pulumi.Unsecret(r.of(f)).(pulumi.StringOutput)
+}
+
+// of depends on the keys' resource whether they are known or not: a plan that a preview made would else have other dependencies
+// than the run.
+func (r *stackKeys) of(f func() string) pulumi.StringOutput {
+	text := ""
+	if r.stack != nil {
+		text = f()
 	}
-	return pulumi.String(f()).ToStringOutput()
+	return r.unknown.ApplyT(func(string) string { return text }).(pulumi.StringOutput)
 }

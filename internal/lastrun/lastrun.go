@@ -42,6 +42,14 @@ type Run struct {
 	Gone  bool         `json:"-"` // the machine is not in Azure any more
 }
 
+// Mark names the last run's proof and its moment; empty if there was none.
+func (r *Run) Mark() string {
+	if r == nil {
+		return ""
+	}
+	return r.Proof + " " + r.Changed.UTC().Format(time.RFC3339)
+}
+
 // Text is the document.
 func (r Run) Text() string {
 	text, err := json.Marshal(r)

@@ -21,6 +21,7 @@ type Result struct {
 	Messages []string // on the console: severity and text
 	Texts    []string // everything else that an event shows in plain text
 	Outputs  resource.PropertyMap
+	plan     *deploy.Plan
 }
 
 // step is one of the engine's: what is done to which resource.
@@ -63,6 +64,11 @@ type Option func(*engine.UpdateOptions)
 func ContinueOnError(o *engine.UpdateOptions) { o.ContinueOnError = true }
 
 func WithRefresh(o *engine.UpdateOptions) { o.Refresh = true }
+
+// AsPlanned is --plan of what a preview --save-plan made.
+func AsPlanned(preview *Result) Option {
+	return func(o *engine.UpdateOptions) { o.Plan = preview.plan }
+}
 
 // Targets are --target of URNs, or of patterns of them.
 func Targets(urns ...string) Option {

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/blang/semver"
+	"github.com/pulumi/pulumi/pkg/v3/display"
 	"github.com/pulumi/pulumi/pkg/v3/engine"
 	"github.com/pulumi/pulumi/pkg/v3/engine/lifecycletest/framework"
 	state "github.com/pulumi/pulumi/pkg/v3/resource"
@@ -166,7 +167,12 @@ func (w *World) run(op framework.TestOp, dryRun bool, options ...Option) *Result
 		return host, nil
 	}
 	plan := framework.TestPlan{Project: w.project, Stack: w.Stack, Config: w.configMap(), Decrypter: config.Base64Crypter}
-	state, err := op.Run(plan.GetProject(), plan.GetTarget(w.T, w.State), opts, dryRun, w.backend(),
+	planned := framework.TestOp(func(info engine.UpdateInfo, ctx *engine.Context, opts engine.UpdateOptions, dryRun bool) (*deploy.Plan, display.ResourceChanges, error) {
+		plan, changes, err := op(info, ctx, opts, dryRun)
+		r.plan = plan
+		return plan, changes, err
+	})
+	state, err := planned.Run(plan.GetProject(), plan.GetTarget(w.T, w.State), opts, dryRun, w.backend(),
 		func(_ workspace.Project, _ deploy.Target, _ engine.JournalEntries, events []engine.Event, err error) error {
 			r.read(events)
 			return err
