@@ -56,15 +56,44 @@ func newBreakGlass(ctx *pulumi.Context, cfg *config.Config, n *netResources, all
 }
 
 // firing names the run command. Each firing has a name of its own, also where the door was open before in the same way:
-// Azure's agent may not run a command again that was made anew under its old name.
-func firing(cfg *config.Config, vmID, key string, last *lastrun.Run, known azure.Known) string {
+// Azure's agent may not run a command again that was made anew under its old name. has tells whether Azure has a run command of a
+// name: a run that was killed while Azure made one left it, unknown to Pulumi, until the machine goes.
+func firing(cfg *config.Config, vmID, key string, last *lastrun.Run, known azure.Known, has func(name string) (bool, error)) (string, error) {
 	sum := sha256.Sum256([]byte(strings.Join([]string{vmID, cfg.AdminUsername, key,
 		strings.Join(prefix.Strings(cfg.AllowedSSH), ","), strconv.Itoa(cfg.Rescue)}, "\n")))
 	cause := "break-glass-" + hex.EncodeToString(sum[:6]) + "-"
 	if last != nil && strings.HasPrefix(last.Firing, cause) && known.Has("break-glass") && known.Text("break-glass", "provisioningState") != "Failed" {
-		return last.Firing // it is declared still: the door stays open
+		return last.Firing, nil // it is declared still: the door stays open
 	}
-	return cause + digest(last.Mark(), known.Text("break-glass", "name"))
+	for before := known.Text("break-glass", "name"); ; {
+		name := cause + digest(last.Mark(), before)
+		taken, err := has(name)
+		if err != nil || !taken {
+			return name, err
+		}
+		before = name
+	}
+}
+
+// hasRunCommand asks Azure whether a machine has a run command of a name.
+func hasRunCommand(ctx *pulumi.Context, group, vm pulumi.StringOutput, name string) (bool, error) {
+	groupName, err := engine.Text(ctx, group)
+	if err != nil {
+		return false, err
+	}
+	vmName, err := engine.Text(ctx, vm)
+	if err != nil || groupName == "" || vmName == "" {
+		return false, err // about to be made
+	}
+	_, err = compute.LookupVirtualMachineRunCommandByVirtualMachine(ctx, &compute.LookupVirtualMachineRunCommandByVirtualMachineArgs{
+		ResourceGroupName: groupName, VmName: vmName, RunCommandName: name})
+	switch {
+	case azure.NotThere(err):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("look for the run command %q of %q in resource group %q: %w", name, vmName, groupName, err)
+	}
+	return true, nil
 }
 
 // breakGlassHooks tell what the run waits for, and what to do if it fails. last says that it comes after all else.

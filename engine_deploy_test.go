@@ -451,6 +451,38 @@ func TestEngineKilledWhileAzureMakes(t *testing.T) {
 	}
 }
 
+// Of a run command that such a run left nobody knows how it ended: the next run fires one of another name.
+func TestEngineKilledWhileAzureRunsTheBreakGlass(t *testing.T) {
+	t.Parallel()
+	for name, world := range map[string]*standin.World{"first deploy": newWorld(t), "reopening": closed(t)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := world
+			w.T = t
+			w.Set("bootstrap", "true")
+			for range 2 {
+				w.Azure.Killed = "break-glass"
+				if r := w.Up(); r.Err == nil || w.Resources()[labelBreakGlass] != nil {
+					t.Fatalf("not killed, or Pulumi knows it: %v", r.Err)
+				}
+			}
+			w.Azure.Killed = ""
+			w.MustUp()
+			fired := map[string]bool{}
+			for id := range w.Azure.Exists {
+				if strings.Contains(string(id), "/runCommands/") {
+					fired[string(id)] = true
+				}
+			}
+			equal(t, "names in Azure", 3, len(fired))
+			w.Quiet()
+			if r := w.Destroy(); r.Err != nil || len(w.Azure.Exists) > 0 {
+				t.Errorf("destroy: %v, left %d in Azure", r.Err, len(w.Azure.Exists))
+			}
+		})
+	}
+}
+
 // A first deploy that fails, at each of its steps in turn: nothing that comes after the step happens, nothing is promised,
 // plain destroy removes all that was made, and the next run goes on from there.
 func TestEngineFailsAtEachStep(t *testing.T) {
@@ -502,11 +534,18 @@ func TestEnginePlan(t *testing.T) {
 	}{
 		"first deploy":    {newWorld(t), func(*standin.World) {}},
 		"a changed layer": {closed(t), func(w *standin.World) { w.Set("backupKeepDays", "30") }},
-		"drift":           {closed(t), func(w *standin.World) { w.Guest.Drift = map[string][]layer.Drift{"sysctl": {{Subject: "x", Want: "0", Got: "1"}}} }},
-		"closing":         {deployed(t), func(w *standin.World) { w.Set("bootstrap", "false") }},
-		"reopening":       {closed(t), func(w *standin.World) { w.Set("bootstrap", "true") }},
-		"rescue":          {deployed(t), func(w *standin.World) { w.Set("rescue", "1") }},
-		"a silent host":   {deployed(t), func(w *standin.World) { w.Silent = true; w.Set("backupKeepDays", "30") }},
+		"drift": {closed(t), func(w *standin.World) {
+			w.Guest.Drift = map[string][]layer.Drift{"sysctl": {{Subject: "x", Want: "0", Got: "1"}}}
+		}},
+		"closing":      {deployed(t), func(w *standin.World) { w.Set("bootstrap", "false") }},
+		"reopening":    {closed(t), func(w *standin.World) { w.Set("bootstrap", "true") }},
+		"rescue":       {deployed(t), func(w *standin.World) { w.Set("rescue", "1") }},
+		"renewed keys": {deployed(t), func(w *standin.World) { w.Set("keyGeneration", "2") }},
+		"a new peer": {deployed(t), func(w *standin.World) {
+			w.Set("peers", `{"laptop":{"address":"10.100.0.3"},"phone":{"address":"10.100.0.4"}}`)
+		}},
+		"a larger size": {deployed(t), func(w *standin.World) { w.Set("vmSize", "Standard_B2as_v2") }},
+		"a silent host": {deployed(t), func(w *standin.World) { w.Silent = true; w.Set("backupKeepDays", "30") }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -536,6 +575,16 @@ func TestEngineMarksDiffer(t *testing.T) {
 		seen[w.Inputs("sysctl")["create"]] = true
 	}
 	equal(t, "commands", 3, len(seen))
+	// Nor is it that of a run that failed on its way to the proof.
+	w.Fails["ssh"] = true
+	for range 2 {
+		w.Guest.Drift = map[string][]layer.Drift{"sysctl": {{Subject: "x", Want: "0", Got: "1"}}, "ssh": {{Subject: "x", Want: "0", Got: "1"}}}
+		if r := w.Up(); r.Err == nil {
+			t.Fatal("no error")
+		}
+		seen[w.Inputs("sysctl")["create"]] = true
+	}
+	equal(t, "commands of runs that failed too", 5, len(seen))
 }
 
 func TestEngineTarget(t *testing.T) {

@@ -373,8 +373,9 @@ func (h *hardening) command(c command) (*remote.Command, error) {
 
 // create is the command's text.
 func (h *hardening) create(c command) pulumi.StringInput {
-	// Of the machine's ID, which a preview knows that updates the machine and does not know its outputs.
-	return h.vm.ID().ApplyT(func(pulumi.ID) string {
+	// Of the machine's ID, which a preview knows that updates the machine and does not know its outputs; and of the keys, which the
+	// digest of a layer is made of.
+	return pulumi.All(h.vm.ID(), h.allKeys.whole).ApplyT(func([]any) string {
 		words := []string{c.token, h.vm.id, fmt.Sprint(h.cfg.Rescue)}
 		if c.bootstrap {
 			return layer.RemoteCommand(words...)
@@ -386,7 +387,7 @@ func (h *hardening) create(c command) pulumi.StringInput {
 // stdin is what the command reads: the applier and the request.
 func (h *hardening) stdin(c command) (pulumi.StringOutput, error) {
 	var fault error
-	text := h.allKeys.secret(func() string {
+	text := h.allKeys.secretOfAll(func() string {
 		var text string
 		text, fault = h.applier.Stdin(c.request())
 		return text

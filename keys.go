@@ -17,7 +17,8 @@ type stackKeys struct {
 	stack   *keys.Stack
 	text    string // what stack was read from
 	peers   map[string]*keys.Peer
-	unknown pulumi.StringOutput // stands for what cannot be said yet
+	unknown pulumi.StringOutput // stands for what cannot be said before the stack's own keys are made
+	whole   pulumi.StringOutput // and for what cannot be said before those of a peer are
 }
 
 // newKeys makes the keys once: they live in the stack's state, as secrets. keyGeneration renews them all, nothing
@@ -35,7 +36,13 @@ func newKeys(ctx *pulumi.Context, cfg *config.Config) (*stackKeys, error) {
 			return nil, err
 		}
 	}
-	allKeys.unknown = made.Stdout.ApplyT(func(string) string { return "" }).(pulumi.StringOutput)
+	nothing := func([]any) string { return "" }
+	allKeys.unknown = pulumi.Unsecret(pulumi.All(made.Stdout).ApplyT(nothing)).(pulumi.StringOutput)
+	all := []any{made.Stdout}
+	for _, peer := range peers {
+		all = append(all, peer.Stdout)
+	}
+	allKeys.whole = pulumi.Unsecret(pulumi.All(all...).ApplyT(nothing)).(pulumi.StringOutput)
 	if allKeys.text, err = generated(ctx, made, "keys"); err != nil {
 		return nil, err
 	}
@@ -84,20 +91,25 @@ func generated(ctx *pulumi.Context, c *local.Command, name string) (string, erro
 
 // secret is the text that f makes of the keys, a secret; not known where the keys are not.
 func (r *stackKeys) secret(f func() string) pulumi.StringOutput {
-	return pulumi.ToSecret(r.of(f)).(pulumi.StringOutput)
+	return pulumi.ToSecret(r.of(r.unknown, f)).(pulumi.StringOutput)
+}
+
+// secretOfAll is the same of the peers' keys too.
+func (r *stackKeys) secretOfAll(f func() string) pulumi.StringOutput {
+	return pulumi.ToSecret(r.of(r.whole, f)).(pulumi.StringOutput)
 }
 
 // public is the text that f makes of the public halves.
 func (r *stackKeys) public(f func() string) pulumi.StringOutput {
-	return pulumi.Unsecret(r.of(f)).(pulumi.StringOutput)
+	return pulumi.Unsecret(r.of(r.unknown, f)).(pulumi.StringOutput)
 }
 
-// of depends on the keys' resource whether they are known or not: a plan that a preview made would else have other dependencies
+// of depends on the keys' resources whether they are known or not: a plan that a preview made would else have other dependencies
 // than the run.
-func (r *stackKeys) of(f func() string) pulumi.StringOutput {
+func (r *stackKeys) of(keys pulumi.StringOutput, f func() string) pulumi.StringOutput {
 	text := ""
 	if r.stack != nil {
 		text = f()
 	}
-	return r.unknown.ApplyT(func(string) string { return text }).(pulumi.StringOutput)
+	return keys.ApplyT(func(string) string { return text }).(pulumi.StringOutput)
 }

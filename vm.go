@@ -10,6 +10,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"go.yaml.in/yaml/v3"
 
+	"openclaw-azure/internal/azure"
 	"openclaw-azure/internal/config"
 	"openclaw-azure/internal/engine"
 	"openclaw-azure/internal/hint"
@@ -55,7 +56,7 @@ func newVM(ctx *pulumi.Context, cfg *config.Config, n *netResources, allKeys *st
 		return nil, err
 	}
 	m := &virtualMachine{VirtualMachine: vm, image: cfg.Image.Name}
-	if err := m.identify(ctx, last, imported != nil); err != nil {
+	if err := m.identify(ctx, n.adopter.Known, last, imported != nil); err != nil {
 		return nil, err
 	}
 	if last != nil && m.id == last.VMID {
@@ -71,7 +72,15 @@ func newVM(ctx *pulumi.Context, cfg *config.Config, n *netResources, allKeys *st
 	}
 	m.fresh = cfg.Bootstrap && (m.id == "" || imported == nil && m.id != n.adopter.Known.Text("vm", "vmId"))
 	if cfg.Bootstrap && m.id != "" && allKeys.stack != nil {
-		m.firing = firing(cfg, m.id, allKeys.stack.Bootstrap.Public, last, n.adopter.Known)
+		m.firing, err = firing(cfg, m.id, allKeys.stack.Bootstrap.Public, last, n.adopter.Known, func(name string) (bool, error) {
+			if m.fresh {
+				return false, nil
+			}
+			return hasRunCommand(ctx, n.group.Name, m.Name, name)
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
 	if cfg.Bootstrap && !m.fresh {
 		// Before anything else: it lets the layers in. Not by DependsOn: when port 22 closes the rule would wait until Azure's agent
@@ -96,7 +105,7 @@ func (m *virtualMachine) leaveAWayBack(ctx *pulumi.Context, cfg *config.Config, 
 }
 
 // identify learns Azure's vmId. An adopted machine is none that the last run knew.
-func (m *virtualMachine) identify(ctx *pulumi.Context, last *lastrun.Run, adopted bool) error {
+func (m *virtualMachine) identify(ctx *pulumi.Context, known azure.Known, last *lastrun.Run, adopted bool) error {
 	var err error
 	if m.id, err = engine.Text(ctx, m.VmId); err != nil || m.id != "" {
 		return err
@@ -104,13 +113,15 @@ func (m *virtualMachine) identify(ctx *pulumi.Context, last *lastrun.Run, adopte
 	if !ctx.DryRun() {
 		return notMade("the virtual machine was")
 	}
-	if last == nil || adopted {
+	if adopted {
 		return nil
 	}
 	// The preview of an update knows no output; the ID tells it from a machine made anew, which has none yet.
 	id, err := engine.Value(ctx, m.ID())
 	if id != nil && id != pulumi.ID("") {
-		m.id = last.VMID
+		if m.id = known.Text("vm", "vmId"); last != nil {
+			m.id = last.VMID
+		}
 	}
 	return err
 }

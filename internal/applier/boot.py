@@ -25,4 +25,4 @@ def at_work() -> bool:
     """Whether there is something to wait for: where cloud-init is broken its jobs are gone without a result."""
     jobs = run(("systemctl", "list-jobs", "--no-legend"))
     state = run(("systemctl", "show", "--property=ActiveState", "--value", "cloud-final.service"))
-    return jobs.code != 0 or " cloud-" in jobs.out or state.out.strip() in ("activating", "active")
+    return jobs.code != 0 or " cloud-" in jobs.out or state.out.strip() == "activating"

@@ -386,10 +386,8 @@ await_boot() {
 	waited=0
 	while [ -e /run/cloud-init/enabled ] && [ ! -e /run/cloud-init/result.json ]; do
 		# Its jobs are gone without a result where it is broken: then there is nothing to wait for.
-		if ! systemctl list-jobs --no-legend 2>/dev/null | grep -q ' cloud-' &&
-			! systemctl is-active --quiet cloud-final.service; then
+		systemctl list-jobs --no-legend 2>/dev/null | grep -q ' cloud-' ||
 			[ "$(systemctl show -p ActiveState --value cloud-final.service 2>/dev/null)" = activating ] || break
-		fi
 		[ "$waited" -eq 0 ] && say "waiting for cloud-init"
 		[ "$waited" -lt 600 ] || break
 		waited=$((waited + 1))

@@ -330,11 +330,12 @@ func withoutStorage(vm resource.PropertyMap) resource.PropertyMap {
 
 // azureLookups are the functions that the program reads Azure with.
 var azureLookups = map[string]string{
-	"azure-native:network:getNetworkSecurityGroup": azureGroup,
-	"azure-native:network:getSecurityRule":         azureRule,
-	"azure-native:network:getSubnet":               azureSubnet,
-	"azure-native:network:getNetworkInterface":     azureInterface,
-	"azure-native:compute:getVirtualMachine":       AzureVM,
+	"azure-native:network:getNetworkSecurityGroup":                     azureGroup,
+	"azure-native:network:getSecurityRule":                             azureRule,
+	"azure-native:network:getSubnet":                                   azureSubnet,
+	"azure-native:network:getNetworkInterface":                         azureInterface,
+	"azure-native:compute:getVirtualMachine":                           AzureVM,
+	"azure-native:compute:getVirtualMachineRunCommandByVirtualMachine": azureRunCommand,
 }
 
 // invoke answers the lookups of the program.

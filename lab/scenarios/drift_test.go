@@ -249,6 +249,8 @@ printf '#!/bin/sh\nuseradd --system --shell /usr/sbin/nologin innocent\nsystemct
 (cd p; md5sum usr/lib/systemd/system/innocent.service >DEBIAN/md5sums); dpkg-deb -b p i.deb >/dev/null; dpkg -i i.deb >/dev/null; rm -rf $d`},
 	{"the firewall is loaded again", `ufw reload`},
 	{"services are started again", `systemctl restart fail2ban ssh unattended-upgrades`},
+	{"an update of Azure's agent, which begins to keep its platform's address", `waagent=/usr/sbin/waagent; sh $waagent update 1.4; sh $waagent update 1.5; sh $waagent setup-firewall; iptables -t security -S OUTPUT | grep -c 'uid-owner 0'`},
+	{"Azure's agent of a host without iptables", `nft 'table ip walinuxagent { chain output { type filter hook output priority 0; policy accept; ip daddr 168.63.129.16 tcp dport != 53 meta skuid != 0 ct state invalid,new counter drop; }; }'`},
 	{"a look at the tables", `iptables -t nat -S >/dev/null; ip6tables -t mangle -S >/dev/null; ufw status verbose >/dev/null`},
 }
 

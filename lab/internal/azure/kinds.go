@@ -211,10 +211,11 @@ var kinds = func() map[string]*kind {
 
 // lookups are the functions that read a resource.
 var lookups = map[string]*kind{
-	"azure-native:network:getNetworkSecurityGroup": networkSecurityGroup,
-	"azure-native:network:getSecurityRule":         securityRule,
-	"azure-native:network:getSubnet":               subnet,
-	"azure-native:network:getPublicIPAddress":      publicIPAddress,
-	"azure-native:network:getNetworkInterface":     networkInterface,
-	"azure-native:compute:getVirtualMachine":       virtualMachine,
+	"azure-native:network:getNetworkSecurityGroup":                     networkSecurityGroup,
+	"azure-native:network:getSecurityRule":                             securityRule,
+	"azure-native:network:getSubnet":                                   subnet,
+	"azure-native:network:getPublicIPAddress":                          publicIPAddress,
+	"azure-native:network:getNetworkInterface":                         networkInterface,
+	"azure-native:compute:getVirtualMachine":                           virtualMachine,
+	"azure-native:compute:getVirtualMachineRunCommandByVirtualMachine": runCommand,
 }

@@ -676,13 +676,15 @@ func TestLookups(t *testing.T) {
 	e := newEngine(t)
 	s := e.machine()
 	e.create(securityRule, "rule", s.ruleInputs(nil))
+	e.create(runCommand, "script", s.in()(object{"vmName": s.vm.state["name"], "runCommandName": "script", "source": object{"script": "true"}}))
 	for token, args := range map[string]object{
-		"azure-native:network:getNetworkSecurityGroup": {"networkSecurityGroupName": s.nsg.state["name"]},
-		"azure-native:network:getSecurityRule":         {"networkSecurityGroupName": s.nsg.state["name"], "securityRuleName": "rule"},
-		"azure-native:network:getSubnet":               {"virtualNetworkName": s.network.state["name"], "subnetName": s.subnet.state["name"]},
-		"azure-native:network:getPublicIPAddress":      {"publicIpAddressName": s.address.state["name"]},
-		"azure-native:network:getNetworkInterface":     {"networkInterfaceName": s.nic.state["name"]},
-		"azure-native:compute:getVirtualMachine":       {"vmName": s.vm.state["name"]},
+		"azure-native:network:getNetworkSecurityGroup":                     {"networkSecurityGroupName": s.nsg.state["name"]},
+		"azure-native:network:getSecurityRule":                             {"networkSecurityGroupName": s.nsg.state["name"], "securityRuleName": "rule"},
+		"azure-native:network:getSubnet":                                   {"virtualNetworkName": s.network.state["name"], "subnetName": s.subnet.state["name"]},
+		"azure-native:network:getPublicIPAddress":                          {"publicIpAddressName": s.address.state["name"]},
+		"azure-native:network:getNetworkInterface":                         {"networkInterfaceName": s.nic.state["name"]},
+		"azure-native:compute:getVirtualMachine":                           {"vmName": s.vm.state["name"]},
+		"azure-native:compute:getVirtualMachineRunCommandByVirtualMachine": {"vmName": s.vm.state["name"], "runCommandName": "script"},
 	} {
 		resp, err := e.client.Invoke(t.Context(), &pulumirpc.InvokeRequest{Tok: token, Args: toStruct(t, s.in()(args))})
 		if err != nil {

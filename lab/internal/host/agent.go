@@ -20,11 +20,9 @@ import (
 // Azure's agent: it needs neither a network nor any tool of the machine but its bash.
 const (
 	agentFolder = "var/lib/waagent"
-	// What the agent waits for before it runs anything, once in a machine's life, for up to half an hour.
-	agentHostKey = "etc/ssh/ssh_host_rsa_key.pub"
-	// What the agent's unit makes: at each boot it comes when the unit's turn has come.
+	// What the agent's stand-in in the machine makes in each boot, once it would take orders.
 	agentUp = "run/waagent-is-up"
-	// agentPatience is shorter than Azure's, so that somebody who forgot the key hears of it.
+	// agentPatience is shorter than Azure's, so that somebody hears of what the agent lacks.
 	agentPatience = 2 * time.Minute
 	outputLimit   = 1 << 20
 )
@@ -146,7 +144,11 @@ func (h *Host) RunScript(ctx context.Context, vmID string, script []byte, params
 
 // awaitAgent waits for a machine whose agent would answer.
 func (h *Host) awaitAgent(ctx context.Context, g *guest) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, agentPatience)
+	wanted, err := readVariables()
+	if err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, agentPatience+wanted.agent)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -155,27 +157,13 @@ func (h *Host) awaitAgent(ctx context.Context, g *guest) (int, error) {
 		if err != nil {
 			return 0, fmt.Errorf("the agent does not answer: %w", err)
 		}
-		h.mu.Lock()
-		m, ok := h.record.Machines[g.id]
-		h.mu.Unlock()
-		if !ok {
-			return 0, noMachine(g.id)
-		}
-		if m.Provisioned && exists(pid, agentUp) {
+		if exists(pid, agentUp) {
 			return g.answering(ctx)
-		}
-		if !m.Provisioned && exists(pid, agentHostKey) {
-			if _, err := h.note(g.id, func(m *machine) { m.Provisioned = true }); err != nil {
-				return 0, err
-			}
-			continue
 		}
 		select {
 		case <-ctx.Done():
-			if m.Provisioned {
-				return 0, fmt.Errorf("the agent does not answer: %w\nwalinuxagent.service has not started in this boot", ctx.Err())
-			}
-			return 0, fmt.Errorf("the agent does not answer: %w\nit waits for /%s, up to half an hour on Azure", ctx.Err(), agentHostKey)
+			return 0, fmt.Errorf("the agent does not answer: %w\nwalinuxagent.service takes no orders in this boot; at the first it waits for "+
+				"/etc/ssh/ssh_host_rsa_key.pub and /%s/ovf-env.xml, up to half an hour on Azure", ctx.Err(), agentFolder)
 		case <-tick.C:
 		}
 	}

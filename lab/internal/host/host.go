@@ -48,8 +48,6 @@ type record struct {
 type machine struct {
 	fabric.Machine
 	Place string
-	// Provisioned: the agent has seen what it waits for once.
-	Provisioned bool
 	// Scripts counts the scripts that the agent was given.
 	Scripts int
 }

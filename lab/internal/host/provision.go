@@ -50,7 +50,7 @@ func provision(folder string, m fabric.Machine) error {
 		settings["bootcmd"] = []string{"cloud-init-per once lab-like-ubuntu sh -c 'systemctl disable --now --no-block ssh.service; systemctl enable --now --no-block ssh.socket'"}
 	}
 	if wanted.cloudInit > 0 {
-		settings["runcmd"] = [][]string{{"sleep", strconv.Itoa(wanted.cloudInit)}}
+		settings["runcmd"] = [][]string{{"sleep", seconds(wanted.cloudInit)}}
 	}
 	user, err := json.MarshalIndent(settings, "", "  ")
 	if err != nil {
@@ -88,6 +88,7 @@ func provision(folder string, m fabric.Machine) error {
 		{filepath.Join(stage, "etc/cloud/cloud.cfg.d/95-azure.cfg"), append([]byte("# What Azure's datasource says of the administrator.\n"), user...), 0o644},
 		{filepath.Join(stage, "var/lib/waagent/ovf-env.xml"), ovf, 0o600},
 		{filepath.Join(stage, "etc/netplan/50-cloud-init.yaml"), network(m), 0o600},
+		{filepath.Join(stage, "etc/waagent.conf"), agentSettings(wanted), 0o644},
 	}
 	if wanted.likeUbuntu {
 		for _, dir := range []string{"etc/ssh/sshd_config.d", "etc/sudoers.d"} {
@@ -107,6 +108,17 @@ func provision(folder string, m fabric.Machine) error {
 	}
 	return nil
 }
+
+// agentSettings are what the agent's package says on Debian and on Ubuntu, with a period that a scenario can wait for.
+func agentSettings(wanted variables) []byte {
+	firewall := "n"
+	if wanted.likeUbuntu {
+		firewall = "y"
+	}
+	return fmt.Appendf(nil, "OS.EnableFirewall=%s\nOS.EnableFirewallPeriod=5\nLab.Delay=%s\n", firewall, seconds(wanted.agent))
+}
+
+func seconds(d time.Duration) string { return strconv.Itoa(int(d.Seconds())) }
 
 // network is what cloud-init makes of Azure's answers for netplan: the lab says itself what Azure's DHCP says.
 func network(m fabric.Machine) []byte {

@@ -2,6 +2,7 @@ package host
 
 import (
 	"testing"
+	"time"
 
 	"openclaw-azure/lab/internal/archive"
 )
@@ -13,19 +14,19 @@ func TestVariables(t *testing.T) {
 		noTime  = `LAB_CLOUD_INIT: value "1m": a whole number of seconds is wanted`
 	)
 	for _, test := range []struct {
-		suite, like, cloudInit string
-		want                   variables
-		err                    string
+		suite, like, cloudInit, agent string
+		want                          variables
+		err                           string
 	}{
-		{"", "", "", variables{}, ""},
-		{"trixie", "ubuntu", "60", variables{true, 60}, ""},
-		{"noble", "", "0", variables{true, 0}, ""},
-		{"", "Ubuntu", "", variables{}, noLike},
-		{"", "", "1m", variables{}, noTime},
-		{"", "", "-1", variables{}, `LAB_CLOUD_INIT: value "-1": a whole number of seconds is wanted`},
-		{"jammy", "Ubuntu", "1m", variables{}, noSuite + "\n" + noLike + "\n" + noTime},
+		{"", "", "", "", variables{}, ""},
+		{"trixie", "ubuntu", "60", "600", variables{true, time.Minute, 10 * time.Minute}, ""},
+		{"noble", "", "0", "", variables{likeUbuntu: true}, ""},
+		{"", "Ubuntu", "", "", variables{}, noLike},
+		{"", "", "1m", "", variables{}, noTime},
+		{"", "", "-1", "", variables{}, `LAB_CLOUD_INIT: value "-1": a whole number of seconds is wanted`},
+		{"jammy", "Ubuntu", "1m", "1h", variables{}, noSuite + "\n" + noLike + "\n" + noTime + "\n" + `LAB_AGENT: value "1h": a whole number of seconds is wanted`},
 	} {
-		for name, value := range map[string]string{archive.SuiteVariable: test.suite, likeVariable: test.like, cloudInitVariable: test.cloudInit} {
+		for name, value := range map[string]string{archive.SuiteVariable: test.suite, likeVariable: test.like, cloudInitVariable: test.cloudInit, agentVariable: test.agent} {
 			t.Setenv(name, value)
 		}
 		got, err := readVariables()
