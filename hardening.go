@@ -220,14 +220,14 @@ func (h *hardening) lookAtPort22() {
 
 // outsideIn looks at both doors from this machine: the tunnel opens, and port 22 is as declared.
 func (h *hardening) outsideIn() error {
-	if h.cfg.Bootstrap {
-		if err := h.doors.Ready(h.access, true, h.say); err != nil {
-			return err
-		}
-		return h.doors.Both(h.access, h.say)
+	port22 := func() error { return h.doors.Ready(h.access, true, h.say) }
+	if !h.cfg.Bootstrap {
+		h.lookAtPort22()
+		port22 = h.port22
 	}
-	h.lookAtPort22()
-	return errors.Join(h.doors.Both(h.access, h.say), h.port22())
+	outside := make(chan error, 1)
+	go func() { outside <- port22() }()
+	return errors.Join(h.doors.Both(h.access, h.say), <-outside)
 }
 
 // runs notes the command that begins; none, when it has ended well.

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -281,12 +282,32 @@ func (r *Doors) Ready(a Access, bootstrap bool, say func(string)) error {
 
 // Both waits until the tunnel opens for the program and for people. It tells where a command of theirs fails.
 func (r *Doors) Both(a Access, say func(string)) error {
-	if err := r.Ready(a, false, say); err != nil {
+	if err := r.open(a); err != nil {
 		return err
 	}
-	people := r.operatorDoor(a)
 	ctx, cancel := context.WithTimeout(r.ctx, readyTimeout)
 	defer cancel()
+	people := make(chan error, 1)
+	var open atomic.Bool // until then both wait for the same, which is told once
+	go func() {
+		people <- r.letsPeopleIn(ctx, a, func(line string) {
+			if open.Load() {
+				say(line)
+			}
+		})
+	}()
+	if err := r.Ready(a, false, say); err != nil {
+		cancel()
+		<-people
+		return err
+	}
+	open.Store(true)
+	return <-people
+}
+
+// letsPeopleIn waits until people get in through the tunnel, which is open.
+func (r *Doors) letsPeopleIn(ctx context.Context, a Access, say func(string)) error {
+	people := r.operatorDoor(a)
 	c, err := people.Await(ctx, say)
 	if err != nil {
 		return err

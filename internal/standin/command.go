@@ -178,10 +178,10 @@ func (c *commands) remote(verb, name string, in resource.PropertyMap) (string, e
 		through = "tunnel"
 	}
 	w.note(fmt.Sprintf("%s %s through %s", verb, name, through))
-	if w.tried != through {
-		w.T.Errorf("%s: the %s door was not tried before, but %q", name, through, w.tried)
+	if !w.tried[through] {
+		w.T.Errorf("%s: the %s door was not tried before, but %v", name, through, w.tried)
 	}
-	w.tried = ""
+	clear(w.tried)
 	if err := w.dial(through, connection); err != nil {
 		return "", fmt.Errorf("dial: %w", err)
 	}

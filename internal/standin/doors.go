@@ -54,7 +54,7 @@ func (d Doors) Observe(a reach.Access, bootstrap bool) (*layer.Observation, erro
 func (d Doors) Ready(a reach.Access, bootstrap bool, _ func(string)) error {
 	d.world.mu.Lock()
 	defer d.world.mu.Unlock()
-	d.world.tried = doorName(bootstrap)
+	d.world.tried[doorName(bootstrap)] = true
 	return d.world.opens(a, bootstrap)
 }
 

@@ -57,7 +57,7 @@ type World struct {
 	Fails       map[string]bool // commands that fail
 
 	listening  bool              // this run has the local port
-	tried      string            // the door that was tried last
+	tried      map[string]bool   // the doors that were tried since the last command
 	confirming map[string]uint16 // layers that the program is confirming, and by which port
 
 	happened []string // what Azure and the commands did in this run, in order
@@ -151,7 +151,7 @@ func (w *World) Quiet() {
 
 func (w *World) run(op framework.TestOp, dryRun bool, options ...Option) *Result {
 	w.T.Helper()
-	w.happened, w.tried = nil, ""
+	w.happened, w.tried = nil, map[string]bool{}
 	r := &Result{t: w.T}
 	opts := framework.TestUpdateOptions{T: w.T, SkipDisplayTests: true}
 	for _, o := range options {
