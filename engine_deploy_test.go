@@ -9,6 +9,7 @@ import (
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 
+	"openclaw-azure/internal/azure"
 	"openclaw-azure/internal/breakglass"
 	"openclaw-azure/internal/host"
 	"openclaw-azure/internal/lastrun"
@@ -104,6 +105,50 @@ func TestEngineStateIsBeingWritten(t *testing.T) {
 	if r := w.Up(); r.Err == nil || !strings.Contains(strings.Join(r.Messages, "\n"), "read the outputs of the last run: ") {
 		t.Errorf("a state that cannot be read: %v, %q", r.Err, r.Messages)
 	}
+}
+
+// What Azure would refuse is asked where a machine is to be made or resized, and nowhere else; it is told whole, before anything is
+// declared.
+func TestEngineAskedAhead(t *testing.T) {
+	t.Parallel()
+	tags := map[string]string{"project": "openclaw", "stack": "dev", "owner": "me"}
+	w := newWorld(t)
+	w.Set("tags", `{"owner":"me"}`)
+	w.Azure.Objects = []azure.Objection{{Text: "it is too small", Commands: []string{"take another", "look"}}, {Text: "a policy", Commands: []string{"ask"}}}
+	for _, r := range []*standin.Result{w.Preview(), w.Up()} {
+		if r.Err == nil {
+			t.Error("no error")
+		}
+		equal(t, "errors", []string{`nothing was made or changed, since Azure would refuse what is declared:
+  it is too small
+    take another
+    look
+  a policy
+    ask`}, r.Said("error"))
+		equal(t, "what happened", []string{}, r.Happened)
+	}
+	asked := azure.Asked{Location: "westeurope", Size: "Standard_B2als_v2", Tags: tags}
+	equal(t, "asked", []azure.Asked{asked, asked}, w.Azure.Asked)
+
+	w.Azure.Objects, w.Azure.Asked = nil, nil
+	w.MustUp()
+	equal(t, "asked for a first deploy", []azure.Asked{asked}, w.Azure.Asked)
+	w.Azure.Asked = nil
+	w.Quiet()
+	w.Set("bootstrap", "false")
+	w.MustUp()
+	w.Quiet()
+	equal(t, "asked where the machine stays", 0, len(w.Azure.Asked))
+	for _, size := range []string{"Standard_B2as_v2", "Standard_B4as_v2"} {
+		asked.Before, asked.Size = asked.Size, size
+		w.Set("vmSize", size)
+		w.MustUp()
+		equal(t, "asked for another size", []azure.Asked{asked}, w.Azure.Asked)
+		w.Azure.Asked = nil
+		w.Set("bootstrap", "true")
+		w.MustUp()
+	}
+	equal(t, "asked where the machine stays", 0, len(w.Azure.Asked))
 }
 
 // Tags are on every resource that Azure takes some of, also on those that are there already.
@@ -355,7 +400,7 @@ func TestEngineHalfMade(t *testing.T) {
 	equal(t, "what to do, once", []string{quota + `
 the size "Standard_B2als_v2" is not to be had in "westeurope", or not in this subscription's quota; the rest is kept and ` + "`pulumi up`" + ` goes on from here
 hint: pulumi config set vmSize Standard_B2as_v2    # or another that ` + "`az vm list-skus --location westeurope --size Standard_B --output table`" + ` shows without a restriction`},
-		hooked(r.Said("error"), "vm-refused"))
+		hooked(r.Said("error"), "azure-refused"))
 	for _, name := range append(slices.Clone(host.Names()), "proof") {
 		if w.Resources()[name] != nil {
 			t.Errorf("layer %s without a machine", name)

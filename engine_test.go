@@ -34,7 +34,7 @@ func each(before string, names []string, behind string) []string {
 // programWith is the program as main runs it, in a stand-in for the world.
 func programWith(packed layer.Applier) standin.Program {
 	return func(ctx *pulumi.Context, info pulumi.RunInfo, way standin.Doors, peer string) error {
-		r := &run{info: info, doors: way, peer: peer, applier: packed}
+		r := &run{info: info, doors: way, peer: peer, applier: packed, ahead: way.Ahead}
 		return r.program(ctx)
 	}
 }

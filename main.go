@@ -8,6 +8,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"openclaw-azure/internal/applier"
+	"openclaw-azure/internal/azure"
 	"openclaw-azure/internal/config"
 	"openclaw-azure/internal/engine"
 	"openclaw-azure/internal/lastrun"
@@ -27,11 +28,14 @@ type run struct {
 	// The program that puts layers in place, packed once for every request that brings it along.
 	applier layer.Applier
 
+	// ahead asks Azure what it would refuse. The engine's tests have no Azure to ask, and put another in its place.
+	ahead func(ctx *pulumi.Context, settings map[string]string, asked azure.Asked) (objections []azure.Objection, notes []string)
+
 	refused error // the host did not take the key for the bootstrap door, in the look
 }
 
 func main() {
-	r := &run{peer: os.Getenv(outputs.PeerVariable), applier: layer.NewApplier(applier.Source())}
+	r := &run{peer: os.Getenv(outputs.PeerVariable), applier: layer.NewApplier(applier.Source()), ahead: azure.Ahead}
 	err := pulumi.RunErr(r.program, func(info *pulumi.RunInfo) {
 		r.info, r.doors = *info, reach.New(reach.LocalPort(info.Project, info.Stack), r.applier)
 	})
@@ -65,11 +69,21 @@ func (r *run) declare(ctx *pulumi.Context) error {
 	if err := lastrun.Refuse(cfg, last); err != nil {
 		return err
 	}
+	var known azure.Known
+	if cfg.Bootstrap {
+		if known, err = azure.InState(ctx); err != nil {
+			return err
+		}
+	}
+	asked := askedOf(ctx, cfg, last, known)
+	if err := r.askAhead(ctx, asked); err != nil {
+		return err
+	}
 	var edge *perimeter
 	if !cfg.Bootstrap {
 		// The home address may have changed: the rule first, and nothing else, or the tunnel could not answer. Always,
 		// since a run that failed may have left other sources than those of the last one that succeeded.
-		if edge, err = newPerimeter(ctx, cfg); err != nil {
+		if edge, err = newPerimeter(ctx, cfg, asked, nil); err != nil {
 			return err
 		}
 		if err := engine.Await(ctx, edge.wireguard.ID()); err != nil {
@@ -81,7 +95,7 @@ func (r *run) declare(ctx *pulumi.Context) error {
 		return err
 	}
 	if edge == nil {
-		if edge, err = newPerimeter(ctx, cfg); err != nil {
+		if edge, err = newPerimeter(ctx, cfg, asked, known); err != nil {
 			return err
 		}
 	}

@@ -2,11 +2,13 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"strings"
 
 	"github.com/pulumi/pulumi-azure-native-sdk/network/v2"
 	"github.com/pulumi/pulumi-azure-native-sdk/resources/v2"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"openclaw-azure/internal/azure"
@@ -34,12 +36,13 @@ type perimeter struct {
 	nsg       *network.NetworkSecurityGroup
 	wireguard *network.SecurityRule
 	adopter   azure.Adopter
+	words     pulumi.ResourceOption // what an error of Azure's means
 }
 
 // within deletes a resource together with its group. Resources that Pulumi never recorded, since the run was killed while
 // Azure created them, go too; deleted one by one, they would block the rest. imported, if not nil, is azure.Adopter's.
 func (p *perimeter) within(imported ...pulumi.ResourceOption) pulumi.ResourceOption {
-	options := []pulumi.ResourceOption{pulumi.DeletedWith(p.group)}
+	options := []pulumi.ResourceOption{pulumi.DeletedWith(p.group), p.words}
 	for _, option := range imported {
 		if option != nil {
 			options = append(options, option)
@@ -48,19 +51,38 @@ func (p *perimeter) within(imported ...pulumi.ResourceOption) pulumi.ResourceOpt
 	return pulumi.Composite(options...)
 }
 
-func newPerimeter(ctx *pulumi.Context, cfg *config.Config) (*perimeter, error) {
-	p := &perimeter{cfg: cfg, tags: pulumi.ToStringMap(cfg.Tags)}
-	p.tags["project"], p.tags["stack"] = pulumi.String(ctx.Project()), pulumi.String(ctx.Stack())
-	var err error
-	if cfg.Bootstrap {
-		if p.adopter.Known, err = azure.InState(ctx); err != nil {
-			return nil, err
+// tagsOf are the tags of every resource.
+func tagsOf(ctx *pulumi.Context, cfg *config.Config) map[string]string {
+	tags := map[string]string{"project": ctx.Project(), "stack": ctx.Stack()}
+	maps.Copy(tags, cfg.Tags)
+	return tags
+}
+
+// newPerimeter declares it. known, if not nil, is what the stack's state holds: what is not in it and in Azure is adopted.
+func newPerimeter(ctx *pulumi.Context, cfg *config.Config, asked azure.Asked, known azure.Known) (*perimeter, error) {
+	refused, err := ctx.RegisterErrorHook("azure-refused", func(args *pulumi.ErrorHookArgs) (bool, error) {
+		group := args.NewInputs["resourceGroupName"]
+		if !group.IsString() {
+			group = resource.NewProperty("GROUP")
 		}
+		of, name := asked, args.Name
+		if name != "vm" {
+			of.Size = ""
+		}
+		if machine := args.NewInputs["vmName"]; machine.IsString() {
+			name = machine.StringValue() // what is on it fails with it
+		}
+		return false, azure.Refused(args.Errors[0], group.StringValue(), name, of)
+	})
+	if err != nil {
+		return nil, err
 	}
+	p := &perimeter{cfg: cfg, tags: pulumi.ToStringMap(asked.Tags), adopter: azure.Adopter{Known: known},
+		words: pulumi.ResourceHooks(&pulumi.ResourceHookBinding{OnError: []*pulumi.ErrorHook{refused}})}
 	p.group, err = resources.NewResourceGroup(ctx, "openclaw", &resources.ResourceGroupArgs{
 		Location: pulumi.String(cfg.Location),
 		Tags:     p.tags,
-	})
+	}, p.words)
 	if err != nil {
 		return nil, err
 	}

@@ -151,6 +151,7 @@ func thisRun(cfg *config.Config, allKeys *stackKeys, e evidence, vm *virtualMach
 		VMID:             e.vmID,
 		Bootstrap:        cfg.Bootstrap,
 		Location:         cfg.Location,
+		VMSize:           cfg.VMSize,
 		Image:            vm.image,
 		WireGuardSources: wireguardSources(cfg),
 		Firing:           vm.firing,

@@ -28,13 +28,35 @@ type virtualMachine struct {
 	firing     string // the name of the run command; empty if it is not known or not declared
 }
 
-func newVM(ctx *pulumi.Context, cfg *config.Config, n *netResources, allKeys *stackKeys, last *lastrun.Run) (*virtualMachine, error) {
-	refused, err := ctx.RegisterErrorHook("vm-refused", func(args *pulumi.ErrorHookArgs) (bool, error) {
-		return false, refusedSize(cfg, args.Errors[0])
-	})
-	if err != nil {
-		return nil, err
+// askedOf is what this run asks of Azure.
+func askedOf(ctx *pulumi.Context, cfg *config.Config, last *lastrun.Run, known azure.Known) azure.Asked {
+	asked := azure.Asked{Location: cfg.Location, Size: cfg.VMSize, Before: known.Size("vm"), Tags: tagsOf(ctx, cfg)}
+	if !cfg.Bootstrap {
+		asked.Before = last.VMSize // a machine is made with port 22 open alone
 	}
+	return asked
+}
+
+// askAhead asks Azure what it would refuse, where a machine is to be made or resized: before anything is declared, all at once.
+func (r *run) askAhead(ctx *pulumi.Context, asked azure.Asked) error {
+	if strings.EqualFold(asked.Before, asked.Size) {
+		return nil
+	}
+	objections, notes := r.ahead(ctx, r.info.Config, asked)
+	for _, note := range notes {
+		engine.Say(ctx, note)
+	}
+	if objections == nil {
+		return nil
+	}
+	text := "nothing was made or changed, since Azure would refuse what is declared:"
+	for _, o := range objections {
+		text += "\n  " + strings.Join(append([]string{o.Text}, o.Commands...), "\n    ")
+	}
+	return errors.New(text)
+}
+
+func newVM(ctx *pulumi.Context, cfg *config.Config, n *netResources, allKeys *stackKeys, last *lastrun.Run) (*virtualMachine, error) {
 	imported, err := n.adopter.Adopt(ctx, "vm", n.container(), "/providers/Microsoft.Compute/virtualMachines/vm", func(group, _ string) (string, error) {
 		vm, err := compute.LookupVirtualMachine(ctx, &compute.LookupVirtualMachineArgs{ResourceGroupName: group, VmName: "vm"})
 		if err != nil {
@@ -50,8 +72,7 @@ func newVM(ctx *pulumi.Context, cfg *config.Config, n *netResources, allKeys *st
 		// The last: Azure does not tell of it while the machine is deallocated, and a refresh would take it for gone.
 		pulumi.IgnoreChanges([]string{"osProfile", "storageProfile.imageReference", "storageProfile.osDisk.managedDisk.storageAccountType"}),
 		pulumi.DeleteBeforeReplace(true),
-		n.within(imported),
-		pulumi.ResourceHooks(&pulumi.ResourceHookBinding{OnError: []*pulumi.ErrorHook{refused}}))
+		n.within(imported))
 	if err != nil {
 		return nil, err
 	}
@@ -169,17 +190,6 @@ func vmArgs(cfg *config.Config, n *netResources, allKeys *stackKeys) *compute.Vi
 		DiagnosticsProfile: compute.DiagnosticsProfileArgs{BootDiagnostics: compute.BootDiagnosticsArgs{Enabled: pulumi.Bool(true)}},
 		Tags:               n.tags,
 	}
-}
-
-// refusedSize adds what to do to an error of Azure's that is about the size; nil if it is about something else.
-func refusedSize(cfg *config.Config, message string) error {
-	for _, code := range []string{"SkuNotAvailable", "QuotaExceeded", "OperationNotAllowed", "AllocationFailed", "ZonalAllocationFailed"} {
-		if strings.Contains(message, `Code="`+code+`"`) {
-			return hint.To(fmt.Errorf("%s\nthe size %q is not to be had in %q, or not in this subscription's quota; the rest is kept and `pulumi up` goes on from here", message, cfg.VMSize, cfg.Location),
-				fmt.Sprintf("pulumi config set vmSize Standard_B2as_v2    # or another that `az vm list-skus --location %s --size Standard_B --output table` shows without a restriction", cfg.Location))
-		}
-	}
-	return nil
 }
 
 // warnOfRebuild says what has no effect on a machine that lives: no change of the configuration destroys it silently.

@@ -43,6 +43,13 @@ func (k Known) Text(name, output string) string {
 	return text
 }
 
+// Size is that of a machine; empty if there is none.
+func (k Known) Size(name string) string {
+	profile, _ := k[name]["hardwareProfile"].(map[string]any)
+	size, _ := profile["vmSize"].(string)
+	return size
+}
+
 // Parent is what a resource stands in.
 type Parent struct {
 	Known string // its name in this program

@@ -29,6 +29,7 @@ type Run struct {
 	VMID             string
 	Bootstrap        bool
 	Location         string
+	VMSize           string
 	Image            string // that the machine was made of, whatever is configured now
 	WireGuardSources string
 	Firing           string            // the break-glass's name while it is declared

@@ -14,6 +14,9 @@ import (
 	"github.com/pulumi/pulumi/pkg/v3/resource/deploy/deploytest"
 	"github.com/pulumi/pulumi/pkg/v3/resource/plugin"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"openclaw-azure/internal/azure"
 )
 
 // cloud answers as the provider azure-native does, as far as the program reads its answers: names of its own making,
@@ -31,6 +34,17 @@ type cloud struct {
 	Killed  string                               // logical name of what the CLI is killed over: Azure makes it all the same
 	Making  int                                  // how many lookups of a machine find Azure still at it
 	Stopped bool                                 // somebody deallocated the machine
+
+	Asked   []azure.Asked     // what Azure was asked of in advance
+	Objects []azure.Objection // what it would refuse
+}
+
+// Ahead answers what Azure would refuse. That the real question is put well is not shown here: the lab's Resource Manager does.
+func (d Doors) Ahead(_ *pulumi.Context, _ map[string]string, asked azure.Asked) ([]azure.Objection, []string) {
+	d.world.mu.Lock()
+	defer d.world.mu.Unlock()
+	d.world.Azure.Asked = append(d.world.Azure.Asked, asked)
+	return d.world.Azure.Objects, nil
 }
 
 const (

@@ -43,6 +43,7 @@ func TestMainJob(t *testing.T) {
 		{"secrets stand nowhere", noSecrets},
 		{"opening again goes through the control plane, and closes again", reopen},
 		{"a backup comes home, and destroy leaves nothing", func(l *one) { l.home = bringHome(l); destroy(l) }},
+		{"what Azure would refuse is told whole, before anything is made", askedAhead},
 		{"a rebuild has a new address and new keys, and closes too", rebuild},
 		{"the backup brings the agent's state to the rebuilt machine", func(l *one) { comeBack(l, l.home) }},
 	})
@@ -442,8 +443,47 @@ func (l *one) identity() map[string]string {
 	return identity
 }
 
-func rebuild(l *one) {
+func askedAhead(l *one) {
 	l.pulumi(0, "config", "set", "bootstrap", "true")
+	limit := func(text string) { l.secretFile(filepath.Join(l.root, ".lab", l.name), "subscription.json", text) }
+	refused := func(args ...string) string {
+		r := l.lab("", append([]string{"pulumi"}, args...)...)
+		if r.code == 0 {
+			l.t.Errorf("pulumi %s: no error: %s", args[0], r)
+		}
+		return r.stdout + r.stderr
+	}
+	limit(`{"NotOffered":["Standard_B2als_v2"],"Cores":1,"NotRegistered":["Microsoft.Network"],"RequiredTags":["owner"]}`)
+	said := refused("up", "--yes", "--skip-preview")
+	for _, want := range []string{
+		"nothing was made or changed, since Azure would refuse what is declared:",
+		`policy "tags-please" refuses Microsoft.Compute/virtualMachines`, "pulumi config set --path tags.owner VALUE",
+		`size "Standard_B2als_v2": this subscription does not get it in "westeurope" (NotAvailableForSubscription)`,
+		`size "Standard_B2als_v2": it exceeds this subscription's quota in "westeurope": "cores": 0 of 1 cores are used, and 2 more are needed`,
+		"az provider register --namespace Microsoft.Network --wait",
+	} {
+		if !strings.Contains(said, want) {
+			l.t.Errorf("the run does not say %q:\n%s", want, said)
+		}
+	}
+	limit(`{"NotOffered":["Standard_B2als_v2"],"RequiredTags":["owner"]}`)
+	said = refused("preview", "--non-interactive")
+	if want := "pulumi config set vmSize Standard_B2ls_v2    # 2 cores, 4 GiB"; !strings.Contains(said, want) {
+		l.t.Errorf("the preview does not say %q:\n%s", want, said)
+	}
+	l.pulumi(0, "config", "set", "--path", "tags.owner", "me")
+	l.pulumi(0, "config", "set", "vmSize", "Standard_B2ls_v2")
+	if said := l.pulumi(0, "preview", "--non-interactive").stdout; strings.Contains(said, "not asked") {
+		l.t.Errorf("Azure could not be asked:\n%s", said)
+	}
+	if r := l.command("", time.Minute, "grep", "-c", "/subscriptions/", ".lab/"+l.name+"/azure.json"); strings.TrimSpace(r.stdout) != "0" {
+		l.t.Errorf("something was made: %s", r)
+	}
+	l.pulumi(0, "config", "rm", "vmSize")
+	limit(`{"RequiredTags":["owner"]}`)
+}
+
+func rebuild(l *one) {
 	l.pulumi(0, "up", "--yes", "--skip-preview")
 	l.quiet()
 	for name, value := range l.identity() {

@@ -139,6 +139,9 @@ func (p *Provider) put(ctx context.Context, k *kind, id string, body object) (be
 		p.mu.Lock()
 		err := p.lookBeneath(ctx, k, id)
 		p.mu.Unlock()
+		if err == nil {
+			err = p.admits(k, id, body)
+		}
 		if err != nil {
 			return err
 		}

@@ -12,6 +12,7 @@ package azure
 import (
 	"context"
 	"fmt"
+	"github.com/google/uuid"
 	"io"
 	"log"
 	"net"
@@ -29,7 +30,11 @@ const Version = "2.90.0"
 type Provider struct {
 	// Log gets a line for each request that changes something: its method, resource and outcome, never a property.
 	Log *log.Logger
+	// LimitsFile is where the limits of the subscription stand.
+	LimitsFile string
 
+	// login is the token by which Resource Manager knows who asks.
+	login  string
 	fabric fabric.Fabric
 	// retries are the waits before a request is sent again that was throttled or met a broken service.
 	retries []time.Duration
@@ -65,6 +70,7 @@ func New(f fabric.Fabric, recordFile string) (*Provider, error) {
 		enforced: map[string]string{},
 		running:  map[string]context.CancelCauseFunc{},
 		settling: map[string]bool{},
+		login:    uuid.NewString(),
 	}, nil
 }
 

@@ -37,18 +37,45 @@ var images = map[string]image{
 	"Canonical:ubuntu-24_04-lts:server-arm64": {arm64, "24.04.202511050"},
 }
 
-// sizes are known by their processors' architecture; the lab's machines are all of one size.
-var sizes = map[string]string{
-	"Standard_B1s": x64, "Standard_B1ms": x64, "Standard_B2s": x64, "Standard_B2ms": x64, "Standard_B4ms": x64,
-	"Standard_B2ts_v2": x64, "Standard_B2ls_v2": x64, "Standard_B2s_v2": x64, "Standard_B4ls_v2": x64, "Standard_B4s_v2": x64,
-	"Standard_B2ats_v2": x64, "Standard_B2als_v2": x64, "Standard_B2as_v2": x64, "Standard_B4als_v2": x64, "Standard_B4as_v2": x64,
-	"Standard_D2s_v3": x64, "Standard_D2s_v4": x64, "Standard_D2s_v5": x64, "Standard_D2as_v5": x64, "Standard_D4s_v5": x64,
-	"Standard_D2ads_v5": x64, "Standard_D2ds_v5": x64, "Standard_D2as_v4": x64, "Standard_F2s_v2": x64, "Standard_E2s_v5": x64,
-	"Standard_DS1_v2": x64, "Standard_D2s_v6": x64, "Standard_D2as_v6": x64,
-	"Standard_B2pts_v2": arm64, "Standard_B2pls_v2": arm64, "Standard_B2ps_v2": arm64, "Standard_B4pls_v2": arm64,
-	"Standard_B4ps_v2": arm64, "Standard_D2pls_v5": arm64, "Standard_D2ps_v5": arm64, "Standard_D2pds_v5": arm64,
-	"Standard_D2ps_v6": arm64,
+// size is what Azure tells of one.
+type size struct {
+	family, architecture, controllers string
+	cores                             int
+	memory                            float64 // GiB
 }
+
+// sizes are those that the lab knows; its machines are all of one.
+var sizes = func() map[string]size {
+	all := map[string]size{}
+	of := func(family, architecture, controllers, list string) {
+		for row := range strings.SplitSeq(list, ", ") {
+			s, name := size{family: family, architecture: architecture, controllers: controllers}, ""
+			if _, err := fmt.Sscan(row, &name, &s.cores, &s.memory); err != nil {
+				panic(err)
+			}
+			all["Standard_"+name] = s
+		}
+	}
+	of("standardBSFamily", x64, "SCSI", "B1s 1 1, B1ms 1 2, B2s 2 4, B2ms 2 8, B4ms 4 16")
+	of("standardBsv2Family", x64, "SCSI", "B2ts_v2 2 1, B2ls_v2 2 4, B2s_v2 2 8, B4ls_v2 4 8, B4s_v2 4 16")
+	of("standardBasv2Family", x64, "SCSI", "B2ats_v2 2 1, B2als_v2 2 4, B2as_v2 2 8, B4als_v2 4 8, B4as_v2 4 16")
+	of("standardDSv2Family", x64, "SCSI", "DS1_v2 1 3.5")
+	of("standardDSv3Family", x64, "SCSI", "D2s_v3 2 8")
+	of("standardDSv4Family", x64, "SCSI", "D2s_v4 2 8")
+	of("standardDSv5Family", x64, "SCSI", "D2s_v5 2 8, D4s_v5 4 16")
+	of("standardDASv4Family", x64, "SCSI", "D2as_v4 2 8")
+	of("standardDASv5Family", x64, "SCSI", "D2as_v5 2 8")
+	of("standardDADSv5Family", x64, "SCSI", "D2ads_v5 2 8")
+	of("standardDDSv5Family", x64, "SCSI", "D2ds_v5 2 8")
+	of("standardFSv2Family", x64, "SCSI", "F2s_v2 2 4")
+	of("standardESv5Family", x64, "SCSI", "E2s_v5 2 16")
+	of("standardDasv6Family", x64, "SCSI", "D2as_v6 2 8")
+	of("standardDsv6Family", x64, "NVMe", "D2s_v6 2 8")
+	of("standardBpsv2Family", arm64, "SCSI", "B2pts_v2 2 1, B2pls_v2 2 4, B2ps_v2 2 8, B4pls_v2 4 8, B4ps_v2 4 16")
+	of("standardDPSv5Family", arm64, "SCSI", "D2pls_v5 2 4, D2ps_v5 2 8, D2pds_v5 2 8")
+	of("standardDpsv6Family", arm64, "NVMe", "D2ps_v6 2 8")
+	return all
+}()
 
 // refusedNames are administrators' names that Azure's documentation lists.
 var refusedNames = strings.Fields(`administrator admin user user1 test user2 test1 user3 admin1 1 123 a actuser adm admin2
@@ -180,7 +207,7 @@ func busy(r *stored) bool {
 // disk that is too small the texts are from memory of public reports.
 func (c *change) checkMachine(r, old *stored) error {
 	size := r.Spec.text("hardwareProfile.vmSize")
-	architecture, known := sizes[size]
+	of, known := sizes[size]
 	if !known {
 		return badRequest("InvalidParameter", "The value %s provided for the VM size is not valid. The valid sizes in the current region are: %s.",
 			size, strings.Join(slices.Sorted(maps.Keys(sizes)), ","))
@@ -190,7 +217,7 @@ func (c *change) checkMachine(r, old *stored) error {
 			return err
 		}
 	}
-	if err := c.checkDisk(r, old, size, architecture); err != nil {
+	if err := c.checkDisk(r, old, size, of.architecture); err != nil {
 		return err
 	}
 	if r.Spec.has("securityProfile.encryptionAtHost") {

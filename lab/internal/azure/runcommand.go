@@ -190,7 +190,7 @@ func (p *Provider) execute(ctx context.Context, id string, s script) (outcome st
 
 // checkRunCommand. The status and code of the limit, and the text for arm64, are not quoted by any public source.
 func (c *change) checkRunCommand(vm, r, old *stored) error {
-	if sizes[vm.Spec.text("hardwareProfile.vmSize")] == arm64 {
+	if sizes[vm.Spec.text("hardwareProfile.vmSize")].architecture == arm64 {
 		return refuse(http.StatusConflict, "OperationNotAllowed", "Run Command is not supported on VM '%s' with CPU Architecture '%s'.", vm.Name, arm64)
 	}
 	if old == nil {

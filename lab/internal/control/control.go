@@ -26,8 +26,13 @@ type Status struct {
 	PID       int
 	Started   time.Time
 	AzurePort int // of the azure-native provider, on the operator's loopback
-	Machines  []host.State
+	// ManagerPort is Resource Manager's, beside it.
+	ManagerPort int
+	Machines    []host.State
 }
+
+// ManagerCertificate is the file in the lab's folder that has Resource Manager's certificate.
+const ManagerCertificate = "resource-manager.pem"
 
 const socketName = "control.sock"
 

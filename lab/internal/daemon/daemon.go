@@ -4,6 +4,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -115,7 +116,16 @@ func Run(config Config) (err error) {
 		return err
 	}
 	provider.Log = logger
+	provider.LimitsFile = filepath.Join(config.Folder, "subscription.json")
 	azureListener, err := networks.Listen(place.Operator, "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	managerListener, err := networks.Listen(place.Operator, "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	certificate, err := azure.Certificate(filepath.Join(config.Folder, control.ManagerCertificate), net.IPv4(127, 0, 0, 1))
 	if err != nil {
 		return err
 	}
@@ -126,10 +136,14 @@ func Run(config Config) (err error) {
 
 	answers := &answers{machines: machines, provider: provider, down: down, status: control.Status{
 		PID: os.Getpid(), Started: time.Now(), AzurePort: azureListener.Addr().(*net.TCPAddr).Port,
+		ManagerPort: managerListener.Addr().(*net.TCPAddr).Port,
 	}}
-	ended := make(chan error, 4)
+	ended := make(chan error, 5)
 	go func() { ended <- http.Serve(proxyListener, proxy) }()
 	go func() { ended <- outside.Serve(ctx) }()
+	go func() {
+		ended <- http.Serve(tls.NewListener(managerListener, &tls.Config{Certificates: []tls.Certificate{certificate}}), provider.Manager())
+	}()
 	controlPlane.Go(func() { ended <- provider.Serve(ctx, azureListener) })
 	control := &http.Server{Handler: answers.mux()}
 	go func() { ended <- control.Serve(controlListener) }()

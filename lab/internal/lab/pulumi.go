@@ -18,6 +18,7 @@ import (
 	"golang.org/x/mod/semver"
 
 	"openclaw-azure/lab/internal/calls"
+	"openclaw-azure/lab/internal/control"
 	"openclaw-azure/lab/internal/place"
 	"openclaw-azure/lab/internal/tail"
 	"openclaw-azure/lab/internal/toolchain"
@@ -46,6 +47,8 @@ func (l Lab) BecomePulumi(ctx context.Context, args []string) error {
 	}
 	environment := append(l.operatorEnvironment(),
 		fmt.Sprintf("PULUMI_DEBUG_PROVIDERS=azure-native:%d,command:%d", status.AzurePort, port),
+		fmt.Sprintf("ARM_METADATA_HOSTNAME=127.0.0.1:%d", status.ManagerPort),
+		"SSL_CERT_FILE="+l.path(control.ManagerCertificate),
 		"TMPDIR="+temporary,
 		toolchain.BuildTarget+"="+l.path("program"),
 	)

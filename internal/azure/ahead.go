@@ -1,0 +1,320 @@
+package azure
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"openclaw-azure/internal/shell"
+)
+
+// aheadLimit bounds the whole look.
+const aheadLimit = 5 * time.Second
+
+// leastMemory is what OpenClaw wants, in GiB.
+const leastMemory = 4
+
+// Asked is what is about to be asked of Azure.
+type Asked struct {
+	Location, Size string
+	Before         string // the size of the machine that is there; empty where one is to be made
+	Tags           map[string]string
+}
+
+// Objection is something for which Azure would refuse what is asked, with what mends it.
+type Objection struct {
+	Text     string
+	Commands []string
+}
+
+// Ahead asks Azure, before the first resource is declared, what it would refuse later, half way through a run that costs money.
+// Notes tell what was not asked, and why, and what stops nothing.
+func Ahead(p *pulumi.Context, settings map[string]string, asked Asked) (objections []Objection, notes []string) {
+	ctx, cancel := context.WithTimeout(p.Context(), aheadLimit)
+	defer cancel()
+	m, err := connect(ctx, p, setting(settings))
+	if err != nil {
+		return nil, []string{fmt.Sprintf("what Azure would refuse was not asked: %v", err)}
+	}
+	looks := []func() ([]Objection, []string, error){
+		func() ([]Objection, []string, error) { return m.size(ctx, asked) },
+		func() ([]Objection, []string, error) { return m.providers(ctx) },
+	}
+	for _, kind := range governed {
+		looks = append(looks, func() ([]Objection, []string, error) { return m.policies(ctx, kind, asked) })
+	}
+	var mu sync.Mutex
+	var work sync.WaitGroup
+	for _, look := range looks {
+		work.Go(func() {
+			found, said, err := look()
+			mu.Lock()
+			defer mu.Unlock()
+			objections, notes = append(objections, found...), append(notes, said...)
+			if err != nil {
+				notes = append(notes, fmt.Sprintf("not all that Azure would refuse was asked: %v", err))
+			}
+		})
+	}
+	work.Wait()
+	slices.SortFunc(objections, func(a, b Objection) int { return cmp.Compare(a.Text, b.Text) })
+	slices.Sort(notes)
+	return objections, slices.Compact(notes)
+}
+
+// sku is a size as Resource Manager lists it; source: Resource Skus - List, 2021-07-01.
+type sku struct {
+	ResourceType string
+	Name         string
+	Family       string
+	Capabilities []struct{ Name, Value string }
+	Restrictions []struct {
+		Type       string
+		ReasonCode string
+	}
+}
+
+func (s sku) has(name string) string {
+	for _, c := range s.Capabilities {
+		if c.Name == name {
+			return c.Value
+		}
+	}
+	return ""
+}
+
+// number is a capability that is one; 0 where it is none.
+func (s sku) number(name string) float64 {
+	n, err := strconv.ParseFloat(s.has(name), 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func (s sku) cores() int { return int(s.number("vCPUs")) }
+
+// unfit says why the size cannot have the machine's image.
+func (s sku) unfit() (reasons []string) {
+	if generations := s.has("HyperVGenerations"); !strings.Contains(generations, "V2") {
+		reasons = append(reasons, fmt.Sprintf("it is of generation %s, and the image is of V2", cmp.Or(generations, "V1")))
+	}
+	if architecture := s.has("CpuArchitectureType"); architecture != "" && architecture != "x64" {
+		reasons = append(reasons, fmt.Sprintf("its processor is %s, and Azure has no run commands but on x64", architecture))
+	}
+	if memory := s.number("MemoryGB"); memory < leastMemory {
+		reasons = append(reasons, fmt.Sprintf("it has %g GiB of memory, and OpenClaw wants %d", memory, leastMemory))
+	}
+	if strings.EqualFold(s.has("TrustedLaunchDisabled"), "true") {
+		reasons = append(reasons, "it has no Trusted Launch")
+	}
+	if controllers := s.has("DiskControllerTypes"); controllers != "" && !strings.Contains(controllers, "SCSI") {
+		reasons = append(reasons, fmt.Sprintf("its disk controller is %s alone, and the image wants SCSI", controllers))
+	}
+	return reasons
+}
+
+// restricted says for which reason this subscription does not get the size in this region; empty if it does.
+func (s sku) restricted() string {
+	for _, r := range s.Restrictions {
+		if r.Type == "Location" {
+			return r.ReasonCode
+		}
+	}
+	return ""
+}
+
+// usage is a quota and what of it is used; source: Usage - List, 2023-03-01.
+type usage struct {
+	CurrentValue, Limit int
+	Name                struct{ Value string }
+}
+
+// size looks at the size, in this region, with this subscription's quota.
+func (m *manager) size(ctx context.Context, asked Asked) ([]Objection, []string, error) {
+	var skus struct{ Value []sku }
+	var usages struct{ Value []usage }
+	read := make(chan error, 1)
+	go func() {
+		read <- m.get(ctx, "/providers/Microsoft.Compute/locations/"+asked.Location+"/usages", "2023-03-01", "", &usages)
+	}()
+	err := m.get(ctx, "/providers/Microsoft.Compute/skus", "2021-07-01", "location eq '"+asked.Location+"'", &skus)
+	if err := errors.Join(err, <-read); err != nil {
+		return nil, nil, fmt.Errorf("the sizes of %q, and the quota: %w", asked.Location, err)
+	}
+	return judgeSize(skus.Value, usages.Value, asked), nil, nil
+}
+
+// judgeSize finds all that is wrong with a size.
+func judgeSize(all []sku, usages []usage, asked Asked) []Objection {
+	sizes := map[string]sku{}
+	for _, s := range all {
+		if s.ResourceType == "virtualMachines" {
+			sizes[strings.ToLower(s.Name)] = s
+		}
+	}
+	// over says which quota a size would exceed; empty if none.
+	over := func(s sku) string {
+		before := sizes[strings.ToLower(asked.Before)]
+		for _, u := range usages {
+			need := s.cores()
+			switch u.Name.Value {
+			case "cores":
+				need -= before.cores()
+			case s.Family:
+				if before.Family == s.Family {
+					need -= before.cores()
+				}
+			default:
+				continue
+			}
+			if need > 0 && u.CurrentValue+need > u.Limit {
+				return fmt.Sprintf("%q: %d of %d cores are used, and %d more are needed", u.Name.Value, u.CurrentValue, u.Limit, need)
+			}
+		}
+		return ""
+	}
+	would := func() []string {
+		var fit []sku
+		for _, s := range sizes {
+			if s.unfit() == nil && s.restricted() == "" && over(s) == "" {
+				fit = append(fit, s)
+			}
+		}
+		// The smallest first; of those the B series, which costs least.
+		slices.SortFunc(fit, func(a, b sku) int {
+			return cmp.Or(cmp.Compare(a.cores(), b.cores()), cmp.Compare(a.number("MemoryGB"), b.number("MemoryGB")),
+				-strings.Compare(fmt.Sprint(strings.HasPrefix(a.Name, "Standard_B")), fmt.Sprint(strings.HasPrefix(b.Name, "Standard_B"))), cmp.Compare(a.Name, b.Name))
+		})
+		var commands []string
+		for _, s := range fit[:min(3, len(fit))] {
+			commands = append(commands, fmt.Sprintf("pulumi config set vmSize %s    # %d cores, %g GiB", s.Name, s.cores(), s.number("MemoryGB")))
+		}
+		return append(commands, "az vm list-skus --location "+shell.Quote(asked.Location)+" --resource-type virtualMachines --output table    # all, with their restrictions")
+	}
+	s, is := sizes[strings.ToLower(asked.Size)]
+	if !is {
+		return []Objection{{fmt.Sprintf("size %q: there is none in %q", asked.Size, asked.Location), would()}}
+	}
+	var found []Objection
+	if reasons := s.unfit(); reasons != nil {
+		found = append(found, Objection{fmt.Sprintf("size %q: %s", asked.Size, strings.Join(reasons, "; ")), would()})
+	}
+	if reason := s.restricted(); reason != "" {
+		found = append(found, Objection{fmt.Sprintf("size %q: this subscription does not get it in %q (%s)", asked.Size, asked.Location, reason), would()})
+	}
+	if quota := over(s); quota != "" {
+		found = append(found, Objection{fmt.Sprintf("size %q: it exceeds this subscription's quota in %q: %s", asked.Size, asked.Location, quota),
+			append(would(), "more quota, on request: https://portal.azure.com/#view/Microsoft_Azure_Capacity/QuotaMenuBlade/~/myQuotas")})
+	}
+	return found
+}
+
+// registered are the resource providers without which there is no machine.
+var registered = []string{"Microsoft.Compute", "Microsoft.Network"}
+
+// providers looks whether the resource providers are registered. Azure's provider registers what is missing by itself, where it may.
+func (m *manager) providers(ctx context.Context) ([]Objection, []string, error) {
+	var notes []string
+	for _, name := range registered {
+		var provider struct{ RegistrationState string }
+		if err := m.get(ctx, "/providers/"+name, "2021-04-01", "", &provider); err != nil {
+			return nil, notes, fmt.Errorf("whether %s is registered: %w", name, err)
+		}
+		if provider.RegistrationState != "Registered" {
+			notes = append(notes, fmt.Sprintf("resource provider %q is not registered in this subscription (%s): the run registers it, which may take minutes; who may not needs somebody who may:\naz provider register --namespace %s --wait",
+				name, provider.RegistrationState, name))
+		}
+	}
+	return nil, notes, nil
+}
+
+// governed are the types of the program's resources that policies are about.
+var governed = []struct{ kind, version string }{
+	{"Microsoft.Resources/subscriptions/resourceGroups", "2022-09-01"},
+	{"Microsoft.Network/networkSecurityGroups", "2023-02-01"},
+	{"Microsoft.Network/virtualNetworks", "2023-02-01"},
+	{"Microsoft.Network/publicIPAddresses", "2023-02-01"},
+	{"Microsoft.Network/networkInterfaces", "2023-02-01"},
+	{"Microsoft.Compute/virtualMachines", "2023-03-01"},
+}
+
+// evaluation is what Azure Policy says of a resource that is to be made; source: Policy Restrictions - Check At Subscription
+// Scope, 2023-03-01.
+type evaluation struct {
+	PolicyInfo struct {
+		PolicyDefinitionID string `json:"policyDefinitionId"`
+		PolicyAssignmentID string `json:"policyAssignmentId"`
+	}
+	EvaluationResult  string
+	EvaluationDetails struct {
+		EvaluatedExpressions []struct{ Result, Path string }
+	}
+	EffectDetails struct{ PolicyEffect string }
+}
+
+// policies asks which policies would refuse a resource. Who may not ask learns it from the refusal.
+func (m *manager) policies(ctx context.Context, of struct{ kind, version string }, asked Asked) ([]Objection, []string, error) {
+	content := map[string]any{"type": of.kind, "location": asked.Location, "tags": asked.Tags}
+	if of.kind == "Microsoft.Compute/virtualMachines" {
+		content["properties"] = map[string]any{"hardwareProfile": map[string]any{"vmSize": asked.Size}}
+	}
+	var answer struct {
+		ContentEvaluationResult struct{ PolicyEvaluations []evaluation }
+	}
+	err := m.ask(ctx, http.MethodPost, "/providers/Microsoft.PolicyInsights/checkPolicyRestrictions", "2023-03-01", "",
+		map[string]any{"resourceDetails": map[string]any{"resourceContent": content, "apiVersion": of.version}}, &answer)
+	var no refusal
+	if errors.As(err, &no) && (no.status == http.StatusForbidden || no.status == http.StatusNotFound || no.status == http.StatusConflict) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("what policies say of %s: %w", of.kind, err)
+	}
+	return judgePolicies(of.kind, answer.ContentEvaluationResult.PolicyEvaluations), nil, nil
+}
+
+// judgePolicies finds those that refuse.
+func judgePolicies(kind string, evaluations []evaluation) (found []Objection) {
+	for _, e := range evaluations {
+		if e.EvaluationResult != "NonCompliant" || !strings.EqualFold(cmp.Or(e.EffectDetails.PolicyEffect, "Deny"), "deny") {
+			continue
+		}
+		var commands []string
+		for _, expression := range e.EvaluationDetails.EvaluatedExpressions {
+			if tag := tagOf(expression.Path); tag != "" {
+				commands = append(commands, tagCommand(tag))
+			}
+		}
+		id := cmp.Or(e.PolicyInfo.PolicyAssignmentID, e.PolicyInfo.PolicyDefinitionID)
+		found = append(found, Objection{fmt.Sprintf("policy %q refuses %s", id[strings.LastIndex(id, "/")+1:], kind),
+			append(commands, "az resource show --ids "+shell.Quote(id)+"    # what it wants")})
+	}
+	return found
+}
+
+// tagOf is the tag that a policy's path names, as tags.owner or tags['owner']; empty if it names none.
+func tagOf(path string) string {
+	rest, is := strings.CutPrefix(path, "tags")
+	if !is {
+		return ""
+	}
+	return strings.Trim(rest, ".[]'\"")
+}
+
+func tagCommand(tag string) string {
+	path := "tags." + tag
+	if strings.ContainsAny(tag, ". []\"") {
+		path = `tags["` + tag + `"]`
+	}
+	return "pulumi config set --path " + shell.Quote(path) + " VALUE"
+}

@@ -1,0 +1,162 @@
+package azure
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// As Resource Skus - List gives them, shortened.
+const skuList = `[
+{"resourceType":"disks","name":"Standard_B2als_v2"},
+{"resourceType":"virtualMachines","name":"Standard_B2als_v2","family":"standardBasv2Family","restrictions":[],"capabilities":[
+ {"name":"vCPUs","value":"2"},{"name":"MemoryGB","value":"4"},{"name":"HyperVGenerations","value":"V1,V2"},{"name":"CpuArchitectureType","value":"x64"}]},
+{"resourceType":"virtualMachines","name":"Standard_B2as_v2","family":"standardBasv2Family","capabilities":[
+ {"name":"vCPUs","value":"2"},{"name":"MemoryGB","value":"8"},{"name":"HyperVGenerations","value":"V1,V2"},{"name":"CpuArchitectureType","value":"x64"},{"name":"DiskControllerTypes","value":"SCSI, NVMe"}]},
+{"resourceType":"virtualMachines","name":"Standard_D2s_v5","family":"standardDSv5Family","capabilities":[
+ {"name":"vCPUs","value":"2"},{"name":"MemoryGB","value":"8"},{"name":"HyperVGenerations","value":"V1,V2"}]},
+{"resourceType":"virtualMachines","name":"Standard_D2s_v6","family":"standardDSv6Family","capabilities":[
+ {"name":"vCPUs","value":"2"},{"name":"MemoryGB","value":"8"},{"name":"HyperVGenerations","value":"V2"},{"name":"DiskControllerTypes","value":"NVMe"}]},
+{"resourceType":"virtualMachines","name":"Standard_E2s_v5","family":"standardESv5Family","restrictions":[{"type":"Location","reasonCode":"NotAvailableForSubscription"}],"capabilities":[
+ {"name":"vCPUs","value":"2"},{"name":"MemoryGB","value":"16"},{"name":"HyperVGenerations","value":"V1,V2"}]},
+{"resourceType":"virtualMachines","name":"Standard_E4s_v5","family":"standardESv5Family","restrictions":[{"type":"Zone","reasonCode":"NotAvailableForSubscription"}],"capabilities":[
+ {"name":"vCPUs","value":"4"},{"name":"MemoryGB","value":"32"},{"name":"HyperVGenerations","value":"V1,V2"}]},
+{"resourceType":"virtualMachines","name":"Standard_A1","family":"standardA0_A7Family","capabilities":[
+ {"name":"vCPUs","value":"1"},{"name":"MemoryGB","value":"1.75"},{"name":"HyperVGenerations","value":"V1"},{"name":"TrustedLaunchDisabled","value":"True"}]},
+{"resourceType":"virtualMachines","name":"Standard_B2pls_v2","family":"standardBpsv2Family","capabilities":[
+ {"name":"vCPUs","value":"2"},{"name":"MemoryGB","value":"4"},{"name":"HyperVGenerations","value":"V2"},{"name":"CpuArchitectureType","value":"Arm64"}]}]`
+
+func TestJudgeSize(t *testing.T) {
+	var skus []sku
+	if err := json.Unmarshal([]byte(skuList), &skus); err != nil {
+		t.Fatal(err)
+	}
+	const (
+		b2als = "pulumi config set vmSize Standard_B2als_v2    # 2 cores, 4 GiB"
+		b2as  = "pulumi config set vmSize Standard_B2as_v2    # 2 cores, 8 GiB"
+		d2s   = "pulumi config set vmSize Standard_D2s_v5    # 2 cores, 8 GiB"
+		e4s   = "pulumi config set vmSize Standard_E4s_v5    # 4 cores, 32 GiB"
+		all   = "az vm list-skus --location westeurope --resource-type virtualMachines --output table    # all, with their restrictions"
+		quota = "more quota, on request: https://portal.azure.com/#view/Microsoft_Azure_Capacity/QuotaMenuBlade/~/myQuotas"
+	)
+	for _, c := range []struct {
+		name, before, size, usages string
+		want                       []Objection
+	}{
+		{"what is to be had", "", "Standard_B2als_v2", `[{"currentValue":8,"limit":10,"name":{"value":"cores"}},{"currentValue":0,"limit":2,"name":{"value":"standardBasv2Family"}}]`, nil},
+		{"written otherwise", "", "standard_b2ALS_v2", `[]`, nil},
+		{"a size that is none", "", "Standard_B2", `[]`, []Objection{{`size "Standard_B2": there is none in "westeurope"`, []string{b2als, b2as, d2s, all}}}},
+		{"too old and too small", "", "Standard_A1", `[]`, []Objection{{`size "Standard_A1": it is of generation V1, and the image is of V2; it has 1.75 GiB of memory, and OpenClaw wants 4; it has no Trusted Launch`, []string{b2als, b2as, d2s, all}}}},
+		{"another processor", "", "Standard_B2pls_v2", `[]`, []Objection{{`size "Standard_B2pls_v2": its processor is Arm64, and Azure has no run commands but on x64`, []string{b2als, b2as, d2s, all}}}},
+		{"another disk controller", "", "Standard_D2s_v6", `[]`, []Objection{{`size "Standard_D2s_v6": its disk controller is NVMe alone, and the image wants SCSI`, []string{b2als, b2as, d2s, all}}}},
+		{"not for this subscription", "", "Standard_E2s_v5", `[]`, []Objection{{`size "Standard_E2s_v5": this subscription does not get it in "westeurope" (NotAvailableForSubscription)`, []string{b2als, b2as, d2s, all}}}},
+		{"in another zone", "", "Standard_E4s_v5", `[]`, nil},
+		{"the family's quota", "", "Standard_B2als_v2", `[{"currentValue":4,"limit":5,"name":{"value":"standardBasv2Family"}},{"currentValue":4,"limit":10,"name":{"value":"cores"}}]`,
+			[]Objection{{`size "Standard_B2als_v2": it exceeds this subscription's quota in "westeurope": "standardBasv2Family": 4 of 5 cores are used, and 2 more are needed`, []string{d2s, e4s, all, quota}}}},
+		{"the region's quota", "", "Standard_B2als_v2", `[{"currentValue":4,"limit":4,"name":{"value":"cores"}}]`,
+			[]Objection{{`size "Standard_B2als_v2": it exceeds this subscription's quota in "westeurope": "cores": 4 of 4 cores are used, and 2 more are needed`, []string{all, quota}}}},
+		{"resized, its own cores counted", "Standard_B2als_v2", "Standard_B2as_v2", `[{"currentValue":2,"limit":2,"name":{"value":"cores"}},{"currentValue":2,"limit":2,"name":{"value":"standardBasv2Family"}}]`, nil},
+		{"resized to another family", "Standard_B2als_v2", "Standard_D2s_v5", `[{"currentValue":2,"limit":2,"name":{"value":"cores"}},{"currentValue":0,"limit":0,"name":{"value":"standardDSv5Family"}}]`,
+			[]Objection{{`size "Standard_D2s_v5": it exceeds this subscription's quota in "westeurope": "standardDSv5Family": 0 of 0 cores are used, and 2 more are needed`, []string{b2als, b2as, all, quota}}}},
+	} {
+		var usages []usage
+		if err := json.Unmarshal([]byte(c.usages), &usages); err != nil {
+			t.Fatal(err)
+		}
+		got := judgeSize(skus, usages, Asked{Location: "westeurope", Size: c.size, Before: c.before})
+		if !slices.EqualFunc(got, c.want, func(a, b Objection) bool { return a.Text == b.Text && slices.Equal(a.Commands, b.Commands) }) {
+			t.Errorf("%s:\n got %q\nwant %q", c.name, got, c.want)
+		}
+	}
+}
+
+func TestJudgePolicies(t *testing.T) {
+	const assignment = "/subscriptions/S/providers/Microsoft.Authorization/policyAssignments/tags please"
+	var evaluations []evaluation
+	err := json.Unmarshal([]byte(`[
+{"policyInfo":{"policyDefinitionId":"/D/d","policyAssignmentId":"`+assignment+`"},"evaluationResult":"NonCompliant","effectDetails":{"policyEffect":"Deny"},
+ "evaluationDetails":{"evaluatedExpressions":[{"result":"True","path":"type"},{"result":"True","path":"tags['cost center']"},{"result":"True","path":"tags.owner"}]}},
+{"policyInfo":{"policyAssignmentId":"/A/audited"},"evaluationResult":"NonCompliant","effectDetails":{"policyEffect":"Audit"}},
+{"policyInfo":{"policyAssignmentId":"/A/kept"},"evaluationResult":"Compliant"}]`), &evaluations)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := judgePolicies("Microsoft.Compute/virtualMachines", evaluations)
+	want := Objection{`policy "tags please" refuses Microsoft.Compute/virtualMachines`, []string{
+		`pulumi config set --path 'tags["cost center"]' VALUE`, "pulumi config set --path tags.owner VALUE", "az resource show --ids '" + assignment + "'    # what it wants"}}
+	if len(got) != 1 || got[0].Text != want.Text || !slices.Equal(got[0].Commands, want.Commands) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestEndpoint(t *testing.T) {
+	for _, c := range []struct{ environment, want, err string }{
+		{"", "https://management.azure.com", ""},
+		{"Public", "https://management.azure.com", ""},
+		{"usgovernment", "https://management.usgovcloudapi.net", ""},
+		{"mars", "", `azure-native:environment: value "mars" is none that the program knows`},
+	} {
+		got, err := endpoint(t.Context(), setting(map[string]string{"azure-native:environment": c.environment}))
+		if got != c.want || (err == nil) != (c.err == "") || err != nil && err.Error() != c.err {
+			t.Errorf("%q: %q, %v", c.environment, got, err)
+		}
+	}
+}
+
+// What is asked, with which login; and no error has it.
+func TestManager(t *testing.T) {
+	var asked []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.Method+" "+r.URL.String()+" "+r.Header.Get("Authorization"))
+		switch {
+		case strings.Contains(r.URL.Path, "/skus"):
+			_, _ = w.Write([]byte(`{"value":` + skuList + `}`))
+		case strings.Contains(r.URL.Path, "/usages"):
+			_, _ = w.Write([]byte(`{"value":[]}`))
+		case strings.HasSuffix(r.URL.Path, "/Microsoft.Network"):
+			_, _ = w.Write([]byte(`{"registrationState":"NotRegistered"}`))
+		case strings.HasSuffix(r.URL.Path, "/Microsoft.Compute"):
+			_, _ = w.Write([]byte(`{"registrationState":"Registered"}`))
+		default:
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = w.Write([]byte(`{"error":{"code":"AuthorizationFailed","message":"The client … does not have authorization"}}`))
+		}
+	}))
+	defer server.Close()
+	m := &manager{endpoint: server.URL, subscription: "SUB", token: "canary-token"}
+	found, _, err := m.size(t.Context(), Asked{Location: "westeurope", Size: "Standard_A1"})
+	if err != nil || len(found) != 1 {
+		t.Errorf("size: %q, %v", found, err)
+	}
+	_, notes, err := m.providers(t.Context())
+	if err != nil || len(notes) != 1 || !strings.Contains(notes[0], "az provider register --namespace Microsoft.Network --wait") {
+		t.Errorf("providers: %q, %v", notes, err)
+	}
+	if found, _, err := m.policies(t.Context(), governed[0], Asked{}); found != nil || err != nil {
+		t.Errorf("policies that may not be asked: %q, %v", found, err)
+	}
+	for _, want := range []string{
+		"GET /subscriptions/SUB/providers/Microsoft.Compute/skus?%24filter=location+eq+%27westeurope%27&api-version=2021-07-01 Bearer canary-token",
+		"GET /subscriptions/SUB/providers/Microsoft.Compute/locations/westeurope/usages?api-version=2023-03-01 Bearer canary-token",
+		"GET /subscriptions/SUB/providers/Microsoft.Network?api-version=2021-04-01 Bearer canary-token",
+		"POST /subscriptions/SUB/providers/Microsoft.PolicyInsights/checkPolicyRestrictions?api-version=2023-03-01 Bearer canary-token",
+	} {
+		if !slices.Contains(asked, want) {
+			t.Errorf("not asked: %s\nbut %q", want, asked)
+		}
+	}
+	err = m.get(t.Context(), "/nothing", "1", "", &struct{}{})
+	if want := (refusal{http.StatusForbidden, "AuthorizationFailed"}); !errors.Is(err, want) {
+		t.Errorf("refused: %v, want %v", err, want)
+	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := m.size(over, Asked{Location: "westeurope"}); err == nil || strings.Contains(err.Error(), "canary") {
+		t.Errorf("no answer in time: %v", err)
+	}
+}

@@ -1,0 +1,67 @@
+package azure
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"openclaw-azure/internal/hint"
+	"openclaw-azure/internal/shell"
+)
+
+// What Azure's messages name.
+var (
+	namespaceIn  = regexp.MustCompile(`namespace '([A-Za-z.]+)'`)
+	assignmentIn = regexp.MustCompile(`"policyAssignment\w*"\s*:\s*(?:\{[^{}]*?"(?:displayName|name)"\s*:\s*)?"([^"]+)"`)
+	tagIn        = regexp.MustCompile(`(?:"tagName"\s*:\s*\{\s*"value"\s*:\s*"|tags\[['"]?)([^'"\]]+)`)
+)
+
+// Refused is an error of Azure's about one resource, with what it means and what mends it: what could not be asked ahead. It is nil
+// where the program has no words for it. group and name are the resource's; asked has a size where it is the machine.
+func Refused(message, group, name string, asked Asked) error {
+	is := func(codes ...string) bool {
+		for _, code := range codes {
+			if strings.Contains(message, `Code="`+code+`"`) {
+				return true
+			}
+		}
+		return false
+	}
+	with := func(fact string, commands ...string) error {
+		return hint.To(fmt.Errorf("%s\n%s; the rest is kept and `pulumi up` goes on from here", message, fact), commands...)
+	}
+	vm := fmt.Sprintf("--resource-group %s --name %s", shell.Quote(group), shell.Quote(name))
+	another := fmt.Sprintf("pulumi config set vmSize Standard_B2as_v2    # or another that `az vm list-skus --location %s --size Standard_B --output table` shows without a restriction", asked.Location)
+	plain := strings.ReplaceAll(message, `\"`, `"`)
+	switch {
+	case strings.Contains(message, "VM is not running"):
+		return with(fmt.Sprintf("the virtual machine %q is stopped", name), "az vm start "+vm)
+	case is("RequestDisallowedByPolicy"):
+		policy, commands := "a policy", []string{}
+		if found := assignmentIn.FindStringSubmatch(plain); found != nil {
+			policy = fmt.Sprintf("policy %q", found[1][strings.LastIndex(found[1], "/")+1:])
+		}
+		for _, found := range tagIn.FindAllStringSubmatch(plain, -1) {
+			commands = append(commands, tagCommand(found[1]))
+		}
+		return with(fmt.Sprintf("%s of your organization's refuses %q", policy, name), append(commands, "az policy assignment list --disable-scope-strict-match --output table    # what it wants")...)
+	case is("RequestDisallowedByAzure"):
+		return with(fmt.Sprintf("this subscription may not use the region %q", asked.Location), "pulumi config set azure-native:location REGION    # one of `az account list-locations --output table`")
+	case is("MissingSubscriptionRegistration"):
+		namespace := "Microsoft.Compute"
+		if found := namespaceIn.FindStringSubmatch(message); found != nil {
+			namespace = found[1]
+		}
+		return with(fmt.Sprintf("this subscription never used %s, and this login may not register it", namespace), fmt.Sprintf("az provider register --namespace %s --wait    # as somebody who may", namespace))
+	case asked.Size == "":
+		return nil
+	case asked.Before != "" && strings.Contains(message, "hardware cluster"):
+		return with(fmt.Sprintf("where the machine runs, size %q is not to be had: it has to be stopped for it, and comes up elsewhere", asked.Size),
+			fmt.Sprintf("az vm deallocate %s && az vm resize %s --size %s && az vm start %s", vm, vm, asked.Size, vm), "pulumi up")
+	case is("BadRequest", "InvalidParameter") && (strings.Contains(message, "Hypervisor Generation") || strings.Contains(strings.ToLower(message), "disk controller") || strings.Contains(message, asked.Size)):
+		return with(fmt.Sprintf("the machine cannot be of size %q", asked.Size), another)
+	case is("SkuNotAvailable", "QuotaExceeded", "OperationNotAllowed", "AllocationFailed", "ZonalAllocationFailed"):
+		return with(fmt.Sprintf("the size %q is not to be had in %q, or not in this subscription's quota", asked.Size, asked.Location), another)
+	}
+	return nil
+}

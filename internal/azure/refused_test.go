@@ -1,0 +1,56 @@
+package azure
+
+import "testing"
+
+// Azure's answers as people quote them.
+func TestRefused(t *testing.T) {
+	asked := Asked{Location: "westeurope", Size: "Standard_B2als_v2"}
+	resized := asked
+	resized.Before = "Standard_B1ms"
+	const (
+		kept    = "; the rest is kept and `pulumi up` goes on from here"
+		another = "\nhint: pulumi config set vmSize Standard_B2as_v2    # or another that `az vm list-skus --location westeurope --size Standard_B --output table` shows without a restriction"
+		vm      = "--resource-group rg1 --name vm"
+	)
+	for _, c := range []struct {
+		message string
+		asked   Asked
+		want    string // after the message
+	}{
+		{`Status=409 Code="OperationNotAllowed" Message="Operation could not be completed as it results in exceeding approved standardBasv2Family Cores quota."`, asked,
+			`the size "Standard_B2als_v2" is not to be had in "westeurope", or not in this subscription's quota` + kept + another},
+		{`Status=409 Code="OperationNotAllowed" Message="Unable to resize the VM since changing from resource disk to non-resource disk VM size and vice-versa is not allowed."`, resized,
+			`the size "Standard_B2als_v2" is not to be had in "westeurope", or not in this subscription's quota` + kept + another},
+		{`Status=409 Code="OperationNotAllowed" Message="Unable to resize the VM vm. The requested size Standard_B2als_v2 is not available in the current hardware cluster. The available sizes in this cluster are: Standard_B1ms."`, resized,
+			`where the machine runs, size "Standard_B2als_v2" is not to be had: it has to be stopped for it, and comes up elsewhere` + kept +
+				"\nhint: az vm deallocate " + vm + " && az vm resize " + vm + " --size Standard_B2als_v2 && az vm start " + vm + "\nhint: pulumi up"},
+		{`Status=409 Code="OperationNotAllowed" Message="Cannot modify extensions in the VM when the VM is not running."`, asked,
+			`the virtual machine "vm" is stopped` + kept + "\nhint: az vm start " + vm},
+		{`Status=403 Code="RequestDisallowedByPolicy" Message="Resource 'vm' was disallowed by policy. Policy identifiers: '[{\"policyAssignment\":{\"name\":\"Require an owner\",\"id\":\"/subscriptions/S/providers/Microsoft.Authorization/policyAssignments/p1\"},\"policyDefinition\":{\"name\":\"Require a tag\",\"id\":\"/D\"}}]'."`, asked,
+			`policy "Require an owner" of your organization's refuses "vm"` + kept + "\nhint: az policy assignment list --disable-scope-strict-match --output table    # what it wants"},
+		{`Status=403 Code="RequestDisallowedByPolicy" Message="Resource 'vm' was disallowed by policy." AdditionalInfo=[{"info":{"policyAssignmentId":"/subscriptions/S/providers/Microsoft.Authorization/policyAssignments/p1","policyAssignmentParameters":{"tagName":{"value":"owner"}}}}]`, asked,
+			`policy "p1" of your organization's refuses "vm"` + kept + "\nhint: pulumi config set --path tags.owner VALUE\nhint: az policy assignment list --disable-scope-strict-match --output table    # what it wants"},
+		{`Status=403 Code="RequestDisallowedByAzure" Message="Resource 'vm' was disallowed by Azure: This policy maintains a set of best available regions where your subscription can deploy resources."`, asked,
+			`this subscription may not use the region "westeurope"` + kept + "\nhint: pulumi config set azure-native:location REGION    # one of `az account list-locations --output table`"},
+		{`Status=409 Code="MissingSubscriptionRegistration" Message="The subscription is not registered to use namespace 'Microsoft.Network'. See https://aka.ms/rps-not-found for how to register subscriptions."`, asked,
+			`this subscription never used Microsoft.Network, and this login may not register it` + kept + "\nhint: az provider register --namespace Microsoft.Network --wait    # as somebody who may"},
+		{`Status=400 Code="BadRequest" Message="The selected VM size 'Standard_B2als_v2' cannot boot Hypervisor Generation '2'."`, asked, `the machine cannot be of size "Standard_B2als_v2"` + kept + another},
+		{`Status=400 Code="InvalidParameter" Message="The VM size 'Standard_B2als_v2' cannot boot with OS image or disk. Please check that disk controller types supported by the OS image or disk is one of the supported disk controller types for the VM size."`, asked,
+			`the machine cannot be of size "Standard_B2als_v2"` + kept + another},
+		{`Status=400 Code="InvalidParameter" Message="The Admin Username specified is not allowed."`, asked, ""},
+		{`Status=409 Code="OperationNotAllowed" Message="This operation cannot be performed when extension operations are disallowed."`, Asked{Location: "westeurope"}, ""},
+		{`Status=500 Code="InternalServerError" Message="An error occurred."`, asked, ""},
+	} {
+		got := ""
+		if err := Refused(c.message, "rg1", "vm", c.asked); err != nil {
+			got = err.Error()
+		}
+		want := ""
+		if c.want != "" {
+			want = c.message + "\n" + c.want
+		}
+		if got != want {
+			t.Errorf("got:\n%s\nwant:\n%s", got, want)
+		}
+	}
+}
