@@ -33,7 +33,7 @@ func newBreakGlass(ctx *pulumi.Context, cfg *config.Config, n *netResources, all
 		return compute.RunCommandInputParameterArgs{Name: pulumi.String(name), Value: value}
 	}
 	return compute.NewVirtualMachineRunCommandByVirtualMachine(ctx, "break-glass", &compute.VirtualMachineRunCommandByVirtualMachineArgs{
-		ResourceGroupName: n.group.Name,
+		ResourceGroupName: n.groupName,
 		Location:          pulumi.String(cfg.Location),
 		VmName:            m.Name,
 		RunCommandName:    name,
@@ -52,7 +52,7 @@ func newBreakGlass(ctx *pulumi.Context, cfg *config.Config, n *netResources, all
 		TimeoutInSeconds:                pulumi.Int(1800),
 		TreatFailureAsDeploymentFailure: pulumi.Bool(true),
 		Tags:                            n.tags,
-	}, append(options, n.within(), pulumi.ResourceHooks(hooks))...)
+	}, append(options, n.within(m.VirtualMachine), pulumi.ResourceHooks(hooks))...)
 }
 
 // firing names the run command. Each firing has a name of its own, also where the door was open before in the same way:

@@ -107,6 +107,77 @@ func TestEngineStateIsBeingWritten(t *testing.T) {
 	}
 }
 
+// In a group that others use too, all that the program makes has the stack's name; destroy leaves the group and what is theirs.
+func TestEngineResourceGroup(t *testing.T) {
+	t.Parallel()
+	shared := func(t *testing.T) *standin.World {
+		w := newWorld(t)
+		w.Set("resourceGroup", "shared")
+		w.Azure.AddGroup("shared")
+		return w
+	}
+	t.Run("not there", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.Set("resourceGroup", "shared")
+		equal(t, "errors", []string{`resourceGroup: value "shared": there is no such resource group in this subscription
+hint: az group list --output table    # names all
+hint: az group create --name shared --location westeurope
+hint: pulumi config rm resourceGroup    # the program makes one of its own`}, w.Up().Said("error"))
+	})
+	t.Run("its whole life", func(t *testing.T) {
+		t.Parallel()
+		w := shared(t)
+		w.MustUp()
+		for id := range w.Azure.Exists {
+			if path := strings.Split(string(id), "/"); len(path) > 5 && (path[4] != "shared" || !strings.HasPrefix(path[8], "openclaw-dev-")) {
+				t.Errorf("made: %s", id)
+			}
+		}
+		w.Quiet()
+		w.Set("bootstrap", "false")
+		w.MustUp()
+		w.Quiet()
+		w.Set("resourceGroup", "")
+		if said := w.Up().Said("error"); len(said) != 1 || !strings.HasPrefix(said[0], `resourceGroup: value "", the machine stands in "shared"`) {
+			t.Errorf("moved: %q", said)
+		}
+		w.Set("resourceGroup", "shared")
+		if r := w.Destroy(); r.Err != nil || len(w.Azure.Exists) != 1 {
+			t.Errorf("destroy: %v, left %d in Azure", r.Err, len(w.Azure.Exists))
+		}
+	})
+	for _, name := range []string{"perimeter", "wireguard", "ssh-bootstrap", "vnet", "subnet", "public-ip", "nic", "vm", "break-glass"} {
+		t.Run("killed over "+name, func(t *testing.T) {
+			t.Parallel()
+			w := shared(t)
+			w.Azure.Killed = name
+			if r := w.Up(); r.Err == nil {
+				t.Fatal("not killed")
+			}
+			w.Azure.Killed = ""
+			w.MustUp()
+			equal(t, "machines", 1, w.Azure.Machine)
+			w.Quiet()
+			if r := w.Destroy(); r.Err != nil || len(w.Azure.Exists) != 1 {
+				t.Errorf("destroy: %v, left %v in Azure", r.Err, slices.Collect(maps.Keys(w.Azure.Exists)))
+			}
+		})
+	}
+	t.Run("another's machine has the name", func(t *testing.T) {
+		t.Parallel()
+		w := shared(t)
+		w.Azure.Killed = "vm"
+		w.Up()
+		w.Azure.Killed = ""
+		w.Azure.Retag("VirtualMachine", map[string]any{"project": "openclaw", "stack": "other"})
+		want := `virtualMachines "openclaw-dev-vm" in resource group "shared" is none of this stack's: it lacks its tags`
+		if said := w.Up().Said("error"); len(said) != 1 || !strings.Contains(said[0], want) {
+			t.Errorf("the run says %q, want %q", said, want)
+		}
+	})
+}
+
 // What Azure would refuse is asked where a machine is to be made or resized, and nowhere else; it is told whole, before anything is
 // declared.
 func TestEngineAskedAhead(t *testing.T) {
@@ -149,6 +220,14 @@ func TestEngineAskedAhead(t *testing.T) {
 		w.MustUp()
 	}
 	equal(t, "asked where the machine stays", 0, len(w.Azure.Asked))
+}
+
+func TestEngineOldLayout(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.OldLayout = true
+	equal(t, "errors", []string{"this backend keeps its stacks in Pulumi's old layout, where they belong to no project: the program cannot find its own stack there\nhint: pulumi state upgrade"},
+		w.Up().Said("error"))
 }
 
 // Tags are on every resource that Azure takes some of, also on those that are there already.

@@ -18,6 +18,7 @@ import (
 	"openclaw-azure/internal/lastrun"
 	"openclaw-azure/internal/machine"
 	"openclaw-azure/internal/prefix"
+	"openclaw-azure/internal/shell"
 )
 
 // The two rules: their names in Azure, and their priorities.
@@ -31,8 +32,11 @@ const (
 // perimeter is the outermost ring: the security group and the one rule that is always there.
 type perimeter struct {
 	cfg       *config.Config
-	tags      pulumi.StringMap
-	group     *resources.ResourceGroup
+	tagged    map[string]string
+	tags      pulumi.StringMap         // the same
+	group     *resources.ResourceGroup // nil where it is none of the program's own
+	groupName pulumi.StringOutput
+	groupID   pulumi.IDOutput
 	nsg       *network.NetworkSecurityGroup
 	wireguard *network.SecurityRule
 	adopter   azure.Adopter
@@ -40,9 +44,16 @@ type perimeter struct {
 }
 
 // within deletes a resource together with its group. Resources that Pulumi never recorded, since the run was killed while
-// Azure created them, go too; deleted one by one, they would block the rest. imported, if not nil, is azure.Adopter's.
-func (p *perimeter) within(imported ...pulumi.ResourceOption) pulumi.ResourceOption {
-	options := []pulumi.ResourceOption{pulumi.DeletedWith(p.group), p.words}
+// Azure created them, go too; deleted one by one, they would block the rest. In a group that stays it goes with what it stands in, if
+// parent is not nil. imported, if not nil, is azure.Adopter's.
+func (p *perimeter) within(parent pulumi.Resource, imported ...pulumi.ResourceOption) pulumi.ResourceOption {
+	options := []pulumi.ResourceOption{p.words}
+	if p.group != nil {
+		parent = p.group
+	}
+	if parent != nil {
+		options = append(options, pulumi.DeletedWith(parent))
+	}
 	for _, option := range imported {
 		if option != nil {
 			options = append(options, option)
@@ -77,21 +88,28 @@ func newPerimeter(ctx *pulumi.Context, cfg *config.Config, asked azure.Asked, kn
 	if err != nil {
 		return nil, err
 	}
-	p := &perimeter{cfg: cfg, tags: pulumi.ToStringMap(asked.Tags), adopter: azure.Adopter{Known: known},
+	p := &perimeter{cfg: cfg, tagged: asked.Tags, tags: pulumi.ToStringMap(asked.Tags), adopter: azure.Adopter{Known: known},
 		words: pulumi.ResourceHooks(&pulumi.ResourceHookBinding{OnError: []*pulumi.ErrorHook{refused}})}
-	p.group, err = resources.NewResourceGroup(ctx, "openclaw", &resources.ResourceGroupArgs{
-		Location: pulumi.String(cfg.Location),
-		Tags:     p.tags,
-	}, p.words)
+	if err := p.findGroup(ctx); err != nil {
+		return nil, err
+	}
+	p.adopter.Group = p.groupName
+	imported, err := p.adoptNamed(ctx, "perimeter", "Microsoft.Network/networkSecurityGroups", func(group, name string) (found, error) {
+		nsg, err := network.LookupNetworkSecurityGroup(ctx, &network.LookupNetworkSecurityGroupArgs{ResourceGroupName: group, NetworkSecurityGroupName: name})
+		if err != nil {
+			return found{}, err
+		}
+		return found{nsg.ProvisioningState, nsg.Tags}, nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	p.adopter.Group = p.group.Name
 	p.nsg, err = network.NewNetworkSecurityGroup(ctx, "perimeter", &network.NetworkSecurityGroupArgs{
-		ResourceGroupName: p.group.Name,
-		Location:          pulumi.String(cfg.Location),
-		Tags:              p.tags,
-	}, p.within())
+		ResourceGroupName:        p.groupName,
+		NetworkSecurityGroupName: p.automatic("perimeter"),
+		Location:                 pulumi.String(cfg.Location),
+		Tags:                     p.tags,
+	}, p.within(nil, imported))
 	if err != nil {
 		return nil, err
 	}
@@ -99,9 +117,69 @@ func newPerimeter(ctx *pulumi.Context, cfg *config.Config, asked azure.Asked, kn
 	return p, err
 }
 
-// container is the resource group, as a parent.
-func (p *perimeter) container() azure.Parent {
-	return azure.Parent{Known: "openclaw", Name: p.group.Name, ID: p.group.ID()}
+// findGroup declares the resource group, or finds the one that is configured.
+func (p *perimeter) findGroup(ctx *pulumi.Context) (err error) {
+	if p.cfg.ResourceGroup == "" {
+		p.group, err = resources.NewResourceGroup(ctx, "openclaw", &resources.ResourceGroupArgs{
+			Location: pulumi.String(p.cfg.Location),
+			Tags:     p.tags,
+		}, p.words)
+		if err == nil {
+			p.groupName, p.groupID = p.group.Name, p.group.ID()
+		}
+		return err
+	}
+	there, err := resources.LookupResourceGroup(ctx, &resources.LookupResourceGroupArgs{ResourceGroupName: p.cfg.ResourceGroup})
+	if azure.NotThere(err) {
+		name := shell.Quote(p.cfg.ResourceGroup)
+		return hint.To(fmt.Errorf("%s: value %q: there is no such resource group in this subscription", config.KeyResourceGroup, p.cfg.ResourceGroup),
+			"az group list --output table    # names all", fmt.Sprintf("az group create --name %s --location %s", name, p.cfg.Location),
+			"pulumi config rm resourceGroup    # the program makes one of its own")
+	}
+	if err != nil {
+		return fmt.Errorf("look for the resource group %q: %w", p.cfg.ResourceGroup, err)
+	}
+	p.groupName, p.groupID = pulumi.String(p.cfg.ResourceGroup).ToStringOutput(), pulumi.ID(there.Id).ToIDOutput()
+	return nil
+}
+
+// named is a resource's name in Azure. In a group that others use too it has the stack's, so that the next run finds again what a
+// killed one left.
+func (p *perimeter) named(name string) string {
+	if p.group != nil {
+		return name
+	}
+	return "openclaw-" + p.tagged["stack"] + "-" + name
+}
+
+// automatic is the name of a resource that Pulumi may name in a group of the program's own.
+func (p *perimeter) automatic(name string) pulumi.StringPtrInput {
+	if p.group != nil {
+		return nil
+	}
+	return pulumi.String(p.named(name))
+}
+
+// found is a resource that Azure has.
+type found struct {
+	state string // of its provisioning
+	tags  map[string]string
+}
+
+// adoptNamed adopts a resource of the group by its name, which only in a group that others use too is known for all of them.
+func (p *perimeter) adoptNamed(ctx *pulumi.Context, name, kind string, look func(group, name string) (found, error)) (pulumi.ResourceOption, error) {
+	parent := azure.Parent{Known: "openclaw", Name: p.groupName, ID: p.groupID}
+	if p.group == nil {
+		parent.Known = ""
+	}
+	return p.adopter.Adopt(ctx, name, parent, "/providers/"+kind+"/"+p.named(name), func(group, _ string) (string, error) {
+		there, err := look(group, p.named(name))
+		if err == nil && (there.tags["project"] != p.tagged["project"] || there.tags["stack"] != p.tagged["stack"]) {
+			err = hint.To(fmt.Errorf("%s %q in resource group %q is none of this stack's: it lacks its tags", kind[strings.LastIndex(kind, "/")+1:], p.named(name), group),
+				"another name for the stack, or another resource group")
+		}
+		return there.state, err
+	})
 }
 
 // admit declares a standalone inbound rule: an inline one could not go last, since the group would wait for the VM,
@@ -110,7 +188,7 @@ func (p *perimeter) container() azure.Parent {
 // A security group takes one write at a time: what concerns it follows what is given in after.
 func (p *perimeter) admit(ctx *pulumi.Context, logical, name string, priority int, protocol string, port uint16, sources []netip.Prefix, after ...pulumi.Resource) (*network.SecurityRule, error) {
 	args := &network.SecurityRuleArgs{
-		ResourceGroupName:        p.group.Name,
+		ResourceGroupName:        p.groupName,
 		NetworkSecurityGroupName: p.nsg.Name,
 		SecurityRuleName:         pulumi.String(name),
 		Priority:                 pulumi.Int(priority),
@@ -137,12 +215,12 @@ func (p *perimeter) admit(ctx *pulumi.Context, logical, name string, priority in
 	if err != nil {
 		return nil, err
 	}
-	return network.NewSecurityRule(ctx, logical, args, p.within(imported), pulumi.DependsOn(after))
+	return network.NewSecurityRule(ctx, logical, args, p.within(p.nsg, imported), pulumi.DependsOn(after))
 }
 
 // found are the inbound rules of the security group, and its name and its group's; none in a first preview.
 func (p *perimeter) found(ctx *pulumi.Context) (rules []azure.Rule, group, nsg string, err error) {
-	if group, err = engine.Text(ctx, p.group.Name); err != nil {
+	if group, err = engine.Text(ctx, p.groupName); err != nil {
 		return nil, "", "", err
 	}
 	if nsg, err = engine.Text(ctx, p.nsg.Name); err != nil || group == "" || nsg == "" {
@@ -245,14 +323,25 @@ func newNetwork(ctx *pulumi.Context, cfg *config.Config, p *perimeter) (*netReso
 	if err != nil {
 		return nil, err
 	}
+	imported, err := p.adoptNamed(ctx, "public-ip", "Microsoft.Network/publicIPAddresses", func(group, name string) (found, error) {
+		ip, err := network.LookupPublicIPAddress(ctx, &network.LookupPublicIPAddressArgs{ResourceGroupName: group, PublicIpAddressName: name})
+		if err != nil {
+			return found{}, err
+		}
+		return found{ip.ProvisioningState, ip.Tags}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
 	n.publicIP, err = network.NewPublicIPAddress(ctx, "public-ip", &network.PublicIPAddressArgs{
-		ResourceGroupName:        p.group.Name,
+		ResourceGroupName:        p.groupName,
+		PublicIpAddressName:      p.automatic("public-ip"),
 		Location:                 pulumi.String(cfg.Location),
 		PublicIPAllocationMethod: pulumi.String("Static"),
 		PublicIPAddressVersion:   pulumi.String("IPv4"),
 		Sku:                      network.PublicIPAddressSkuArgs{Name: pulumi.String("Standard")},
 		Tags:                     p.tags,
-	}, p.within())
+	}, p.within(nil, imported))
 	if err != nil {
 		return nil, err
 	}
@@ -263,12 +352,23 @@ func newNetwork(ctx *pulumi.Context, cfg *config.Config, p *perimeter) (*netReso
 
 // newSubnet declares the virtual network and its only subnet.
 func (n *netResources) newSubnet(ctx *pulumi.Context) (*network.Subnet, error) {
+	of, err := n.adoptNamed(ctx, "vnet", "Microsoft.Network/virtualNetworks", func(group, name string) (found, error) {
+		vnet, err := network.LookupVirtualNetwork(ctx, &network.LookupVirtualNetworkArgs{ResourceGroupName: group, VirtualNetworkName: name})
+		if err != nil {
+			return found{}, err
+		}
+		return found{vnet.ProvisioningState, vnet.Tags}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
 	vnet, err := network.NewVirtualNetwork(ctx, "vnet", &network.VirtualNetworkArgs{
-		ResourceGroupName: n.group.Name,
-		Location:          pulumi.String(n.cfg.Location),
-		AddressSpace:      network.AddressSpaceArgs{AddressPrefixes: pulumi.StringArray{pulumi.String(n.cfg.VNet.String())}},
-		Tags:              n.tags,
-	}, n.within())
+		ResourceGroupName:  n.groupName,
+		VirtualNetworkName: n.automatic("vnet"),
+		Location:           pulumi.String(n.cfg.Location),
+		AddressSpace:       network.AddressSpaceArgs{AddressPrefixes: pulumi.StringArray{pulumi.String(n.cfg.VNet.String())}},
+		Tags:               n.tags,
+	}, n.within(nil, of))
 	if err != nil {
 		return nil, err
 	}
@@ -284,29 +384,29 @@ func (n *netResources) newSubnet(ctx *pulumi.Context) (*network.Subnet, error) {
 		return nil, err
 	}
 	return network.NewSubnet(ctx, "subnet", &network.SubnetArgs{
-		ResourceGroupName:    n.group.Name,
+		ResourceGroupName:    n.groupName,
 		VirtualNetworkName:   vnet.Name,
 		SubnetName:           pulumi.String("subnet"),
 		AddressPrefix:        pulumi.String(n.cfg.Subnet().String()),
 		NetworkSecurityGroup: network.NetworkSecurityGroupTypeArgs{Id: n.nsg.ID()},
-	}, n.within(imported), pulumi.DependsOn(n.rules()))
+	}, n.within(vnet, imported), pulumi.DependsOn(n.rules()))
 }
 
 // newInterface declares the machine's network interface.
 func (n *netResources) newInterface(ctx *pulumi.Context, subnet *network.Subnet) (*network.NetworkInterface, error) {
-	imported, err := n.adopter.Adopt(ctx, "nic", n.container(), "/providers/Microsoft.Network/networkInterfaces/nic", func(group, _ string) (string, error) {
-		nic, err := network.LookupNetworkInterface(ctx, &network.LookupNetworkInterfaceArgs{ResourceGroupName: group, NetworkInterfaceName: "nic"})
+	imported, err := n.adoptNamed(ctx, "nic", "Microsoft.Network/networkInterfaces", func(group, name string) (found, error) {
+		nic, err := network.LookupNetworkInterface(ctx, &network.LookupNetworkInterfaceArgs{ResourceGroupName: group, NetworkInterfaceName: name})
 		if err != nil {
-			return "", err
+			return found{}, err
 		}
-		return nic.ProvisioningState, nil
+		return found{nic.ProvisioningState, nic.Tags}, nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	return network.NewNetworkInterface(ctx, "nic", &network.NetworkInterfaceArgs{
-		ResourceGroupName:    n.group.Name,
-		NetworkInterfaceName: pulumi.String("nic"),
+		ResourceGroupName:    n.groupName,
+		NetworkInterfaceName: pulumi.String(n.named("nic")),
 		Location:             pulumi.String(n.cfg.Location),
 		NetworkSecurityGroup: network.NetworkSecurityGroupTypeArgs{Id: n.nsg.ID()},
 		IpConfigurations: network.NetworkInterfaceIPConfigurationArray{network.NetworkInterfaceIPConfigurationArgs{
@@ -316,7 +416,7 @@ func (n *netResources) newInterface(ctx *pulumi.Context, subnet *network.Subnet)
 			PublicIPAddress:           network.PublicIPAddressTypeArgs{Id: n.publicIP.ID()},
 		}},
 		Tags: n.tags,
-	}, n.within(imported))
+	}, n.within(nil, imported))
 }
 
 // wireguardSources is the stack's output of that name: whom the WireGuard rule admits.

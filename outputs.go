@@ -46,7 +46,7 @@ func export(ctx *pulumi.Context, cfg *config.Config, allKeys *stackKeys, n *netR
 			return cmp.Or(err, errNotProven)
 		}
 	}
-	found := pulumi.All(n.address, vm.VmId, n.group.Name, vm.Name, proven.Stdout, proven.Create).ApplyT(func(a []any) (evidence, error) {
+	found := pulumi.All(n.address, vm.VmId, n.groupName, vm.Name, proven.Stdout, proven.Create).ApplyT(func(a []any) (evidence, error) {
 		e := evidence{address: a[0].(string), vmID: a[1].(string), group: a[2].(string), azureName: a[3].(string)}
 		if text, _ := a[5].(*string); text != nil {
 			e.named = strings.Contains(*text, proven.name)
@@ -148,6 +148,7 @@ func thisRun(cfg *config.Config, allKeys *stackKeys, e evidence, vm *virtualMach
 		PublicIP:         netip.MustParseAddr(e.address),
 		Group:            e.group,
 		Machine:          e.azureName,
+		ResourceGroup:    cfg.ResourceGroup,
 		VMID:             e.vmID,
 		Bootstrap:        cfg.Bootstrap,
 		Location:         cfg.Location,

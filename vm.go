@@ -57,12 +57,12 @@ func (r *run) askAhead(ctx *pulumi.Context, asked azure.Asked) error {
 }
 
 func newVM(ctx *pulumi.Context, cfg *config.Config, n *netResources, allKeys *stackKeys, last *lastrun.Run) (*virtualMachine, error) {
-	imported, err := n.adopter.Adopt(ctx, "vm", n.container(), "/providers/Microsoft.Compute/virtualMachines/vm", func(group, _ string) (string, error) {
-		vm, err := compute.LookupVirtualMachine(ctx, &compute.LookupVirtualMachineArgs{ResourceGroupName: group, VmName: "vm"})
+	imported, err := n.adoptNamed(ctx, "vm", "Microsoft.Compute/virtualMachines", func(group, name string) (found, error) {
+		vm, err := compute.LookupVirtualMachine(ctx, &compute.LookupVirtualMachineArgs{ResourceGroupName: group, VmName: name})
 		if err != nil {
-			return "", err
+			return found{}, err
 		}
-		return vm.ProvisioningState, nil
+		return found{vm.ProvisioningState, vm.Tags}, nil
 	})
 	if err != nil {
 		return nil, err
@@ -72,7 +72,7 @@ func newVM(ctx *pulumi.Context, cfg *config.Config, n *netResources, allKeys *st
 		// The last: Azure does not tell of it while the machine is deallocated, and a refresh would take it for gone.
 		pulumi.IgnoreChanges([]string{"osProfile", "storageProfile.imageReference", "storageProfile.osDisk.managedDisk.storageAccountType"}),
 		pulumi.DeleteBeforeReplace(true),
-		n.within(imported))
+		n.within(nil, imported))
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +97,7 @@ func newVM(ctx *pulumi.Context, cfg *config.Config, n *netResources, allKeys *st
 			if m.fresh {
 				return false, nil
 			}
-			return hasRunCommand(ctx, n.group.Name, m.Name, name)
+			return hasRunCommand(ctx, n.groupName, m.Name, name)
 		})
 		if err != nil {
 			return nil, err
@@ -149,8 +149,8 @@ func (m *virtualMachine) identify(ctx *pulumi.Context, known azure.Known, last *
 
 func vmArgs(cfg *config.Config, n *netResources, allKeys *stackKeys) *compute.VirtualMachineArgs {
 	return &compute.VirtualMachineArgs{
-		ResourceGroupName: n.group.Name,
-		VmName:            pulumi.String("vm"),
+		ResourceGroupName: n.groupName,
+		VmName:            pulumi.String(n.named("vm")),
 		Location:          pulumi.String(cfg.Location),
 		HardwareProfile:   compute.HardwareProfileArgs{VmSize: pulumi.String(cfg.VMSize)},
 		NetworkProfile: compute.NetworkProfileArgs{NetworkInterfaces: compute.NetworkInterfaceReferenceArray{

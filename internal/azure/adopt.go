@@ -52,7 +52,7 @@ func (k Known) Size(name string) string {
 
 // Parent is what a resource stands in.
 type Parent struct {
-	Known string // its name in this program
+	Known string // its name in this program; empty for one that exists without it
 	Name  pulumi.StringOutput
 	ID    pulumi.IDOutput
 }
@@ -71,7 +71,7 @@ type Adopter struct {
 // program in the same step. path follows the parent's ID; look gives the state of the resource's provisioning.
 func (a Adopter) Adopt(ctx *pulumi.Context, name string, parent Parent, path string,
 	look func(group, parent string) (state string, err error)) (pulumi.ResourceOption, error) {
-	if a.Known.Has(name) || !a.Known.Has(parent.Known) {
+	if a.Known == nil || a.Known.Has(name) || parent.Known != "" && !a.Known.Has(parent.Known) {
 		return nil, nil // a first deploy: nothing is waited for
 	}
 	group, err := engine.Text(ctx, a.Group)

@@ -21,6 +21,7 @@ type Config struct {
 	WireGuardSources []netip.Prefix // sorted, none within another
 	Bootstrap        bool
 	Tags             map[string]string // of every resource in Azure, beside the program's own
+	ResourceGroup    string            // that exists; empty for one of the program's own
 	Image            Image
 	VMSize           string
 	VNet             netip.Prefix

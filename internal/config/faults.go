@@ -31,6 +31,7 @@ var (
 	errNotBool        = kind("is neither true nor false")
 	errNotOneOf       = kind("is unknown")
 	errNotLocation    = kind("is no region's name")
+	errNotGroup       = kind("is no resource group's name")
 	errNotSize        = kind("is no VM size")
 	errARM64          = kind("is an arm64 size")
 	errNotUser        = kind("is no Linux user name")

@@ -109,6 +109,7 @@ func parseConfig(raw rawConfig) (*Config, error) {
 	c.WireGuardSources = r.wireGuardSources(c.AllowedSSH)
 	c.Bootstrap = r.boolean(KeyBootstrap)
 	c.Tags = r.tags()
+	c.ResourceGroup = r.resourceGroup()
 	c.Image = r.image()
 	c.VMSize = r.vmSize()
 	c.AdminUsername = r.adminUsername()

@@ -7,6 +7,7 @@ const (
 	KeyWireGuardSources = "wireguardCidrs"
 	KeyBootstrap        = "bootstrap"
 	KeyTags             = "tags"
+	KeyResourceGroup    = "resourceGroup"
 	KeyImage            = "image"
 	KeyVMSize           = "vmSize"
 	KeyAdminUsername    = "adminUsername"
@@ -53,6 +54,8 @@ func Reference() []Setting {
 			"true: port 22 is open and the program deploys through it; false: it proves the tunnel, then closes port 22"},
 		{KeyTags, "", "none but project and stack",
 			"tags that every resource in Azure gets, beside project and stack: tags.NAME, set with --path"},
+		{KeyResourceGroup, "", "one of the program's own",
+			"a resource group that exists, for all that is made; destroy leaves it and takes the rest away"},
 		{KeyImage, "debian-13", "",
 			"operating system: debian-13 or ubuntu-24.04"},
 		// 2 vCPU and 4 GiB of the current burstable series: OpenClaw alone takes

@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -15,6 +16,19 @@ const (
 	longestTagValue = 256
 	notInTags       = `<>%&\?/`
 )
+
+// resourceGroupName: Microsoft's "Naming rules and restrictions for Azure resources".
+var resourceGroupName = regexp.MustCompile(`^[-_.()\p{L}\p{N}]{0,89}[-_()\p{L}\p{N}]$`)
+
+// resourceGroup reads the name of a group that exists.
+func (r *reader) resourceGroup() string {
+	const want = "expected the name of a resource group that exists: 90 letters, digits, and -_.() at most, no dot at its end"
+	v, ok := r.plainText(KeyResourceGroup, want)
+	if ok && v != "" && !resourceGroupName.MatchString(v) {
+		r.fault(KeyResourceGroup, v, errNotGroup, want, "az group list --output table    # names all")
+	}
+	return v
+}
 
 // ownTags are those of the program, by which what it made is found; Azure reads names without case.
 var ownTags = []string{"project", "stack"}

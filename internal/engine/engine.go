@@ -5,10 +5,13 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi/internals"
+
+	"openclaw-azure/internal/hint"
 )
 
 // OwnStack is this stack's name, as a reference to a stack wants it.
@@ -25,7 +28,11 @@ func OwnOutputs(ctx *pulumi.Context) (map[string]any, error) {
 	err := read(ctx, "pulumi:pulumi:readStackOutputs", &struct {
 		Name string `pulumi:"name"`
 	}{OwnStack(ctx)}, &last)
-	if err != nil {
+	switch {
+	case err != nil && strings.Contains(err.Error(), "invalid character '/'"):
+		return nil, hint.To(errors.New("this backend keeps its stacks in Pulumi's old layout, where they belong to no project: the program cannot find its own stack there"),
+			"pulumi state upgrade")
+	case err != nil:
 		return nil, fmt.Errorf("read the outputs of the last run: %w", err)
 	}
 	return last.Outputs, nil

@@ -26,6 +26,7 @@ type Run struct {
 
 	PublicIP         netip.Addr
 	Group, Machine   string // the names in Azure
+	ResourceGroup    string // the configuration's
 	VMID             string
 	Bootstrap        bool
 	Location         string

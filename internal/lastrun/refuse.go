@@ -10,10 +10,14 @@ import (
 
 // Refuse says what cannot be asked for now, all at once: nothing has changed then. last is nil if no run has succeeded.
 func Refuse(cfg *config.Config, last *Run) error {
-	if last != nil && cfg.Location != last.Location {
-		return hint.To(fmt.Errorf("%s: value %q, the machine stands in %q: Azure moves none, and one made anew there would take nothing along", config.KeyLocation, cfg.Location, last.Location),
-			"bring the backups home from /backups/openclaw, then",
-			"pulumi destroy && pulumi config set bootstrap true && pulumi up")
+	if last != nil {
+		for _, d := range []struct{ key, value, stands string }{{config.KeyLocation, cfg.Location, last.Location}, {config.KeyResourceGroup, cfg.ResourceGroup, last.ResourceGroup}} {
+			if d.value != d.stands {
+				return hint.To(fmt.Errorf("%s: value %q, the machine stands in %q: Azure moves none, and one made anew there would take nothing along", d.key, d.value, d.stands),
+					"bring the backups home from /backups/openclaw, then",
+					"pulumi destroy && pulumi config set bootstrap true && pulumi up")
+			}
+		}
 	}
 	if cfg.Bootstrap {
 		return nil

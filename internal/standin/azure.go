@@ -291,14 +291,9 @@ func (a *cloud) delete(_ context.Context, req plugin.DeleteRequest) (plugin.Dele
 	defer a.world.mu.Unlock()
 	a.world.note("delete " + Label(req.URN))
 	delete(a.Exists, req.ID)
-	switch req.URN.Type() {
-	case azureContainer: // it takes all that is in it along
-		group := pathOf(azureContainer, req.ID)["resourceGroupName"].StringValue()
-		maps.DeleteFunc(a.Exists, func(_ resource.ID, in resource.PropertyMap) bool {
-			return in["resourceGroupName"].StringValue() == group
-		})
-		a.world.Guest = nil
-	case AzureVM:
+	// It takes all that is in it along.
+	maps.DeleteFunc(a.Exists, func(id resource.ID, _ resource.PropertyMap) bool { return strings.HasPrefix(string(id), string(req.ID)+"/") })
+	if req.URN.Type() == azureContainer || req.URN.Type() == AzureVM {
 		a.world.Guest = nil
 	}
 	return plugin.DeleteResponse{Status: resource.StatusOK}, nil
@@ -346,6 +341,9 @@ func withoutStorage(vm resource.PropertyMap) resource.PropertyMap {
 var azureLookups = map[string]string{
 	"azure-native:network:getNetworkSecurityGroup":                     azureGroup,
 	"azure-native:network:getSecurityRule":                             azureRule,
+	"azure-native:resources:getResourceGroup":                          azureContainer,
+	"azure-native:network:getVirtualNetwork":                           azureNetwork,
+	"azure-native:network:getPublicIPAddress":                          azureAddress,
 	"azure-native:network:getSubnet":                                   azureSubnet,
 	"azure-native:network:getNetworkInterface":                         azureInterface,
 	"azure-native:compute:getVirtualMachine":                           AzureVM,
@@ -400,6 +398,21 @@ func (a *cloud) rulesOf(group string) []resource.PropertyValue {
 		}
 	}
 	return rules
+}
+
+// AddGroup makes a resource group, as somebody did before the program came.
+func (a *cloud) AddGroup(name string) {
+	in := resource.PropertyMap{"resourceGroupName": resource.NewProperty(name), "name": resource.NewProperty(name)}
+	a.Exists[azureID(azureContainer, in)] = in
+}
+
+// Retag gives the resources of a type other tags, as if they were somebody else's.
+func (a *cloud) Retag(kind string, tags map[string]any) {
+	for id, out := range a.Exists {
+		if isOf("azure-native:compute:"+kind, id) {
+			out["tags"] = resource.NewProperty(resource.NewPropertyMapFromMap(tags))
+		}
+	}
 }
 
 // AdmitBehindPulumi is a rule that somebody added in the portal.

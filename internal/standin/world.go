@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -51,6 +52,7 @@ type World struct {
 	Guest    *guest // nil while there is no machine
 
 	HalfWritten int             // how many more times the state is read while it is being written
+	OldLayout   bool            // the backend keeps its stacks without their projects
 	Silent      bool            // the guest answers nobody
 	PortTaken   bool            // another process has the tunnel's local port
 	Peer        string          // the environment variable CLAW_PEER
@@ -225,6 +227,9 @@ func (w *World) backend() deploy.BackendClient {
 	own := func(name string) error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
+		if w.OldLayout {
+			return errors.New("a stack name may only contain alphanumeric, hyphens, underscores, or periods: invalid character '/' at position 12")
+		}
 		if w.HalfWritten > 0 {
 			w.HalfWritten--
 			return fmt.Errorf("failed to load checkpoint: %w", io.EOF)

@@ -110,11 +110,9 @@ var singular = []scenario{
 		x.converges(bothDoors)
 	}, open},
 	{"deploy: apt is locked when packages are to be installed", bare, false, func(x *trial) {
-		reached, release := x.hold(step{"break-glass", ""})
 		run := x.up()
-		reached(run)
+		x.until(run, step{"vm", ""}, func() bool { return x.at("vm", "true").code == 0 }) // cloud-init has still to end
 		lift := x.holding(lockApt)
-		release()
 		x.until(run, step{"apt", ""}, func() bool { return x.at("vm", "pgrep", "-f", "apt-get.*install").code == 0 })
 		lift()
 		if x.said = x.wait(run); x.said.code != 0 {
@@ -306,6 +304,33 @@ var singular = []scenario{
 		x.anyDoor()
 		x.converges(bothDoors)
 	}, open},
+	{"deploy: into a resource group that exists, CLI killed while Azure makes the machine", bare, false, func(x *trial) {
+		x.must("az", "group", "create", "--name", "shared", "--location", "westeurope")
+		x.configure("resourceGroup", "shared")
+		reached, release := x.hold(step{"vm", ""})
+		run := x.up()
+		reached(run)
+		x.signal(run, syscall.SIGKILL)
+		x.wait(run)
+		release()
+		x.eventually("Azure has made it all the same", time.Minute, func() error {
+			if !x.address().IsValid() {
+				return fmt.Errorf("no machine")
+			}
+			return nil
+		})
+		x.pulumi(0, "cancel", "--yes")
+		if x.said = x.wait(x.up()); x.said.code != 0 {
+			x.t.Errorf("the next run does not go on with the machine: %s", x.said)
+		}
+		x.anyDoor()
+		x.pulumi(0, "refresh", "--clear-pending-creates", "--yes", "--skip-preview")
+		x.converges(bothDoors)
+		x.pulumi(0, "destroy", "--yes", "--skip-preview")
+		if left := x.lab("", "az", "resource", "list").stdout; !strings.HasSuffix(strings.TrimSpace(left), "/resourceGroups/shared") || strings.Contains(left, "/providers/") {
+			x.t.Errorf("destroy leaves\n%s", left)
+		}
+	}, ""},
 	{"close: Azure throttles", open, false, func(x *trial) {
 		x.azureFault(azure.Fault{Method: "DELETE", Times: 2, Status: 429, Code: "RetryableError", Message: "A retryable error occurred.", RetryAfter: time.Second})
 		x.configure("bootstrap", "false")

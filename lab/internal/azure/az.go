@@ -57,6 +57,10 @@ var azCommands = map[string]struct {
 		}
 		return lines.String(), nil
 	}},
+	"group create": {[]string{"name", "location"}, nil, func(p *Provider, ctx context.Context, o map[string]string) (string, error) {
+		id, err := p.Put(ctx, resourceGroup.token, object{"resourceGroupName": o["name"], "location": o["location"]})
+		return id + "\n", err
+	}},
 	"network nsg rule create": {
 		[]string{"resource-group", "nsg-name", "name", "priority"},
 		[]string{"access", "direction", "protocol", "source-address-prefixes", "destination-port-ranges"},

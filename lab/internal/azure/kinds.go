@@ -213,6 +213,8 @@ var kinds = func() map[string]*kind {
 var lookups = map[string]*kind{
 	"azure-native:network:getNetworkSecurityGroup":                     networkSecurityGroup,
 	"azure-native:network:getSecurityRule":                             securityRule,
+	"azure-native:resources:getResourceGroup":                          resourceGroup,
+	"azure-native:network:getVirtualNetwork":                           virtualNetwork,
 	"azure-native:network:getSubnet":                                   subnet,
 	"azure-native:network:getPublicIPAddress":                          publicIPAddress,
 	"azure-native:network:getNetworkInterface":                         networkInterface,

@@ -680,6 +680,8 @@ func TestLookups(t *testing.T) {
 	for token, args := range map[string]object{
 		"azure-native:network:getNetworkSecurityGroup":                     {"networkSecurityGroupName": s.nsg.state["name"]},
 		"azure-native:network:getSecurityRule":                             {"networkSecurityGroupName": s.nsg.state["name"], "securityRuleName": "rule"},
+		"azure-native:resources:getResourceGroup":                          {},
+		"azure-native:network:getVirtualNetwork":                           {"virtualNetworkName": s.network.state["name"]},
 		"azure-native:network:getSubnet":                                   {"virtualNetworkName": s.network.state["name"], "subnetName": s.subnet.state["name"]},
 		"azure-native:network:getPublicIPAddress":                          {"publicIpAddressName": s.address.state["name"]},
 		"azure-native:network:getNetworkInterface":                         {"networkInterfaceName": s.nic.state["name"]},
@@ -691,7 +693,7 @@ func TestLookups(t *testing.T) {
 			t.Fatal(err)
 		}
 		out := fromStruct(t, resp.GetReturn())
-		if out.text("id") == "" || out.text("provisioningState") != "Succeeded" || out.has("instanceView") {
+		if out.text("id") == "" || out.text("provisioningState")+out.text("properties.provisioningState") != "Succeeded" || out.has("instanceView") {
 			t.Errorf("%s answers %v", token, out)
 		}
 	}
