@@ -222,6 +222,27 @@ func TestEngineAskedAhead(t *testing.T) {
 	equal(t, "asked where the machine stays", 0, len(w.Azure.Asked))
 }
 
+// A write that Azure refuses for the moment is made again, twice.
+func TestEngineAzureIsBusy(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Azure.Busy["nic"] = 2
+	r := w.MustUp()
+	again := 0
+	for _, text := range r.Said("info") {
+		if text == `Azure is at work on what "nic" stands in: trying again in 10s` {
+			again++
+		}
+	}
+	equal(t, "said", 2, again)
+	w = newWorld(t)
+	w.Azure.Busy["nic"] = 3
+	if r := w.Up(); r.Err == nil {
+		t.Error("a third time")
+	}
+	w.MustUp()
+}
+
 func TestEngineOldLayout(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/pulumi/pulumi-azure-native-sdk/network/v2"
 	"github.com/pulumi/pulumi-azure-native-sdk/resources/v2"
@@ -27,6 +28,12 @@ const (
 	wireguardPriority = 1000
 	bootstrapRule     = "SSH-Bootstrap"
 	bootstrapPriority = 1001
+)
+
+// A write that Azure refuses since it is at work on another is made again.
+const (
+	mostRetries = 2
+	retryPause  = 10 * time.Second
 )
 
 // perimeter is the outermost ring: the security group and the one rule that is always there.
@@ -72,6 +79,15 @@ func tagsOf(ctx *pulumi.Context, cfg *config.Config) map[string]string {
 // newPerimeter declares it. known, if not nil, is what the stack's state holds: what is not in it and in Azure is adopted.
 func newPerimeter(ctx *pulumi.Context, cfg *config.Config, asked azure.Asked, known azure.Known) (*perimeter, error) {
 	refused, err := ctx.RegisterErrorHook("azure-refused", func(args *pulumi.ErrorHookArgs) (bool, error) {
+		if azure.Passes(args.Errors[0]) && len(args.Errors) <= mostRetries {
+			engine.Say(ctx, fmt.Sprintf("Azure is at work on what %q stands in: trying again in %v", args.Name, retryPause))
+			select {
+			case <-ctx.Context().Done():
+				return false, ctx.Context().Err()
+			case <-time.After(retryPause):
+			}
+			return true, nil
+		}
 		group := args.NewInputs["resourceGroupName"]
 		if !group.IsString() {
 			group = resource.NewProperty("GROUP")

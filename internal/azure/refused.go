@@ -16,6 +16,14 @@ var (
 	tagIn        = regexp.MustCompile(`(?:"tagName"\s*:\s*\{\s*"value"\s*:\s*"|tags\[['"]?)([^'"\]]+)`)
 )
 
+// passing are refusals of a request, by status and code, that pass by themselves and that the provider does not send again. Of an
+// operation that Azure accepted and that failed then Pulumi's CLI would make the resource once more, which Azure refuses: there the
+// resource is kept, and the next `pulumi up` goes on with it.
+var passing = regexp.MustCompile(`Status=4(?:00|09|12|29) Code="(?:RetryableError(?:DueToAnotherOperation)?|ReferencedResourceNotProvisioned|AnotherOperationInProgress)"`)
+
+// Passes tells whether an error of Azure's is one that passes by itself.
+func Passes(message string) bool { return passing.MatchString(message) }
+
 // Refused is an error of Azure's about one resource, with what it means and what mends it: what could not be asked ahead. It is nil
 // where the program has no words for it. group and name are the resource's; asked has a size where it is the machine.
 func Refused(message, group, name string, asked Asked) error {

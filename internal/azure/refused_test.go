@@ -2,6 +2,20 @@ package azure
 
 import "testing"
 
+func TestPasses(t *testing.T) {
+	for message, want := range map[string]bool{
+		`Status=429 Code="RetryableError" Message="A retryable error occurred."`:                                                          true,
+		`Status=409 Code="RetryableErrorDueToAnotherOperation" Message="Operation could not be completed."`:                               true,
+		`Status=400 Code="ReferencedResourceNotProvisioned" Message="Cannot proceed with operation because resource is not provisioned."`: true,
+		`Status=200 Code="RetryableError" Message="A retryable error occurred."`:                                                          false,
+		`Status=409 Code="OperationNotAllowed" Message="RetryableError"`:                                                                  false,
+	} {
+		if got := Passes(message); got != want {
+			t.Errorf("%s: %v, want %v", message, got, want)
+		}
+	}
+}
+
 // Azure's answers as people quote them.
 func TestRefused(t *testing.T) {
 	asked := Asked{Location: "westeurope", Size: "Standard_B2als_v2"}

@@ -31,6 +31,7 @@ type cloud struct {
 	Machine int                                  // how many were made
 	address int                                  // how many were given out
 	Fails   map[string]string                    // logical name: the error that its creation ends with
+	Busy    map[string]int                       // logical name: how many more times Azure is at work on something else
 	Killed  string                               // logical name of what the CLI is killed over: Azure makes it all the same
 	Making  int                                  // how many lookups of a machine find Azure still at it
 	Stopped bool                                 // somebody deallocated the machine
@@ -190,6 +191,10 @@ func (a *cloud) create(_ context.Context, req plugin.CreateRequest) (plugin.Crea
 	if _, taken := a.Exists[id]; taken {
 		return plugin.CreateResponse{}, fmt.Errorf("cannot create already existing resource '%s'", id)
 	}
+	if a.Busy[req.URN.Name()] > 0 {
+		a.Busy[req.URN.Name()]--
+		return plugin.CreateResponse{}, errors.New(`Status=429 Code="RetryableError" Message="A retryable error occurred."`)
+	}
 	message, fails := a.Fails[req.URN.Name()]
 	if fails && !strings.HasPrefix(message, "Status=200 ") {
 		return plugin.CreateResponse{}, fmt.Errorf("%s", message)
@@ -292,7 +297,9 @@ func (a *cloud) delete(_ context.Context, req plugin.DeleteRequest) (plugin.Dele
 	a.world.note("delete " + Label(req.URN))
 	delete(a.Exists, req.ID)
 	// It takes all that is in it along.
-	maps.DeleteFunc(a.Exists, func(id resource.ID, _ resource.PropertyMap) bool { return strings.HasPrefix(string(id), string(req.ID)+"/") })
+	maps.DeleteFunc(a.Exists, func(id resource.ID, _ resource.PropertyMap) bool {
+		return strings.HasPrefix(string(id), string(req.ID)+"/")
+	})
 	if req.URN.Type() == azureContainer || req.URN.Type() == AzureVM {
 		a.world.Guest = nil
 	}

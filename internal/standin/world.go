@@ -74,7 +74,7 @@ func New(t *testing.T, program Program) *World {
 	w := &World{T: t, Program: program, project: "openclaw", Stack: "dev", Home: netip.MustParseAddr("198.18.1.10"),
 		Config:  map[string]string{"azure-native:location": "westeurope", "openclaw:allowedSshCidr": "198.18.1.10/32"},
 		Secrets: map[string]string{}, Fails: map[string]bool{}, confirming: map[string]uint16{}}
-	w.Azure = &cloud{world: w, Exists: map[resource.ID]resource.PropertyMap{}, Fails: map[string]string{}}
+	w.Azure = &cloud{world: w, Exists: map[resource.ID]resource.PropertyMap{}, Fails: map[string]string{}, Busy: map[string]int{}}
 	w.Commands = &commands{world: w}
 	return w
 }
