@@ -155,7 +155,9 @@ func (p *perimeter) findGroup(ctx *pulumi.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("look for the resource group %q: %w", p.cfg.ResourceGroup, err)
 	}
-	p.groupName, p.groupID = pulumi.String(p.cfg.ResourceGroup).ToStringOutput(), pulumi.ID(there.Id).ToIDOutput()
+	// As it is configured, whatever case Azure has it in: another one would be another resource for Pulumi.
+	id := there.Id[:strings.LastIndex(there.Id, "/")+1] + p.cfg.ResourceGroup
+	p.groupName, p.groupID = pulumi.String(p.cfg.ResourceGroup).ToStringOutput(), pulumi.ID(id).ToIDOutput()
 	return nil
 }
 
