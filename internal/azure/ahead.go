@@ -167,14 +167,10 @@ func judgeSize(all []sku, usages []usage, asked Asked) []Objection {
 		before := sizes[strings.ToLower(asked.Before)]
 		for _, u := range usages {
 			need := s.cores()
-			switch u.Name.Value {
-			case "cores":
+			switch name := u.Name.Value; {
+			case strings.EqualFold(name, "cores"), strings.EqualFold(name, s.Family) && before.Family == s.Family:
 				need -= before.cores()
-			case s.Family:
-				if before.Family == s.Family {
-					need -= before.cores()
-				}
-			default:
+			case !strings.EqualFold(name, s.Family):
 				continue
 			}
 			if need > 0 && u.CurrentValue+need > u.Limit {
@@ -190,10 +186,9 @@ func judgeSize(all []sku, usages []usage, asked Asked) []Objection {
 				fit = append(fit, s)
 			}
 		}
-		// The smallest first; of those the B series, which costs least.
+		// The smallest first; of those the B series, which costs least and has the first letter of those that would do.
 		slices.SortFunc(fit, func(a, b sku) int {
-			return cmp.Or(cmp.Compare(a.cores(), b.cores()), cmp.Compare(a.number("MemoryGB"), b.number("MemoryGB")),
-				-strings.Compare(fmt.Sprint(strings.HasPrefix(a.Name, "Standard_B")), fmt.Sprint(strings.HasPrefix(b.Name, "Standard_B"))), cmp.Compare(a.Name, b.Name))
+			return cmp.Or(cmp.Compare(a.cores(), b.cores()), cmp.Compare(a.number("MemoryGB"), b.number("MemoryGB")), cmp.Compare(a.Name, b.Name))
 		})
 		var commands []string
 		for _, s := range fit[:min(3, len(fit))] {
