@@ -311,13 +311,30 @@ func wrongKeysBan(l *one) {
 	if !l.reaches("operator", "10.100.0.1", 2222) {
 		l.t.Fatal("the peer does not reach 2222 before it is banned")
 	}
+	// Who is not root has nobody banned: not by lines in sshd's name.
+	const forged = "10.100.0.77"
+	for _, user := range []string{"openclaw", "claw"} {
+		l.on(fmt.Sprintf(`setpriv --reuid %[1]s --regid %[1]s --clear-groups python3 -c '
+import ctypes, socket, time
+ctypes.CDLL(None).prctl(15, b"sshd", 0, 0, 0)
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.connect("/run/systemd/journal/socket")
+for n in range(3):
+    s.send(b"SYSLOG_IDENTIFIER=sshd\nPRIORITY=6\nMESSAGE=Failed publickey for claw from %[2]s port %%d ssh2: ED25519 SHA256:%[3]s\n" %% (50000 + n))
+time.sleep(0.5)'`, user, forged, strings.Repeat("A", 43)))
+	}
+	if kept := l.on(`journalctl --sync; journalctl -q -o cat _COMM=sshd | grep -c 'from ` + forged + ` port'`); kept != "6" {
+		l.t.Errorf("the journal has %s forged lines, want 6", kept)
+	}
 	for range 3 {
 		l.at("operator", "ssh", "-i", wrong, "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no",
 			"-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=10", "-p", "2222", "claw@10.100.0.1", "true")
 	}
 	l.eventually("the peer is banned", time.Minute, func() error {
-		if banned := l.on(`fail2ban-client get sshd banip`); !strings.Contains(banned, "10.100.0.2") {
+		if banned := strings.Fields(l.on(`fail2ban-client get sshd banip`)); !slices.Contains(banned, "10.100.0.2") {
 			return fmt.Errorf("banned: %q", banned)
+		} else if slices.Contains(banned, forged) {
+			l.t.Fatalf("forged lines had %s banned", forged)
 		}
 		return nil
 	})
