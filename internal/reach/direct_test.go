@@ -11,22 +11,23 @@ import (
 	"openclaw-azure/internal/layer"
 )
 
+// echo gives everybody back what they say.
+func echo(l net.Listener) {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go io.Copy(conn, conn)
+	}
+}
+
 // What the provider dials leads to the machine, and ends with the run; a second run finds the ports taken.
 func TestDirectForward(t *testing.T) {
 	host, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer host.Close()
-	go func() {
-		for {
-			conn, err := host.Accept()
-			if err != nil {
-				return
-			}
-			go io.Copy(conn, conn)
-		}
-	}()
 	const port = 29871
 	r := New(port, layer.Applier{})
 	defer r.Close()
@@ -39,6 +40,15 @@ func TestDirectForward(t *testing.T) {
 	r.mu.Lock()
 	r.directTo = host.Addr().(*net.TCPAddr).AddrPort()
 	r.mu.Unlock()
+	// As an sshd that is restarted just then.
+	address := host.Addr().String()
+	host.Close()
+	time.AfterFunc(time.Second, func() {
+		if host, err := net.Listen("tcp4", address); err == nil {
+			t.Cleanup(func() { host.Close() })
+			echo(host)
+		}
+	})
 	conn, err := net.Dial("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(int(BootstrapLocalPort(port)))))
 	if err != nil {
 		t.Fatal(err)
