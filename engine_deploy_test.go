@@ -916,7 +916,7 @@ hint: az network nsg rule delete --resource-group %s --nsg-name %s --name allow-
 func TestEngineForeignDenial(t *testing.T) {
 	t.Parallel()
 	w := closed(t)
-	group, nsg := w.Inputs("ResourceGroup openclaw")["resourceGroupName"], w.Inputs("NetworkSecurityGroup perimeter")["networkSecurityGroupName"]
+	nsg := w.Inputs("NetworkSecurityGroup perimeter")["networkSecurityGroupName"]
 	deny := func(name, protocol, port string, priority float64) {
 		w.Azure.AdmitBehindPulumi(map[string]any{"name": name, "direction": "Inbound", "access": "Deny", "protocol": protocol, "priority": priority,
 			"sourceAddressPrefix": "*", "sourcePortRange": "*", "destinationAddressPrefix": "*", "destinationPortRange": port})
@@ -937,7 +937,8 @@ func TestEngineForeignDenial(t *testing.T) {
 	}
 
 	w = deployed(t)
-	group, nsg = w.Inputs("ResourceGroup openclaw")["resourceGroupName"], w.Inputs("NetworkSecurityGroup perimeter")["networkSecurityGroupName"]
+	group := w.Inputs("ResourceGroup openclaw")["resourceGroupName"]
+	nsg = w.Inputs("NetworkSecurityGroup perimeter")["networkSecurityGroupName"]
 	deny("early", "Udp", "50000-60000", 200)
 	deny("jit", "Tcp", "22", 100)
 	text := fmt.Sprintf(`security group %q has inbound rules that nobody declared:
