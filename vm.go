@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -32,7 +33,7 @@ type virtualMachine struct {
 func askedOf(ctx *pulumi.Context, cfg *config.Config, last *lastrun.Run, known azure.Known) azure.Asked {
 	asked := azure.Asked{Location: cfg.Location, Size: cfg.VMSize, Before: known.Size("vm"), Tags: tagsOf(ctx, cfg)}
 	if !cfg.Bootstrap {
-		asked.Before = last.VMSize // a machine is made with port 22 open alone
+		asked.Before = cmp.Or(last.VMSize, cfg.VMSize) // a machine is made with port 22 open alone
 	}
 	return asked
 }
