@@ -65,7 +65,8 @@ func (l Lab) BecomePulumi(ctx context.Context, args []string) error {
 func (l Lab) operatorEnvironment() []string {
 	environment := slices.DeleteFunc(os.Environ(), func(entry string) bool {
 		name, _, _ := strings.Cut(entry, "=")
-		return slices.Contains([]string{"PULUMI_CONFIG_PASSPHRASE", "PULUMI_ACCESS_TOKEN", "PULUMI_CONFIG"}, name)
+		// Of one that is set twice, the first counts.
+		return slices.Contains([]string{"PULUMI_CONFIG_PASSPHRASE", "PULUMI_ACCESS_TOKEN", "PULUMI_CONFIG", "ARM_METADATA_HOSTNAME", "SSL_CERT_FILE", "SSL_CERT_DIR"}, name)
 	})
 	return append(environment,
 		"PULUMI_STACK="+l.Name,
