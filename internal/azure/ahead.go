@@ -48,9 +48,7 @@ func Ahead(p *pulumi.Context, settings map[string]string, asked Asked) (objectio
 	looks := []func() ([]Objection, []string, error){
 		func() ([]Objection, []string, error) { return m.size(ctx, asked) },
 		func() ([]Objection, []string, error) { return m.providers(ctx) },
-	}
-	for _, kind := range governed {
-		looks = append(looks, func() ([]Objection, []string, error) { return m.policies(ctx, kind, asked) })
+		func() ([]Objection, []string, error) { return m.policies(ctx, asked) },
 	}
 	var mu sync.Mutex
 	var work sync.WaitGroup
@@ -226,7 +224,7 @@ func (m *manager) providers(ctx context.Context) ([]Objection, []string, error) 
 			return nil, notes, fmt.Errorf("whether %s is registered: %w", name, err)
 		}
 		if provider.RegistrationState != "Registered" {
-			notes = append(notes, fmt.Sprintf("resource provider %q is not registered in this subscription (%s): the run registers it, which may take minutes; who may not needs somebody who may:\naz provider register --namespace %s --wait",
+			notes = append(notes, fmt.Sprintf("resource provider %q is not registered in this subscription (%s): the run registers it, which may take minutes; where this login may not, somebody who may does it by\naz provider register --namespace %s --wait",
 				name, provider.RegistrationState, name))
 		}
 	}
@@ -257,41 +255,61 @@ type evaluation struct {
 	EffectDetails struct{ PolicyEffect string }
 }
 
-// policies asks which policies would refuse a resource. Who may not ask learns it from the refusal.
-func (m *manager) policies(ctx context.Context, of struct{ kind, version string }, asked Asked) ([]Objection, []string, error) {
-	content := map[string]any{"type": of.kind, "location": asked.Location, "tags": asked.Tags}
-	if of.kind == "Microsoft.Compute/virtualMachines" {
+// policies asks which policies would refuse one of the resources. Who may not ask learns it from the refusal.
+func (m *manager) policies(ctx context.Context, asked Asked) ([]Objection, []string, error) {
+	evaluations, errs := make([][]evaluation, len(governed)), make([]error, len(governed))
+	var work sync.WaitGroup
+	for i := range governed {
+		work.Go(func() { evaluations[i], errs[i] = m.evaluate(ctx, governed[i].kind, governed[i].version, asked) })
+	}
+	work.Wait()
+	return judgePolicies(evaluations), nil, errors.Join(errs...)
+}
+
+// evaluate asks what policies say of a resource of a kind.
+func (m *manager) evaluate(ctx context.Context, kind, version string, asked Asked) ([]evaluation, error) {
+	content := map[string]any{"type": kind, "location": asked.Location, "tags": asked.Tags}
+	if kind == "Microsoft.Compute/virtualMachines" {
 		content["properties"] = map[string]any{"hardwareProfile": map[string]any{"vmSize": asked.Size}}
 	}
 	var answer struct {
 		ContentEvaluationResult struct{ PolicyEvaluations []evaluation }
 	}
 	err := m.ask(ctx, http.MethodPost, "/providers/Microsoft.PolicyInsights/checkPolicyRestrictions", "2023-03-01", "",
-		map[string]any{"resourceDetails": map[string]any{"resourceContent": content, "apiVersion": of.version}}, &answer)
+		map[string]any{"resourceDetails": map[string]any{"resourceContent": content, "apiVersion": version}}, &answer)
 	var no refusal
 	if errors.As(err, &no) && (no.status == http.StatusForbidden || no.status == http.StatusNotFound || no.status == http.StatusConflict) {
-		return nil, nil, nil
+		return nil, nil
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("what policies say of %s: %w", of.kind, err)
+		return nil, fmt.Errorf("what policies say of %s: %w", kind, err)
 	}
-	return judgePolicies(of.kind, answer.ContentEvaluationResult.PolicyEvaluations), nil, nil
+	return answer.ContentEvaluationResult.PolicyEvaluations, nil
 }
 
-// judgePolicies finds those that refuse.
-func judgePolicies(kind string, evaluations []evaluation) (found []Objection) {
-	for _, e := range evaluations {
-		if e.EvaluationResult != "NonCompliant" || !strings.EqualFold(cmp.Or(e.EffectDetails.PolicyEffect, "Deny"), "deny") {
-			continue
-		}
-		var commands []string
-		for _, expression := range e.EvaluationDetails.EvaluatedExpressions {
-			if tag := tagOf(expression.Path); tag != "" {
-				commands = append(commands, tagCommand(tag))
+// judgePolicies finds the policies that refuse something, each once. evaluations are those of the governed kinds.
+func judgePolicies(evaluations [][]evaluation) (found []Objection) {
+	refused, tags := map[string][]string{}, map[string][]string{}
+	for i, of := range evaluations {
+		for _, e := range of {
+			if e.EvaluationResult != "NonCompliant" || !strings.EqualFold(cmp.Or(e.EffectDetails.PolicyEffect, "Deny"), "deny") {
+				continue
+			}
+			id := cmp.Or(e.PolicyInfo.PolicyAssignmentID, e.PolicyInfo.PolicyDefinitionID)
+			refused[id] = append(refused[id], governed[i].kind)
+			for _, expression := range e.EvaluationDetails.EvaluatedExpressions {
+				if tag := tagOf(expression.Path); tag != "" && !slices.Contains(tags[id], tag) {
+					tags[id] = append(tags[id], tag)
+				}
 			}
 		}
-		id := cmp.Or(e.PolicyInfo.PolicyAssignmentID, e.PolicyInfo.PolicyDefinitionID)
-		found = append(found, Objection{fmt.Sprintf("policy %q refuses %s", id[strings.LastIndex(id, "/")+1:], kind),
+	}
+	for id, kinds := range refused {
+		var commands []string
+		for _, tag := range tags[id] {
+			commands = append(commands, tagCommand(tag))
+		}
+		found = append(found, Objection{fmt.Sprintf("policy %q refuses %s", id[strings.LastIndex(id, "/")+1:], strings.Join(kinds, ", ")),
 			append(commands, "az resource show --ids "+shell.Quote(id)+"    # what it wants")})
 	}
 	return found

@@ -86,8 +86,8 @@ func TestJudgePolicies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := judgePolicies("Microsoft.Compute/virtualMachines", evaluations)
-	want := Objection{`policy "tags please" refuses Microsoft.Compute/virtualMachines`, []string{
+	got := judgePolicies([][]evaluation{evaluations, nil, evaluations})
+	want := Objection{`policy "tags please" refuses Microsoft.Resources/subscriptions/resourceGroups, Microsoft.Network/virtualNetworks`, []string{
 		`pulumi config set --path 'tags["cost center"]' VALUE`, "pulumi config set --path tags.owner VALUE", "az resource show --ids '" + assignment + "'    # what it wants"}}
 	if len(got) != 1 || got[0].Text != want.Text || !slices.Equal(got[0].Commands, want.Commands) {
 		t.Errorf("got %q, want %q", got, want)
@@ -137,7 +137,7 @@ func TestManager(t *testing.T) {
 	if err != nil || len(notes) != 1 || !strings.Contains(notes[0], "az provider register --namespace Microsoft.Network --wait") {
 		t.Errorf("providers: %q, %v", notes, err)
 	}
-	if found, _, err := m.policies(t.Context(), governed[0], Asked{}); found != nil || err != nil {
+	if found, _, err := m.policies(t.Context(), Asked{}); found != nil || err != nil {
 		t.Errorf("policies that may not be asked: %q, %v", found, err)
 	}
 	for _, want := range []string{

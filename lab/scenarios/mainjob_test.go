@@ -474,7 +474,7 @@ func askedAhead(l *one) {
 	said := refused("up", "--yes", "--skip-preview")
 	for _, want := range []string{
 		"nothing was made or changed, since Azure would refuse what is declared:",
-		`policy "tags-please" refuses Microsoft.Compute/virtualMachines`, "pulumi config set --path tags.owner VALUE",
+		`policy "tags-please" refuses Microsoft.Resources/subscriptions/resourceGroups, Microsoft.Network/networkSecurityGroups, `, "pulumi config set --path tags.owner VALUE",
 		`size "Standard_B2als_v2": this subscription does not get it in "westeurope" (NotAvailableForSubscription)`,
 		`size "Standard_B2als_v2": it exceeds this subscription's quota in "westeurope": "cores": 0 of 1 cores are used, and 2 more are needed`,
 		"az provider register --namespace Microsoft.Network --wait",
