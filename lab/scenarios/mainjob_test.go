@@ -433,6 +433,14 @@ func reopen(l *one) {
 	l.pulumi(0, "up", "--yes", "--skip-preview")
 	l.quiet()
 	l.expectReach("operator", address, 22, false)
+	// A security group takes one write at a time: a first deploy, a cutover and a reopening met none at work on another.
+	log := filepath.Join(l.root, ".lab", l.name, "daemon.log")
+	if r := l.command("", time.Minute, "grep", "-c", "PUT .*/securityRules/.*: done", log); r.code != 0 {
+		l.t.Errorf("the control plane's log has no write of a rule: %s", r)
+	}
+	if r := l.command("", time.Minute, "grep", "-c", "Status=429", log); strings.TrimSpace(r.stdout) != "0" {
+		l.t.Errorf("refused since the group was at work: %s", r)
+	}
 }
 
 func destroy(l *one) {
