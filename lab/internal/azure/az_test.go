@@ -11,7 +11,7 @@ func TestAz(t *testing.T) {
 	az := func(args string) (string, error) { return e.p.Az(context.Background(), strings.Fields(args)) }
 	for _, refused := range []struct{ args, want string }{
 		{"network nsg rule delete --resource-group g", "az network nsg rule delete: the following arguments are required: --nsg-name"},
-		{"group delete --name g", "the lab does not know az group delete; it knows: network nsg rule create, network nsg rule delete, resource list, vm delete, vm run-command show"},
+		{"group delete --name g", "the lab does not know az group delete; it knows: group create, network nsg rule create, network nsg rule delete, resource list, vm delete, vm run-command show"},
 		{"vm delete --resource-group g --name m --no-wait", "the lab does not know az vm delete with --no-wait"},
 		{"network nsg rule create --resource-group g --nsg-name n --name r --priority 300", "Status=404"},
 	} {
