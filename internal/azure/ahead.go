@@ -45,28 +45,17 @@ func Ahead(p *pulumi.Context, settings map[string]string, asked Asked) (objectio
 	if err != nil {
 		return nil, []string{fmt.Sprintf("what Azure would refuse was not asked: %v", err)}
 	}
-	looks := []func() ([]Objection, []string, error){
-		func() ([]Objection, []string, error) { return m.size(ctx, asked) },
-		func() ([]Objection, []string, error) { return m.providers(ctx) },
-		func() ([]Objection, []string, error) { return m.policies(ctx, asked) },
-	}
-	var mu sync.Mutex
+	var sizes, policies []Objection
+	var errs [3]error
 	var work sync.WaitGroup
-	for _, look := range looks {
-		work.Go(func() {
-			found, said, err := look()
-			mu.Lock()
-			defer mu.Unlock()
-			objections, notes = append(objections, found...), append(notes, said...)
-			if err != nil {
-				notes = append(notes, fmt.Sprintf("not all that Azure would refuse was asked: %v", err))
-			}
-		})
-	}
+	work.Go(func() { sizes, errs[0] = m.size(ctx, asked) })
+	work.Go(func() { policies, errs[1] = m.policies(ctx, asked) })
+	work.Go(func() { notes, errs[2] = m.providers(ctx) })
 	work.Wait()
-	slices.SortFunc(objections, func(a, b Objection) int { return cmp.Compare(a.Text, b.Text) })
-	slices.Sort(notes)
-	return objections, slices.Compact(notes)
+	if err := errors.Join(errs[:]...); err != nil {
+		notes = append(notes, fmt.Sprintf("not all that Azure would refuse was asked: %v", err))
+	}
+	return append(sizes, policies...), notes
 }
 
 // sku is a size as Resource Manager lists it; source: Resource Skus - List, 2021-07-01.
@@ -138,7 +127,7 @@ type usage struct {
 }
 
 // size looks at the size, in this region, with this subscription's quota.
-func (m *manager) size(ctx context.Context, asked Asked) ([]Objection, []string, error) {
+func (m *manager) size(ctx context.Context, asked Asked) ([]Objection, error) {
 	var skus struct{ Value []sku }
 	var usages struct{ Value []usage }
 	read := make(chan error, 1)
@@ -147,9 +136,9 @@ func (m *manager) size(ctx context.Context, asked Asked) ([]Objection, []string,
 	}()
 	err := m.get(ctx, "/providers/Microsoft.Compute/skus", "2021-07-01", "location eq '"+asked.Location+"'", &skus)
 	if err := errors.Join(err, <-read); err != nil {
-		return nil, nil, fmt.Errorf("the sizes of %q, and the quota: %w", asked.Location, err)
+		return nil, fmt.Errorf("the sizes of %q, and the quota: %w", asked.Location, err)
 	}
-	return judgeSize(skus.Value, usages.Value, asked), nil, nil
+	return judgeSize(skus.Value, usages.Value, asked), nil
 }
 
 // judgeSize finds all that is wrong with a size.
@@ -216,19 +205,18 @@ func judgeSize(all []sku, usages []usage, asked Asked) []Objection {
 var registered = []string{"Microsoft.Compute", "Microsoft.Network"}
 
 // providers looks whether the resource providers are registered. Azure's provider registers what is missing by itself, where it may.
-func (m *manager) providers(ctx context.Context) ([]Objection, []string, error) {
-	var notes []string
+func (m *manager) providers(ctx context.Context) (notes []string, err error) {
 	for _, name := range registered {
 		var provider struct{ RegistrationState string }
 		if err := m.get(ctx, "/providers/"+name, "2021-04-01", "", &provider); err != nil {
-			return nil, notes, fmt.Errorf("whether %s is registered: %w", name, err)
+			return notes, fmt.Errorf("whether %s is registered: %w", name, err)
 		}
 		if provider.RegistrationState != "Registered" {
 			notes = append(notes, fmt.Sprintf("resource provider %q is not registered in this subscription (%s): the run registers it, which may take minutes; where this login may not, somebody who may does it by\naz provider register --namespace %s --wait",
 				name, provider.RegistrationState, name))
 		}
 	}
-	return nil, notes, nil
+	return notes, nil
 }
 
 // governed are the types of the program's resources that policies are about.
@@ -256,14 +244,14 @@ type evaluation struct {
 }
 
 // policies asks which policies would refuse one of the resources. Who may not ask learns it from the refusal.
-func (m *manager) policies(ctx context.Context, asked Asked) ([]Objection, []string, error) {
+func (m *manager) policies(ctx context.Context, asked Asked) ([]Objection, error) {
 	evaluations, errs := make([][]evaluation, len(governed)), make([]error, len(governed))
 	var work sync.WaitGroup
 	for i := range governed {
 		work.Go(func() { evaluations[i], errs[i] = m.evaluate(ctx, governed[i].kind, governed[i].version, asked) })
 	}
 	work.Wait()
-	return judgePolicies(evaluations), nil, errors.Join(errs...)
+	return judgePolicies(evaluations), errors.Join(errs...)
 }
 
 // evaluate asks what policies say of a resource of a kind.
@@ -312,6 +300,7 @@ func judgePolicies(evaluations [][]evaluation) (found []Objection) {
 		found = append(found, Objection{fmt.Sprintf("policy %q refuses %s", id[strings.LastIndex(id, "/")+1:], strings.Join(kinds, ", ")),
 			append(commands, "az resource show --ids "+shell.Quote(id)+"    # what it wants")})
 	}
+	slices.SortFunc(found, func(a, b Objection) int { return cmp.Compare(a.Text, b.Text) })
 	return found
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -110,9 +111,12 @@ func TestEndpoint(t *testing.T) {
 
 // What is asked, with which login; and no error has it.
 func TestManager(t *testing.T) {
+	var mu sync.Mutex
 	var asked []string
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
 		asked = append(asked, r.Method+" "+r.URL.String()+" "+r.Header.Get("Authorization"))
+		mu.Unlock()
 		switch {
 		case strings.Contains(r.URL.Path, "/skus"):
 			_, _ = w.Write([]byte(`{"value":` + skuList + `}`))
@@ -129,15 +133,15 @@ func TestManager(t *testing.T) {
 	}))
 	defer server.Close()
 	m := &manager{endpoint: server.URL, subscription: "SUB", token: "canary-token"}
-	found, _, err := m.size(t.Context(), Asked{Location: "westeurope", Size: "Standard_A1"})
+	found, err := m.size(t.Context(), Asked{Location: "westeurope", Size: "Standard_A1"})
 	if err != nil || len(found) != 1 {
 		t.Errorf("size: %q, %v", found, err)
 	}
-	_, notes, err := m.providers(t.Context())
+	notes, err := m.providers(t.Context())
 	if err != nil || len(notes) != 1 || !strings.Contains(notes[0], "az provider register --namespace Microsoft.Network --wait") {
 		t.Errorf("providers: %q, %v", notes, err)
 	}
-	if found, _, err := m.policies(t.Context(), Asked{}); found != nil || err != nil {
+	if found, err := m.policies(t.Context(), Asked{}); found != nil || err != nil {
 		t.Errorf("policies that may not be asked: %q, %v", found, err)
 	}
 	for _, want := range []string{
@@ -156,7 +160,7 @@ func TestManager(t *testing.T) {
 	}
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, _, err := m.size(over, Asked{Location: "westeurope"}); err == nil || strings.Contains(err.Error(), "canary") {
+	if _, err := m.size(over, Asked{Location: "westeurope"}); err == nil || strings.Contains(err.Error(), "canary") {
 		t.Errorf("no answer in time: %v", err)
 	}
 }
