@@ -22,7 +22,7 @@ import (
 )
 
 // newBreakGlass declares the way back in: a script that Azure's own agent runs as root, with no open port.
-func newBreakGlass(ctx *pulumi.Context, cfg *config.Config, n *netResources, allKeys *stackKeys, m *virtualMachine, options ...pulumi.ResourceOption) (pulumi.Resource, error) {
+func newBreakGlass(ctx *pulumi.Context, cfg *config.Config, n *netResources, allKeys *stackKeys, m *virtualMachine) (pulumi.Resource, error) {
 	// Known where both are: it follows from them.
 	name := pulumi.Unsecret(pulumi.All(m.ID(), allKeys.unknown).ApplyT(func([]any) string { return m.firing })).(pulumi.StringOutput)
 	hooks, err := breakGlassHooks(ctx, m.fresh)
@@ -52,7 +52,7 @@ func newBreakGlass(ctx *pulumi.Context, cfg *config.Config, n *netResources, all
 		TimeoutInSeconds:                pulumi.Int(1800),
 		TreatFailureAsDeploymentFailure: pulumi.Bool(true),
 		Tags:                            n.tags,
-	}, append(options, n.within(m.VirtualMachine), pulumi.ResourceHooks(hooks))...)
+	}, n.within(m.VirtualMachine), pulumi.ResourceHooks(hooks))
 }
 
 // firing names the run command. Each firing has a name of its own, also where the door was open before in the same way:
@@ -62,7 +62,7 @@ func firing(cfg *config.Config, vmID, key string, last *lastrun.Run, known azure
 	sum := sha256.Sum256([]byte(strings.Join([]string{vmID, cfg.AdminUsername, key,
 		strings.Join(prefix.Strings(cfg.AllowedSSH), ","), strconv.Itoa(cfg.Rescue)}, "\n")))
 	cause := "break-glass-" + hex.EncodeToString(sum[:6]) + "-"
-	if last != nil && strings.HasPrefix(last.Firing, cause) && known.Has("break-glass") && known.Text("break-glass", "provisioningState") != "Failed" {
+	if last != nil && strings.HasPrefix(last.Firing, cause) && known.Text("break-glass", "name") == last.Firing && known.Text("break-glass", "provisioningState") != "Failed" {
 		return last.Firing, nil // it is declared still: the door stays open
 	}
 	for before := known.Text("break-glass", "name"); ; {

@@ -29,7 +29,7 @@ type run struct {
 	applier layer.Applier
 
 	// ahead asks Azure what it would refuse. The engine's tests have no Azure to ask, and put another in its place.
-	ahead func(ctx *pulumi.Context, settings map[string]string, asked azure.Asked) (objections []azure.Objection, notes []string)
+	ahead func(ctx *pulumi.Context, subscription string, asked azure.Asked) (objections []azure.Objection, notes []string)
 
 	refused error // the host did not take the key for the bootstrap door, in the look
 }
@@ -75,7 +75,10 @@ func (r *run) declare(ctx *pulumi.Context) error {
 			return err
 		}
 	}
-	asked := askedOf(ctx, cfg, last, known)
+	asked, err := askedOf(ctx, cfg, last, known)
+	if err != nil {
+		return err
+	}
 	if err := r.askAhead(ctx, asked); err != nil {
 		return err
 	}

@@ -88,18 +88,25 @@ func newPerimeter(ctx *pulumi.Context, cfg *config.Config, asked azure.Asked, kn
 			}
 			return true, nil
 		}
-		group := args.NewInputs["resourceGroupName"]
-		if !group.IsString() {
-			group = resource.NewProperty("GROUP")
+		inputs := args.NewInputs
+		if inputs == nil { // of a deletion
+			inputs = args.OldInputs
 		}
-		of, name := asked, args.Name
-		if name != "vm" {
+		text := func(key resource.PropertyKey, otherwise string) string {
+			if value := inputs[key]; value.IsString() {
+				return value.StringValue()
+			}
+			return otherwise
+		}
+		of := asked
+		if args.Name != "vm" {
 			of.Size = ""
 		}
-		if machine := args.NewInputs["vmName"]; machine.IsString() {
-			name = machine.StringValue() // what is on it fails with it
+		// An error of the hook's own would be lost where the resource was made. What is on the machine fails with it.
+		if words := azure.Refused(args.Errors[0], text("resourceGroupName", "GROUP"), text("vmName", args.Name), of); words != "" {
+			_ = ctx.Log.Error(words, nil)
 		}
-		return false, azure.Refused(args.Errors[0], group.StringValue(), name, of)
+		return false, nil
 	})
 	if err != nil {
 		return nil, err

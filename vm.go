@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/pulumi/pulumi-azure-native-sdk/compute/v2"
@@ -30,12 +31,35 @@ type virtualMachine struct {
 }
 
 // askedOf is what this run asks of Azure.
-func askedOf(ctx *pulumi.Context, cfg *config.Config, last *lastrun.Run, known azure.Known) azure.Asked {
-	asked := azure.Asked{Location: cfg.Location, Size: cfg.VMSize, Before: known.Size("vm"), Tags: tagsOf(ctx, cfg)}
+func askedOf(ctx *pulumi.Context, cfg *config.Config, last *lastrun.Run, known azure.Known) (azure.Asked, error) {
+	asked := azure.Asked{Location: cfg.Location, Size: cfg.VMSize, Tags: tagsOf(ctx, cfg)}
+	var err error
+	asked.Before, err = sizeOf(ctx, cfg, last, known)
+	return asked, err
+}
+
+// sizeOf is the size of the stack's machine, empty if there is none. Quotas count it already.
+func sizeOf(ctx *pulumi.Context, cfg *config.Config, last *lastrun.Run, known azure.Known) (string, error) {
 	if !cfg.Bootstrap {
-		asked.Before = cmp.Or(last.VMSize, cfg.VMSize) // a machine is made with port 22 open alone
+		if last.VMSize == "" || strings.EqualFold(last.VMSize, cfg.VMSize) {
+			return cfg.VMSize, nil // a machine is made with port 22 open alone
+		}
+		// A run that failed later on may have resized it.
+		var err error
+		if known, err = azure.InState(ctx); err != nil {
+			return "", err
+		}
 	}
-	return asked
+	if size := known.Size("vm"); size != "" || !known.Has("nic") {
+		return size, nil
+	}
+	// A run that was killed may have left one that Pulumi does not know.
+	vm, err := compute.LookupVirtualMachine(ctx, &compute.LookupVirtualMachineArgs{
+		ResourceGroupName: cmp.Or(cfg.ResourceGroup, known.Text("openclaw", "name")), VmName: strings.TrimSuffix(known.Text("nic", "name"), "nic") + "vm"})
+	if err != nil || vm.HardwareProfile == nil {
+		return "", nil // whoever makes it hears of the error
+	}
+	return azure.Deref(vm.HardwareProfile.VmSize), nil
 }
 
 // askAhead asks Azure what it would refuse, where a machine is to be made or resized: before anything is declared, all at once.
@@ -43,14 +67,14 @@ func (r *run) askAhead(ctx *pulumi.Context, asked azure.Asked) error {
 	if strings.EqualFold(asked.Before, asked.Size) {
 		return nil
 	}
-	objections, notes := r.ahead(ctx, r.info.Config, asked)
+	objections, notes := r.ahead(ctx, cmp.Or(r.info.Config["azure-native:subscriptionId"], os.Getenv("ARM_SUBSCRIPTION_ID")), asked)
 	for _, note := range notes {
 		engine.Say(ctx, note)
 	}
 	if objections == nil {
 		return nil
 	}
-	text := "nothing was made or changed, since Azure would refuse what is declared:"
+	text := "nothing was made or changed, since this machine would be refused, or would not do:"
 	for _, o := range objections {
 		text += "\n  " + strings.Join(append([]string{o.Text}, o.Commands...), "\n    ")
 	}
@@ -121,8 +145,11 @@ func (m *virtualMachine) leaveAWayBack(ctx *pulumi.Context, cfg *config.Config, 
 	if !m.fresh {
 		return nil
 	}
-	var err error
-	m.breakGlass, err = newBreakGlass(ctx, cfg, n, allKeys, m, pulumi.DependsOn([]pulumi.Resource{proven.Command}))
+	// Not by DependsOn: a later run declares it before the proof, and --target wants what it depends on first.
+	err := engine.Await(ctx, proven.ID())
+	if err == nil {
+		m.breakGlass, err = newBreakGlass(ctx, cfg, n, allKeys, m)
+	}
 	return err
 }
 

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,8 +19,11 @@ import (
 	"openclaw-azure/internal/shell"
 )
 
-// aheadLimit bounds the whole look.
-const aheadLimit = 5 * time.Second
+// What the look may take: the login, which the Azure CLI may be started for, and what is asked then.
+const (
+	loginLimit = 15 * time.Second
+	aheadLimit = 5 * time.Second
+)
 
 // leastMemory is what OpenClaw wants, in GiB.
 const leastMemory = 4
@@ -38,20 +43,26 @@ type Objection struct {
 
 // Ahead asks Azure, before the first resource is declared, what it would refuse later, half way through a run that costs money.
 // Notes tell what was not asked, and why, and what stops nothing.
-func Ahead(p *pulumi.Context, settings map[string]string, asked Asked) (objections []Objection, notes []string) {
-	ctx, cancel := context.WithTimeout(p.Context(), aheadLimit)
+//
+// subscription is empty for that of the login.
+func Ahead(p *pulumi.Context, subscription string, asked Asked) (objections []Objection, notes []string) {
+	login, cancel := context.WithTimeout(p.Context(), loginLimit)
 	defer cancel()
-	m, err := connect(ctx, p, setting(settings))
+	m, err := connect(login, p, subscription)
 	if err != nil {
 		return nil, []string{fmt.Sprintf("what Azure would refuse was not asked: %v", err)}
 	}
+	ctx, cancel := context.WithTimeout(p.Context(), aheadLimit)
+	defer cancel()
 	var sizes, policies []Objection
+	var doubts, unregistered []string
 	var errs [3]error
 	var work sync.WaitGroup
 	work.Go(func() { sizes, errs[0] = m.size(ctx, asked) })
-	work.Go(func() { policies, errs[1] = m.policies(ctx, asked) })
-	work.Go(func() { notes, errs[2] = m.providers(ctx) })
+	work.Go(func() { policies, doubts, errs[1] = m.policies(ctx, asked) })
+	work.Go(func() { unregistered, errs[2] = m.providers(ctx) })
 	work.Wait()
+	notes = append(unregistered, doubts...)
 	if err := errors.Join(errs[:]...); err != nil {
 		notes = append(notes, fmt.Sprintf("not all that Azure would refuse was asked: %v", err))
 	}
@@ -105,7 +116,7 @@ func (s sku) unfit() (reasons []string) {
 		reasons = append(reasons, "it has no Trusted Launch")
 	}
 	if controllers := s.has("DiskControllerTypes"); controllers != "" && !strings.Contains(controllers, "SCSI") {
-		reasons = append(reasons, fmt.Sprintf("its disk controller is %s alone, and the image wants SCSI", controllers))
+		reasons = append(reasons, fmt.Sprintf("its disk controller is %s alone, and the machine's disk is declared for SCSI", controllers))
 	}
 	return reasons
 }
@@ -128,17 +139,22 @@ type usage struct {
 
 // size looks at the size, in this region, with this subscription's quota.
 func (m *manager) size(ctx context.Context, asked Asked) ([]Objection, error) {
-	var skus struct{ Value []sku }
-	var usages struct{ Value []usage }
-	read := make(chan error, 1)
-	go func() {
-		read <- m.get(ctx, "/providers/Microsoft.Compute/locations/"+asked.Location+"/usages", "2023-03-01", "", &usages)
-	}()
-	err := m.get(ctx, "/providers/Microsoft.Compute/skus", "2021-07-01", "location eq '"+asked.Location+"'", &skus)
-	if err := errors.Join(err, <-read); err != nil {
+	var usages []usage
+	var work sync.WaitGroup
+	var errs [2]error
+	work.Go(func() {
+		usages, errs[0] = list[usage](ctx, m, "/providers/Microsoft.Compute/locations/"+asked.Location+"/usages", "2023-03-01", "")
+	})
+	skus, err := list[sku](ctx, m, "/providers/Microsoft.Compute/skus", "2021-07-01", "location eq '"+asked.Location+"'")
+	work.Wait()
+	errs[1] = err
+	if err := errors.Join(errs[:]...); err != nil {
 		return nil, fmt.Errorf("the sizes of %q, and the quota: %w", asked.Location, err)
 	}
-	return judgeSize(skus.Value, usages.Value, asked), nil
+	if !slices.ContainsFunc(skus, func(s sku) bool { return s.ResourceType == "virtualMachines" }) {
+		return nil, fmt.Errorf("the sizes of %q: Resource Manager names none", asked.Location)
+	}
+	return judgeSize(skus, usages, asked), nil
 }
 
 // judgeSize finds all that is wrong with a size.
@@ -208,7 +224,7 @@ var registered = []string{"Microsoft.Compute", "Microsoft.Network"}
 func (m *manager) providers(ctx context.Context) (notes []string, err error) {
 	for _, name := range registered {
 		var provider struct{ RegistrationState string }
-		if err := m.get(ctx, "/providers/"+name, "2021-04-01", "", &provider); err != nil {
+		if err := m.get(ctx, "/providers/"+name, "2021-04-01", &provider); err != nil {
 			return notes, fmt.Errorf("whether %s is registered: %w", name, err)
 		}
 		if provider.RegistrationState != "Registered" {
@@ -226,8 +242,10 @@ var governed = []struct{ kind, version string }{
 	{"Microsoft.Network/virtualNetworks", "2023-02-01"},
 	{"Microsoft.Network/publicIPAddresses", "2023-02-01"},
 	{"Microsoft.Network/networkInterfaces", "2023-02-01"},
-	{"Microsoft.Compute/virtualMachines", "2023-03-01"},
+	{machineKind, "2023-03-01"},
 }
+
+const machineKind = "Microsoft.Compute/virtualMachines"
 
 // evaluation is what Azure Policy says of a resource that is to be made; source: Policy Restrictions - Check At Subscription
 // Scope, 2023-03-01.
@@ -244,26 +262,30 @@ type evaluation struct {
 }
 
 // policies asks which policies would refuse one of the resources. Who may not ask learns it from the refusal.
-func (m *manager) policies(ctx context.Context, asked Asked) ([]Objection, error) {
+func (m *manager) policies(ctx context.Context, asked Asked) (refuse []Objection, doubts []string, err error) {
 	evaluations, errs := make([][]evaluation, len(governed)), make([]error, len(governed))
 	var work sync.WaitGroup
 	for i := range governed {
+		if asked.Before != "" && governed[i].kind != machineKind {
+			continue // what is there stays as it is
+		}
 		work.Go(func() { evaluations[i], errs[i] = m.evaluate(ctx, governed[i].kind, governed[i].version, asked) })
 	}
 	work.Wait()
-	return judgePolicies(evaluations), errors.Join(errs...)
+	refuse, doubts = judgePolicies(evaluations, asked.Tags)
+	return refuse, doubts, errors.Join(errs...)
 }
 
 // evaluate asks what policies say of a resource of a kind.
 func (m *manager) evaluate(ctx context.Context, kind, version string, asked Asked) ([]evaluation, error) {
 	content := map[string]any{"type": kind, "location": asked.Location, "tags": asked.Tags}
-	if kind == "Microsoft.Compute/virtualMachines" {
+	if kind == machineKind {
 		content["properties"] = map[string]any{"hardwareProfile": map[string]any{"vmSize": asked.Size}}
 	}
 	var answer struct {
 		ContentEvaluationResult struct{ PolicyEvaluations []evaluation }
 	}
-	err := m.ask(ctx, http.MethodPost, "/providers/Microsoft.PolicyInsights/checkPolicyRestrictions", "2023-03-01", "",
+	err := request(ctx, http.MethodPost, m.address("/providers/Microsoft.PolicyInsights/checkPolicyRestrictions", "2023-03-01", ""), m.token,
 		map[string]any{"resourceDetails": map[string]any{"resourceContent": content, "apiVersion": version}}, &answer)
 	var no refusal
 	if errors.As(err, &no) && (no.status == http.StatusForbidden || no.status == http.StatusNotFound || no.status == http.StatusConflict) {
@@ -275,33 +297,52 @@ func (m *manager) evaluate(ctx context.Context, kind, version string, asked Aske
 	return answer.ContentEvaluationResult.PolicyEvaluations, nil
 }
 
-// judgePolicies finds the policies that refuse something, each once. evaluations are those of the governed kinds.
-func judgePolicies(evaluations [][]evaluation) (found []Objection) {
-	refused, tags := map[string][]string{}, map[string][]string{}
+// sent are the fields that policies are asked about. Of one that wants another field Azure says that it refuses, since it is not there.
+var sent = regexp.MustCompile(`(?i)^(type|location|tags\b.*|properties\.hardwareProfile\.vmSize|Microsoft\.Compute/virtualMachines/(sku\.name|hardwareProfile\.vmSize))$`)
+
+// judgePolicies finds the policies that refuse something, each once, and those of which that cannot be told before all of it is
+// declared. evaluations are those of the governed kinds, tags those that are set.
+func judgePolicies(evaluations [][]evaluation, tags map[string]string) (refuse []Objection, doubts []string) {
+	type policy struct {
+		kinds, missing []string
+		doubtful       bool
+	}
+	policies := map[string]*policy{}
 	for i, of := range evaluations {
 		for _, e := range of {
-			if e.EvaluationResult != "NonCompliant" || !strings.EqualFold(cmp.Or(e.EffectDetails.PolicyEffect, "Deny"), "deny") {
+			if e.EvaluationResult != "NonCompliant" || !strings.EqualFold(e.EffectDetails.PolicyEffect, "deny") {
 				continue
 			}
 			id := cmp.Or(e.PolicyInfo.PolicyAssignmentID, e.PolicyInfo.PolicyDefinitionID)
-			refused[id] = append(refused[id], governed[i].kind)
+			p := policies[id]
+			if p == nil {
+				p = &policy{}
+				policies[id] = p
+			}
+			p.kinds = append(p.kinds, governed[i].kind)
+			p.doubtful = p.doubtful || len(e.EvaluationDetails.EvaluatedExpressions) == 0
 			for _, expression := range e.EvaluationDetails.EvaluatedExpressions {
-				if tag := tagOf(expression.Path); tag != "" && !slices.Contains(tags[id], tag) {
-					tags[id] = append(tags[id], tag)
+				p.doubtful = p.doubtful || !sent.MatchString(expression.Path)
+				if tag := tagOf(expression.Path); tag != "" && tags[tag] == "" && !slices.Contains(p.missing, tag) {
+					p.missing = append(p.missing, tag)
 				}
 			}
 		}
 	}
-	for id, kinds := range refused {
+	for _, id := range slices.Sorted(maps.Keys(policies)) {
+		p, look := policies[id], "az resource show --ids "+shell.Quote(id)+"    # what it wants"
+		name, kinds := id[strings.LastIndex(id, "/")+1:], strings.Join(p.kinds, ", ")
+		if p.doubtful {
+			doubts = append(doubts, fmt.Sprintf("policy %q may refuse %s:\n%s", name, kinds, look))
+			continue
+		}
 		var commands []string
-		for _, tag := range tags[id] {
+		for _, tag := range p.missing {
 			commands = append(commands, tagCommand(tag))
 		}
-		found = append(found, Objection{fmt.Sprintf("policy %q refuses %s", id[strings.LastIndex(id, "/")+1:], strings.Join(kinds, ", ")),
-			append(commands, "az resource show --ids "+shell.Quote(id)+"    # what it wants")})
+		refuse = append(refuse, Objection{fmt.Sprintf("policy %q refuses %s", name, kinds), append(commands, look)})
 	}
-	slices.SortFunc(found, func(a, b Objection) int { return cmp.Compare(a.Text, b.Text) })
-	return found
+	return refuse, doubts
 }
 
 // tagOf is the tag that a policy's path names, as tags.owner or tags['owner']; empty if it names none.

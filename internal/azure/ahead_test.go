@@ -2,6 +2,7 @@ package azure
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -54,7 +55,7 @@ func TestJudgeSize(t *testing.T) {
 		{"a size that is none", "", "Standard_B2", `[]`, []Objection{{`size "Standard_B2": there is none in "westeurope"`, []string{b2als, b2as, d2s, all}}}},
 		{"too old and too small", "", "Standard_A1", `[]`, []Objection{{`size "Standard_A1": it is of generation V1, and the image is of V2; it has 1.75 GiB of memory, and OpenClaw wants 4; it has no Trusted Launch`, []string{b2als, b2as, d2s, all}}}},
 		{"another processor", "", "Standard_B2pls_v2", `[]`, []Objection{{`size "Standard_B2pls_v2": its processor is Arm64, and Azure has no run commands but on x64`, []string{b2als, b2as, d2s, all}}}},
-		{"another disk controller", "", "Standard_D2s_v6", `[]`, []Objection{{`size "Standard_D2s_v6": its disk controller is NVMe alone, and the image wants SCSI`, []string{b2als, b2as, d2s, all}}}},
+		{"another disk controller", "", "Standard_D2s_v6", `[]`, []Objection{{`size "Standard_D2s_v6": its disk controller is NVMe alone, and the machine's disk is declared for SCSI`, []string{b2als, b2as, d2s, all}}}},
 		{"not for this subscription", "", "Standard_E2s_v5", `[]`, []Objection{{`size "Standard_E2s_v5": this subscription does not get it in "westeurope" (NotAvailableForSubscription)`, []string{b2als, b2as, d2s, all}}}},
 		{"in another zone", "", "Standard_E4s_v5", `[]`, nil},
 		{"the family's quota", "", "Standard_B2als_v2", `[{"currentValue":4,"limit":5,"name":{"value":"standardBasv2Family"}},{"currentValue":4,"limit":10,"name":{"value":"cores"}}]`,
@@ -81,30 +82,45 @@ func TestJudgePolicies(t *testing.T) {
 	var evaluations []evaluation
 	err := json.Unmarshal([]byte(`[
 {"policyInfo":{"policyDefinitionId":"/D/d","policyAssignmentId":"`+assignment+`"},"evaluationResult":"NonCompliant","effectDetails":{"policyEffect":"Deny"},
- "evaluationDetails":{"evaluatedExpressions":[{"result":"True","path":"type"},{"result":"True","path":"tags['cost center']"},{"result":"True","path":"tags.owner"}]}},
+ "evaluationDetails":{"evaluatedExpressions":[{"result":"True","path":"type"},{"result":"True","path":"tags['cost center']"},{"result":"True","path":"tags.owner"},{"result":"True","path":"tags.set"}]}},
+{"policyInfo":{"policyAssignmentId":"/A/images"},"evaluationResult":"NonCompliant","effectDetails":{"policyEffect":"deny"},
+ "evaluationDetails":{"evaluatedExpressions":[{"result":"True","path":"type"},{"result":"True","path":"Microsoft.Compute/imagePublisher"}]}},
+{"policyInfo":{"policyAssignmentId":"/A/unknown"},"evaluationResult":"NonCompliant","effectDetails":{"policyEffect":"Deny"}},
+{"policyInfo":{"policyAssignmentId":"/A/nothing"},"evaluationResult":"NonCompliant"},
 {"policyInfo":{"policyAssignmentId":"/A/audited"},"evaluationResult":"NonCompliant","effectDetails":{"policyEffect":"Audit"}},
 {"policyInfo":{"policyAssignmentId":"/A/kept"},"evaluationResult":"Compliant"}]`), &evaluations)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := judgePolicies([][]evaluation{evaluations, nil, evaluations})
+	got, doubts := judgePolicies([][]evaluation{evaluations, nil, evaluations}, map[string]string{"set": "x"})
 	want := Objection{`policy "tags please" refuses Microsoft.Resources/subscriptions/resourceGroups, Microsoft.Network/virtualNetworks`, []string{
 		`pulumi config set --path 'tags["cost center"]' VALUE`, "pulumi config set --path tags.owner VALUE", "az resource show --ids '" + assignment + "'    # what it wants"}}
 	if len(got) != 1 || got[0].Text != want.Text || !slices.Equal(got[0].Commands, want.Commands) {
 		t.Errorf("got %q, want %q", got, want)
 	}
+	// Their fields were not sent: whether they refuse is known when the whole is declared.
+	if len(doubts) != 2 || !strings.HasPrefix(doubts[0], `policy "images" may refuse `) || !strings.HasPrefix(doubts[1], `policy "unknown" may refuse `) {
+		t.Errorf("doubts: %q", doubts)
+	}
 }
 
 func TestEndpoint(t *testing.T) {
-	for _, c := range []struct{ environment, want, err string }{
-		{"", "https://management.azure.com", ""},
-		{"Public", "https://management.azure.com", ""},
-		{"usgovernment", "https://management.usgovcloudapi.net", ""},
-		{"mars", "", `azure-native:environment: value "mars" is none that the program knows`},
+	token := func(audience string) string {
+		return "e30." + base64.RawURLEncoding.EncodeToString([]byte(`{"aud":"`+audience+`"}`)) + ".x"
+	}
+	for given, want := range map[string]string{
+		token("https://management.core.windows.net/"): "https://management.azure.com",
+		token("https://management.azure.com"):         "https://management.azure.com",
+		token("https://management.usgovcloudapi.net"): "https://management.usgovcloudapi.net",
+		token("https://127.0.0.1:4443/"):              "https://127.0.0.1:4443",
+		token("http://127.0.0.1:4443/"):               "",
+		token(""):                                     "",
+		"canary":                                      "",
+		"a.canary.b":                                  "",
 	} {
-		got, err := endpoint(t.Context(), setting(map[string]string{"azure-native:environment": c.environment}))
-		if got != c.want || (err == nil) != (c.err == "") || err != nil && err.Error() != c.err {
-			t.Errorf("%q: %q, %v", c.environment, got, err)
+		got, err := endpoint(given)
+		if got != want || (err == nil) != (want != "") || err != nil && strings.Contains(err.Error(), "canary") {
+			t.Errorf("%q: %q, %v", given, got, err)
 		}
 	}
 }
@@ -119,6 +135,10 @@ func TestManager(t *testing.T) {
 		mu.Unlock()
 		switch {
 		case strings.Contains(r.URL.Path, "/skus"):
+			if r.URL.Query().Get("page") == "" {
+				_, _ = w.Write([]byte(`{"value":[],"nextLink":"http://` + r.Host + r.URL.String() + `&page=2"}`))
+				return
+			}
 			_, _ = w.Write([]byte(`{"value":` + skuList + `}`))
 		case strings.Contains(r.URL.Path, "/usages"):
 			_, _ = w.Write([]byte(`{"value":[]}`))
@@ -141,7 +161,7 @@ func TestManager(t *testing.T) {
 	if err != nil || len(notes) != 1 || !strings.Contains(notes[0], "az provider register --namespace Microsoft.Network --wait") {
 		t.Errorf("providers: %q, %v", notes, err)
 	}
-	if found, err := m.policies(t.Context(), Asked{}); found != nil || err != nil {
+	if found, _, err := m.policies(t.Context(), Asked{}); found != nil || err != nil {
 		t.Errorf("policies that may not be asked: %q, %v", found, err)
 	}
 	for _, want := range []string{
@@ -154,7 +174,7 @@ func TestManager(t *testing.T) {
 			t.Errorf("not asked: %s\nbut %q", want, asked)
 		}
 	}
-	err = m.get(t.Context(), "/nothing", "1", "", &struct{}{})
+	err = m.get(t.Context(), "/nothing", "1", &struct{}{})
 	if want := (refusal{http.StatusForbidden, "AuthorizationFailed"}); !errors.Is(err, want) {
 		t.Errorf("refused: %v, want %v", err, want)
 	}

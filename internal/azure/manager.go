@@ -3,13 +3,13 @@ package azure
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 
 	"github.com/pulumi/pulumi-azure-native-sdk/v2/utilities"
@@ -24,53 +24,46 @@ type manager struct {
 	token        string
 }
 
-// endpoints of Resource Manager, by the provider's setting `environment`.
+// endpoints of Resource Manager, by whom a token of its is for. One for anybody else is sent to nobody but them.
 var endpoints = map[string]string{
-	"":             "https://management.azure.com",
-	"public":       "https://management.azure.com",
-	"usgovernment": "https://management.usgovcloudapi.net",
-	"china":        "https://management.chinacloudapi.cn",
+	"management.azure.com":              "https://management.azure.com",
+	"management.core.windows.net":       "https://management.azure.com",
+	"management.usgovcloudapi.net":      "https://management.usgovcloudapi.net",
+	"management.core.usgovcloudapi.net": "https://management.usgovcloudapi.net",
+	"management.chinacloudapi.cn":       "https://management.chinacloudapi.cn",
+	"management.core.chinacloudapi.cn":  "https://management.chinacloudapi.cn",
 }
 
 // answerLimit bounds what Resource Manager may say: the sizes of a region are some MB.
 const answerLimit = 64 << 20
 
-// connect finds Resource Manager as the provider does, and takes its login.
-func connect(ctx context.Context, p *pulumi.Context, setting func(name, variable string) string) (*manager, error) {
-	m := &manager{}
-	found := make(chan error, 3)
-	go func() {
-		var err error
-		m.endpoint, err = endpoint(ctx, setting)
-		found <- err
-	}()
-	go func() {
-		var client struct {
-			SubscriptionID string `pulumi:"subscriptionId"`
-		}
-		err := invoke(p, "azure-native:authorization:getClientConfig", &client)
-		m.subscription = client.SubscriptionID
-		found <- err
-	}()
-	go func() {
-		var client struct {
-			Token string `pulumi:"token"`
-		}
-		err := invoke(p, "azure-native:authorization:getClientToken", &client)
-		m.token = client.Token
-		found <- err
-	}()
-	for range 3 {
-		select {
-		case err := <-found:
-			if err != nil {
-				return nil, err
-			}
-		case <-ctx.Done():
-			return nil, errors.New("the login took too long")
-		}
+// connect takes the provider's login. That runs the Azure CLI, where it is the CLI's.
+func connect(ctx context.Context, p *pulumi.Context, subscription string) (*manager, error) {
+	var token struct {
+		Token string `pulumi:"token"`
 	}
-	return m, nil
+	var client struct {
+		SubscriptionID string `pulumi:"subscriptionId"`
+	}
+	client.SubscriptionID = subscription
+	done := make(chan error, 1)
+	go func() {
+		err := invoke(p, "azure-native:authorization:getClientToken", &token)
+		if err == nil && subscription == "" {
+			err = invoke(p, "azure-native:authorization:getClientConfig", &client)
+		}
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			return nil, err
+		}
+	case <-ctx.Done():
+		return nil, errors.New("the login took too long")
+	}
+	address, err := endpoint(token.Token)
+	return &manager{address, client.SubscriptionID, token.Token}, err
 }
 
 // invoke calls a function of the provider's that takes no argument.
@@ -78,41 +71,64 @@ func invoke(p *pulumi.Context, token string, into any) error {
 	return p.Invoke(token, &struct{}{}, into, utilities.PkgInvokeDefaultOpts(nil)...)
 }
 
-// endpoint is where Resource Manager is: that of the environment, or what the metadata host says, on clouds that have one.
-func endpoint(ctx context.Context, setting func(name, variable string) string) (string, error) {
-	environment := strings.ToLower(setting("environment", "ARM_ENVIRONMENT"))
-	host := setting("metadataHost", "ARM_METADATA_HOSTNAME")
-	if host == "" {
-		known, is := endpoints[environment]
-		if !is {
-			return "", fmt.Errorf("azure-native:environment: value %q is none that the program knows", environment)
+// endpoint is the Resource Manager that a token is for, as it says itself (its claim aud): it is sent to no other.
+func endpoint(token string) (string, error) {
+	var claims struct {
+		Audience string `json:"aud"`
+	}
+	parts := strings.Split(token, ".")
+	if len(parts) == 3 {
+		if payload, err := base64.RawURLEncoding.DecodeString(parts[1]); err == nil {
+			_ = json.Unmarshal(payload, &claims) // then it is for nobody
 		}
+	}
+	audience, err := url.Parse(claims.Audience)
+	if err != nil || audience.Scheme != "https" || audience.Host == "" {
+		return "", errors.New("the login's token does not say whom it is for")
+	}
+	if known, is := endpoints[audience.Host]; is {
 		return known, nil
 	}
-	var clouds []struct {
-		ResourceManager string `json:"resourceManager"`
-	}
-	err := request(ctx, http.MethodGet, "https://"+host+"/metadata/endpoints?api-version=2022-09-01", "", nil, &clouds)
-	if err == nil && (len(clouds) == 0 || clouds[0].ResourceManager == "") {
-		err = fmt.Errorf("%q names no Resource Manager", host)
-	}
-	if err != nil {
-		return "", err
-	}
-	return strings.TrimSuffix(clouds[0].ResourceManager, "/"), nil
+	return "https://" + audience.Host, nil
 }
 
-// get reads something of the subscription's.
-func (m *manager) get(ctx context.Context, path, version, filter string, into any) error {
-	return m.ask(ctx, http.MethodGet, path, version, filter, nil, into)
-}
-
-func (m *manager) ask(ctx context.Context, method, path, version, filter string, body, into any) error {
+// address of something of the subscription's.
+func (m *manager) address(path, version, filter string) string {
 	query := url.Values{"api-version": {version}}
 	if filter != "" {
 		query.Set("$filter", filter)
 	}
-	return request(ctx, method, m.endpoint+"/subscriptions/"+m.subscription+path+"?"+query.Encode(), m.token, body, into)
+	return m.endpoint + "/subscriptions/" + m.subscription + path + "?" + query.Encode()
+}
+
+// get reads something of the subscription's.
+func (m *manager) get(ctx context.Context, path, version string, into any) error {
+	return request(ctx, http.MethodGet, m.address(path, version, ""), m.token, nil, into)
+}
+
+// mostPages bounds what a list may have.
+const mostPages = 50
+
+// list reads a list, page by page.
+func list[T any](ctx context.Context, m *manager, path, version, filter string) (all []T, err error) {
+	next := m.address(path, version, filter)
+	for range mostPages {
+		var page struct {
+			Value    []T
+			NextLink string
+		}
+		if err := request(ctx, http.MethodGet, next, m.token, nil, &page); err != nil {
+			return nil, err
+		}
+		all = append(all, page.Value...)
+		if next = page.NextLink; next == "" {
+			return all, nil
+		}
+		if !strings.HasPrefix(next, m.endpoint+"/") {
+			return nil, errors.New("the next page of a list is somewhere else")
+		}
+	}
+	return nil, fmt.Errorf("a list of more than %d pages", mostPages)
 }
 
 // refusal is an answer that is none.
@@ -165,14 +181,4 @@ func request(ctx context.Context, method, address, token string, body, into any)
 		return fmt.Errorf("read the answer of %s: %w", req.URL.Host, err)
 	}
 	return nil
-}
-
-// setting reads a setting of the provider's as the provider does: the stack's configuration, then the environment.
-func setting(values map[string]string) func(name, variable string) string {
-	return func(name, variable string) string {
-		if value := values["azure-native:"+name]; value != "" {
-			return value
-		}
-		return os.Getenv(variable)
-	}
 }

@@ -24,9 +24,9 @@ var passing = regexp.MustCompile(`Status=4(?:00|09|12|29) Code="(?:RetryableErro
 // Passes tells whether an error of Azure's is one that passes by itself.
 func Passes(message string) bool { return passing.MatchString(message) }
 
-// Refused is an error of Azure's about one resource, with what it means and what mends it: what could not be asked ahead. It is nil
-// where the program has no words for it. group and name are the resource's; asked has a size where it is the machine.
-func Refused(message, group, name string, asked Asked) error {
+// Refused says what an error of Azure's about one resource means, and what mends it: what could not be asked ahead. It is empty where
+// the program has no words for it. group and name are the resource's; asked has a size where it is the machine.
+func Refused(message, group, name string, asked Asked) string {
 	is := func(codes ...string) bool {
 		for _, code := range codes {
 			if strings.Contains(message, `Code="`+code+`"`) {
@@ -35,8 +35,8 @@ func Refused(message, group, name string, asked Asked) error {
 		}
 		return false
 	}
-	with := func(fact string, commands ...string) error {
-		return hint.To(fmt.Errorf("%s\n%s; the rest is kept and `pulumi up` goes on from here", message, fact), commands...)
+	with := func(fact string, commands ...string) string {
+		return hint.Text(fact+"; the rest is kept and `pulumi up` goes on from here", commands...)
 	}
 	vm := fmt.Sprintf("--resource-group %s --name %s", shell.Quote(group), shell.Quote(name))
 	another := fmt.Sprintf("pulumi config set vmSize Standard_B2as_v2    # or another that `az vm list-skus --location %s --size Standard_B --output table` shows without a restriction", asked.Location)
@@ -62,14 +62,14 @@ func Refused(message, group, name string, asked Asked) error {
 		}
 		return with(fmt.Sprintf("this subscription never used %s, and this login may not register it", namespace), fmt.Sprintf("az provider register --namespace %s --wait    # as somebody who may", namespace))
 	case asked.Size == "":
-		return nil
+		return ""
 	case asked.Before != "" && strings.Contains(message, "hardware cluster"):
 		return with(fmt.Sprintf("where the machine runs, size %q is not to be had: it has to be stopped for it, and comes up elsewhere", asked.Size),
 			fmt.Sprintf("az vm deallocate %s && az vm resize %s --size %s && az vm start %s", vm, vm, asked.Size, vm), "pulumi up")
 	case is("BadRequest", "InvalidParameter") && (strings.Contains(message, "Hypervisor Generation") || strings.Contains(strings.ToLower(message), "disk controller") || strings.Contains(message, asked.Size)):
 		return with(fmt.Sprintf("the machine cannot be of size %q", asked.Size), another)
-	case is("SkuNotAvailable", "QuotaExceeded", "OperationNotAllowed", "AllocationFailed", "ZonalAllocationFailed"):
+	case is("SkuNotAvailable", "QuotaExceeded", "AllocationFailed", "ZonalAllocationFailed"), is("OperationNotAllowed") && strings.Contains(strings.ToLower(message), "quota"):
 		return with(fmt.Sprintf("the size %q is not to be had in %q, or not in this subscription's quota", asked.Size, asked.Location), another)
 	}
-	return nil
+	return ""
 }

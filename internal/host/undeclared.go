@@ -11,12 +11,12 @@ import (
 var privileged = []string{"root", "sudo", "wheel", "admin", "adm", "disk", "shadow", "kmem", "staff", "docker", "lxd", "incus-admin", "incus", "libvirt"}
 
 // harmless is a line of a unit by which nothing runs.
-const harmless = `(#[^\n\\]*|\[(Unit|Service|Install)\]|(Description|After|Before|Wants|WantedBy|DefaultDependencies|ConditionPathExists|Type|RemainAfterExit|CPUAccounting|MemoryAccounting)=[^\n\\]*)?\n`
+const harmless = `(#[^\n\\]*|\[(Unit|Service|Install)\]|(After|Before|Wants|WantedBy)=(local-fs|network|network-pre)\.target ?|(Description|DefaultDependencies|ConditionPathExists|Type|RemainAfterExit|CPUAccounting|MemoryAccounting)=[^\n\\]*)?\n`
 
 // Files that programs of the image's write when they please.
 const (
-	agentUnit       = "/usr/lib/systemd/system/*agent-network-setup.service"
-	agentDropIns    = "/usr/lib/systemd/system/*agent.service.d/1*.conf"
+	agentUnit       = "/usr/lib/systemd/system/walinuxagent-network-setup.service"
+	agentDropIns    = "/usr/lib/systemd/system/walinuxagent.service.d/1*.conf"
 	socketAddresses = "/run/systemd/generator/ssh.socket.d/addresses.conf"
 )
 

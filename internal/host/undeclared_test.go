@@ -34,6 +34,7 @@ func TestGenerated(t *testing.T) {
 		{agentUnit, strings.Replace(unit, "/var/lib/waagent", "/tmp/waagent", 2), false},
 		{agentUnit, strings.Replace(unit, "/usr/bin/python3", "/tmp/python3", 1), false},
 		{agentUnit, unit + "ExecStop=/evil\n", false},
+		{agentUnit, strings.Replace(unit, "Wants=network-pre.target", "Wants=debug-shell.service", 1), false},
 		{agentUnit, strings.Replace(unit, "Type=oneshot\n", "Type=oneshot\nEnvironment=PYTHONSTARTUP=/evil\n", 1), false},
 		{agentUnit, strings.Replace(unit, "Do not edit.\n", "Do not edit. \\\n", 1), false},
 		{agentDropIns, dropIn, true},

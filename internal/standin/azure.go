@@ -41,7 +41,7 @@ type cloud struct {
 }
 
 // Ahead answers what Azure would refuse. That the real question is put well is not shown here: the lab's Resource Manager does.
-func (d Doors) Ahead(_ *pulumi.Context, _ map[string]string, asked azure.Asked) ([]azure.Objection, []string) {
+func (d Doors) Ahead(_ *pulumi.Context, _ string, asked azure.Asked) ([]azure.Objection, []string) {
 	d.world.mu.Lock()
 	defer d.world.mu.Unlock()
 	d.world.Azure.Asked = append(d.world.Azure.Asked, asked)

@@ -481,7 +481,7 @@ func askedAhead(l *one) {
 	limit(`{"NotOffered":["Standard_B2als_v2"],"Cores":1,"NotRegistered":["Microsoft.Network"],"RequiredTags":["owner"]}`)
 	said := refused("up", "--yes", "--skip-preview")
 	for _, want := range []string{
-		"nothing was made or changed, since Azure would refuse what is declared:",
+		"nothing was made or changed, since this machine would be refused, or would not do:",
 		`policy "tags-please" refuses Microsoft.Resources/subscriptions/resourceGroups, Microsoft.Network/networkSecurityGroups, `, "pulumi config set --path tags.owner VALUE",
 		`size "Standard_B2als_v2": this subscription does not get it in "westeurope" (NotAvailableForSubscription)`,
 		`size "Standard_B2als_v2": it exceeds this subscription's quota in "westeurope": "cores": 0 of 1 cores are used, and 2 more are needed`,

@@ -33,8 +33,10 @@ type Provider struct {
 	// LimitsFile is where the limits of the subscription stand.
 	LimitsFile string
 
-	// login is the token by which Resource Manager knows who asks.
-	login  string
+	// ManagerURL is where Manager is served: the token that the provider gives out is for it, as the token says itself.
+	ManagerURL string
+
+	login  string // what the token is made unforgeable with
 	fabric fabric.Fabric
 	// retries are the waits before a request is sent again that was throttled or met a broken service.
 	retries []time.Duration

@@ -49,7 +49,7 @@ func (r *run) Invoke(ctx context.Context, req *pulumirpc.InvokeRequest) (*pulumi
 	case "azure-native:authorization:getClientConfig":
 		return answered(object{"subscriptionId": r.p.subscription(), "tenantId": uuid.Nil.String(), "clientId": uuid.Nil.String(), "objectId": uuid.Nil.String()})
 	case "azure-native:authorization:getClientToken":
-		return answered(object{"token": r.p.login})
+		return answered(object{"token": r.p.token()})
 	}
 	k, ok := lookups[req.GetTok()]
 	if !ok {

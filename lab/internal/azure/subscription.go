@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -99,16 +100,19 @@ func (p *Provider) cores(but string) (n int) {
 	return n
 }
 
-// Manager is Resource Manager as the program itself asks it: where it is, and what the subscription is given. Whoever asks brings
+// token is a JSON Web Token as far as it is read: by Resource Manager as a whole, by who is given it to learn whom it is for.
+func (p *Provider) token() string {
+	claims, _ := json.Marshal(map[string]string{"aud": p.ManagerURL}) // strings alone
+	return "e30." + base64.RawURLEncoding.EncodeToString(claims) + "." + p.login
+}
+
+// Manager is Resource Manager as the program itself asks it: what the subscription is given. Whoever asks brings
 // the token that the provider gives out.
 func (p *Provider) Manager() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /metadata/endpoints", func(w http.ResponseWriter, r *http.Request) {
-		answer(w, []object{{"name": "AzureCloud", "resourceManager": "https://" + r.Host + "/"}}, nil)
-	})
 	handle := func(pattern string, of func(*http.Request, limits) any) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			if r.Header.Get("Authorization") != "Bearer "+p.login || r.PathValue("subscription") != p.subscription() || r.URL.Query().Get("api-version") == "" {
+			if r.Header.Get("Authorization") != "Bearer "+p.token() || r.PathValue("subscription") != p.subscription() || r.URL.Query().Get("api-version") == "" {
 				answer(w, nil, refuse(http.StatusUnauthorized, "InvalidAuthenticationToken", "The access token is invalid."))
 				return
 			}

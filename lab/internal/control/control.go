@@ -26,9 +26,7 @@ type Status struct {
 	PID       int
 	Started   time.Time
 	AzurePort int // of the azure-native provider, on the operator's loopback
-	// ManagerPort is Resource Manager's, beside it.
-	ManagerPort int
-	Machines    []host.State
+	Machines  []host.State
 }
 
 // ManagerCertificate is the file in the lab's folder that has Resource Manager's certificate.

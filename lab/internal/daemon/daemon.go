@@ -125,6 +125,7 @@ func Run(config Config) (err error) {
 	if err != nil {
 		return err
 	}
+	provider.ManagerURL = "https://" + managerListener.Addr().String()
 	certificate, err := azure.Certificate(filepath.Join(config.Folder, control.ManagerCertificate), net.IPv4(127, 0, 0, 1))
 	if err != nil {
 		return err
@@ -136,7 +137,6 @@ func Run(config Config) (err error) {
 
 	answers := &answers{machines: machines, provider: provider, down: down, status: control.Status{
 		PID: os.Getpid(), Started: time.Now(), AzurePort: azureListener.Addr().(*net.TCPAddr).Port,
-		ManagerPort: managerListener.Addr().(*net.TCPAddr).Port,
 	}}
 	ended := make(chan error, 5)
 	go func() { ended <- http.Serve(proxyListener, proxy) }()

@@ -47,7 +47,6 @@ func (l Lab) BecomePulumi(ctx context.Context, args []string) error {
 	}
 	environment := append(l.operatorEnvironment(),
 		fmt.Sprintf("PULUMI_DEBUG_PROVIDERS=azure-native:%d,command:%d", status.AzurePort, port),
-		fmt.Sprintf("ARM_METADATA_HOSTNAME=127.0.0.1:%d", status.ManagerPort),
 		"SSL_CERT_FILE="+l.path(control.ManagerCertificate),
 		"TMPDIR="+temporary,
 		toolchain.BuildTarget+"="+l.path("program"),
@@ -66,7 +65,7 @@ func (l Lab) operatorEnvironment() []string {
 	environment := slices.DeleteFunc(os.Environ(), func(entry string) bool {
 		name, _, _ := strings.Cut(entry, "=")
 		// Of one that is set twice, the first counts.
-		return slices.Contains([]string{"PULUMI_CONFIG_PASSPHRASE", "PULUMI_ACCESS_TOKEN", "PULUMI_CONFIG", "ARM_METADATA_HOSTNAME", "SSL_CERT_FILE", "SSL_CERT_DIR"}, name)
+		return slices.Contains([]string{"PULUMI_CONFIG_PASSPHRASE", "PULUMI_ACCESS_TOKEN", "PULUMI_CONFIG", "ARM_SUBSCRIPTION_ID", "SSL_CERT_FILE", "SSL_CERT_DIR"}, name)
 	})
 	return append(environment,
 		"PULUMI_STACK="+l.Name,
