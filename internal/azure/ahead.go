@@ -256,7 +256,7 @@ type evaluation struct {
 	}
 	EvaluationResult  string
 	EvaluationDetails struct {
-		EvaluatedExpressions []struct{ Result, Path string }
+		EvaluatedExpressions []struct{ Path string }
 	}
 	EffectDetails struct{ PolicyEffect string }
 }
@@ -355,9 +355,5 @@ func tagOf(path string) string {
 }
 
 func tagCommand(tag string) string {
-	path := "tags." + tag
-	if strings.ContainsAny(tag, ". []\"") {
-		path = `tags["` + tag + `"]`
-	}
-	return "pulumi config set --path " + shell.Quote(path) + " VALUE"
+	return "pulumi config set --path " + shell.Quote(shell.ConfigPath("tags", tag)) + " VALUE"
 }

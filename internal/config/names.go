@@ -3,9 +3,7 @@ package config
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"openclaw-azure/internal/shell"
@@ -167,28 +165,7 @@ func edits(a, b string) int {
 	return row[len(to)]
 }
 
-var (
-	plainElement = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
-	listElement  = regexp.MustCompile(`^\[[0-9]+\]$`) // as atIndex writes it
-)
-
-func atIndex(i int) string { return "[" + strconv.Itoa(i) + "]" }
-
-// pathText writes the names as --path reads them.
-func pathText(root string, names ...string) string {
-	path := root
-	for _, name := range names {
-		switch {
-		case listElement.MatchString(name):
-			path += name
-		case plainElement.MatchString(name):
-			path += "." + name
-		default:
-			path += "[" + strconv.Quote(name) + "]"
-		}
-	}
-	return path
-}
-
 // pathQuote writes the names as --path reads them, for a shell.
-func pathQuote(root string, names ...string) string { return shell.Quote(pathText(root, names...)) }
+func pathQuote(root string, names ...string) string {
+	return shell.Quote(shell.ConfigPath(root, names...))
+}

@@ -78,7 +78,7 @@ func (r *reader) leaves(path []string, value any) {
 		r.docker(path, value)
 	case []any:
 		for i, each := range value {
-			at := append(slices.Clone(path), atIndex(i))
+			at := append(slices.Clone(path), shell.Element(i))
 			// What follows --token in a command line.
 			if text, ok := each.(string); ok && i > 0 && isSecretOption(value[i-1]) && !reference.MatchString(text) {
 				r.secretFault(at, text)
@@ -113,7 +113,7 @@ var (
 // nameOf is the name of a setting: an element of a list has the list's.
 func nameOf(path []string) string {
 	for _, name := range slices.Backward(path) {
-		if !listElement.MatchString(name) {
+		if !shell.IsElement(name) {
 			return name
 		}
 	}
@@ -149,7 +149,7 @@ func (r *reader) secretFault(path []string, value string) {
 	case more && (scheme == "Bearer" || scheme == "Basic"):
 		text = scheme + " " + text
 	}
-	r.faultKey(pathText(KeyOpenClawConfig, path...), errNotSecret, "expected a variable in its place",
+	r.faultKey(shell.ConfigPath(KeyOpenClawConfig, path...), errNotSecret, "expected a variable in its place",
 		"pulumi config set --secret --path "+KeyOpenClawEnv+"."+variable+"    # asks for the value\n"+r.configSet("--plaintext ", text, path...)+rest+
 			"\nthe old value was readable: renew it where it came from")
 }
@@ -162,7 +162,7 @@ var (
 // variableOf makes a variable's name of a setting's, of as much of it as no other has: channels.telegram.botToken is
 // TELEGRAM_BOT_TOKEN.
 func (r *reader) variableOf(path []string) string {
-	whole := pathText("", path...)
+	whole := shell.ConfigPath("", path...)
 	for from := max(0, len(path)-2); ; from-- {
 		name := strings.ToUpper(capital.ReplaceAllString(strings.Join(path[from:], "_"), "${1}_$2"))
 		name = strings.Trim(notInName.ReplaceAllString(name, "_"), "_")
@@ -187,7 +187,7 @@ func (r *reader) numberForText(path []string) {
 	if path[1] == "whatsapp" {
 		example = "+NUMBER"
 	}
-	r.faultKey(pathText(KeyOpenClawConfig, path...), errNotText, "expected a text, with its plus where it is a telephone number",
+	r.faultKey(shell.ConfigPath(KeyOpenClawConfig, path...), errNotText, "expected a text, with its plus where it is a telephone number",
 		r.configSet("--type string ", example, path...))
 }
 
@@ -201,7 +201,7 @@ func (r *reader) docker(path []string, sandbox map[string]any) {
 		return
 	}
 	at := append(slices.Clone(path), "mode")
-	r.faultKey(pathText(KeyOpenClawConfig, at...), errNeedsDocker, "expected off: the service's own sandbox bounds the agent, docs/sandbox.md", r.configRemove(at...))
+	r.faultKey(shell.ConfigPath(KeyOpenClawConfig, at...), errNeedsDocker, "expected off: the service's own sandbox bounds the agent, docs/sandbox.md", r.configRemove(at...))
 }
 
 // pasted tells whether openclawConfig is one text, which --path would throw away. What --path has set, the CLI writes its

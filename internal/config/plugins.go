@@ -102,7 +102,7 @@ func (r *reader) wantedPlugins(config map[string]any, env map[string]string, kno
 		if slices.Contains(noChannels, channel) || off(channels[channel]) {
 			continue
 		}
-		key := pathText(KeyOpenClawConfig, "channels", channel)
+		key := shell.ConfigPath(KeyOpenClawConfig, "channels", channel)
 		id, found := known.OfChannel(channel)
 		p := known[id]
 		switch {

@@ -122,27 +122,7 @@ var singular = []scenario{
 		x.converges(bothDoors)
 	}, open},
 	{"deploy: CLI killed while Azure makes the machine", bare, false, func(x *trial) {
-		at := step{"vm", ""}
-		reached, release := x.hold(at)
-		run := x.up()
-		reached(run)
-		x.signal(run, syscall.SIGKILL)
-		x.wait(run)
-		release()
-		x.eventually("Azure has made it all the same", time.Minute, func() error {
-			if !x.address().IsValid() {
-				return fmt.Errorf("no machine")
-			}
-			return nil
-		})
-		x.pulumi(0, "cancel", "--yes")
-		if x.said = x.wait(x.up()); x.said.code != 0 {
-			x.t.Errorf("the next run does not go on with the machine: %s", x.said)
-		}
-		x.says(`"vm" is in Azure already: it is of a run that was killed while Azure made it, and this run goes on with it`)
-		x.anyDoor()
-		x.pulumi(0, "refresh", "--clear-pending-creates", "--yes", "--skip-preview")
-		x.converges(bothDoors)
+		killedOverTheMachine(x)
 	}, ""},
 	{"deploy: cloud-init takes long", bare, false, slowCloudInit, ""},
 	{"close: wrong server key", open, false, func(x *trial) {
@@ -307,25 +287,7 @@ var singular = []scenario{
 	{"deploy: into a resource group that exists, CLI killed while Azure makes the machine", bare, false, func(x *trial) {
 		x.must("az", "group", "create", "--name", "shared", "--location", "westeurope")
 		x.configure("resourceGroup", "shared")
-		reached, release := x.hold(step{"vm", ""})
-		run := x.up()
-		reached(run)
-		x.signal(run, syscall.SIGKILL)
-		x.wait(run)
-		release()
-		x.eventually("Azure has made it all the same", time.Minute, func() error {
-			if !x.address().IsValid() {
-				return fmt.Errorf("no machine")
-			}
-			return nil
-		})
-		x.pulumi(0, "cancel", "--yes")
-		if x.said = x.wait(x.up()); x.said.code != 0 {
-			x.t.Errorf("the next run does not go on with the machine: %s", x.said)
-		}
-		x.anyDoor()
-		x.pulumi(0, "refresh", "--clear-pending-creates", "--yes", "--skip-preview")
-		x.converges(bothDoors)
+		killedOverTheMachine(x)
 		x.pulumi(0, "destroy", "--yes", "--skip-preview")
 		if left := x.lab("", "az", "resource", "list").stdout; !strings.HasSuffix(strings.TrimSpace(left), "/resourceGroups/shared") || strings.Contains(left, "/providers/") {
 			x.t.Errorf("destroy leaves\n%s", left)
@@ -615,6 +577,30 @@ func clockWentBack(x *trial) {
 	}
 	x.booted()
 	x.converges(tunnelDoor)
+}
+
+// killedOverTheMachine kills the CLI while Azure makes the machine: the next run goes on with it.
+func killedOverTheMachine(x *trial) {
+	reached, release := x.hold(step{"vm", ""})
+	run := x.up()
+	reached(run)
+	x.signal(run, syscall.SIGKILL)
+	x.wait(run)
+	release()
+	x.eventually("Azure has made it all the same", time.Minute, func() error {
+		if !x.address().IsValid() {
+			return fmt.Errorf("no machine")
+		}
+		return nil
+	})
+	x.pulumi(0, "cancel", "--yes")
+	if x.said = x.wait(x.up()); x.said.code != 0 {
+		x.t.Errorf("the next run does not go on with the machine: %s", x.said)
+	}
+	x.says(`"vm" is in Azure already: it is of a run that was killed while Azure made it, and this run goes on with it`)
+	x.anyDoor()
+	x.pulumi(0, "refresh", "--clear-pending-creates", "--yes", "--skip-preview")
+	x.converges(bothDoors)
 }
 
 // slowCloudInit is a machine whose cloud-init is at work for a minute after Azure has called it made.
