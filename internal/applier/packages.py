@@ -89,5 +89,6 @@ def read_lists(options: list[str], deadline: float) -> list[str]:
         broken = [f"apt-get update: {line}" for line in str(error).splitlines() if line.startswith("E: ")] or [str(error)]
     remove(SOURCES)
     if broken:
-        write_file(SOURCES, "".join(f"{line}: what the other sources have was installed\n" for line in broken).encode(), 0o600, 0, 0)
+        text = "; what the other sources have was installed. This is told of until the lists are read at night without a fault, or `sudo rm " + SOURCES + "`"
+        write_file(SOURCES, "".join(f"{line}{text}\n" for line in broken).encode(), 0o600, 0, 0)
     return broken

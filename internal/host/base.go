@@ -45,7 +45,7 @@ func (h *Host) base() layer.Layer {
 			endSessions,
 		},
 		Undo:     [][]string{{"systemctl", "daemon-reload"}},
-		Warnings: [][]string{{endSessions[0], "--ended"}, {"sh", "-c", "[ ! -e " + brokenSources + " ] || cat " + brokenSources}},
+		Warnings: [][]string{{endSessions[0], "--ended"}, tellSources},
 		Probes: []layer.Probe{
 			// Read, never tried: the password would go through claw's own shell.
 			sudoLets(machine.Operator, "(ALL : ALL) ALL"),
@@ -57,6 +57,9 @@ func (h *Host) base() layer.Layer {
 
 // brokenSources is where the applier notes what is wrong with sources of packages.
 const brokenSources = machine.StateFolder + "/package-sources"
+
+// tellSources tells of them until apt's own job has read the lists without a fault.
+var tellSources = []string{"sh", "-c", "[ ! -e " + brokenSources + " ] || [ /var/lib/apt/periodic/update-stamp -nt " + brokenSources + " ] || cat " + brokenSources}
 
 // endSessions ends what keys and peers that were revoked have open.
 var endSessions = []string{"/usr/local/sbin/openclaw-sessions"}
