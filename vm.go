@@ -33,6 +33,7 @@ type virtualMachine struct {
 // askedOf is what this run asks of Azure.
 func askedOf(ctx *pulumi.Context, cfg *config.Config, last *lastrun.Run, known azure.Known) (azure.Asked, error) {
 	asked := azure.Asked{Location: cfg.Location, Size: cfg.VMSize, Tags: tagsOf(ctx, cfg)}
+	asked.Image = azure.Image{Publisher: cfg.Image.Publisher, Offer: cfg.Image.Offer, SKU: cfg.Image.SKU}
 	var err error
 	asked.Before, err = sizeOf(ctx, cfg, last, known)
 	return asked, err
@@ -76,7 +77,7 @@ func (r *run) askAhead(ctx *pulumi.Context, asked azure.Asked) error {
 	}
 	text := "nothing was made or changed, since this machine would be refused, or would not do:"
 	for _, o := range objections {
-		text += "\n  " + strings.Join(append([]string{o.Text}, o.Commands...), "\n    ")
+		text += strings.ReplaceAll("\n"+hint.Text(o.Text, o.Commands...), "\n", "\n  ")
 	}
 	return errors.New(text)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -32,8 +33,12 @@ const leastMemory = 4
 type Asked struct {
 	Location, Size string
 	Before         string // the size of the machine that is there; empty where one is to be made
+	Image          Image  // of the one that is to be made
 	Tags           map[string]string
 }
+
+// Image is a marketplace's, as a whole: its newest version is the one.
+type Image struct{ Publisher, Offer, SKU string }
 
 // Objection is something for which Azure would refuse what is asked, with what mends it.
 type Objection struct {
@@ -101,8 +106,10 @@ func (s sku) number(name string) float64 {
 
 func (s sku) cores() int { return int(s.number("vCPUs")) }
 
-// unfit says why the size cannot have the machine's image.
-func (s sku) unfit() (reasons []string) {
+const disks = "DiskControllerTypes"
+
+// unfit says why the size cannot have the machine's image, whose disk may have these controllers.
+func (s sku) unfit(controllers string) (reasons []string) {
 	if generations := s.has("HyperVGenerations"); !strings.Contains(generations, "V2") {
 		reasons = append(reasons, fmt.Sprintf("it is of generation %s, and the image is of V2", cmp.Or(generations, "V1")))
 	}
@@ -115,8 +122,9 @@ func (s sku) unfit() (reasons []string) {
 	if strings.EqualFold(s.has("TrustedLaunchDisabled"), "true") {
 		reasons = append(reasons, "it has no Trusted Launch")
 	}
-	if controllers := s.has("DiskControllerTypes"); controllers != "" && !strings.Contains(controllers, "SCSI") {
-		reasons = append(reasons, fmt.Sprintf("its disk controller is %s alone, and the machine's disk is declared for SCSI", controllers))
+	own := strings.Split(cmp.Or(s.has(disks), scsi), ",")
+	if !slices.ContainsFunc(own, func(one string) bool { return strings.Contains(controllers, strings.TrimSpace(one)) }) {
+		reasons = append(reasons, fmt.Sprintf("its disk controller is %s, and the machine's disk can have %s", strings.Join(own, ","), controllers))
 	}
 	return reasons
 }
@@ -137,37 +145,80 @@ type usage struct {
 	Name                struct{ Value string }
 }
 
+// scsi is the disk controller where nothing says another.
+const scsi = "SCSI"
+
+// controllers are those that a disk of the image may have, as "SCSI, NVMe"; source: Virtual Machine Images - List and Get, 2023-03-01.
+func (m *manager) controllers(ctx context.Context, asked Asked) (string, error) {
+	of := asked.Image
+	path := fmt.Sprintf("/providers/Microsoft.Compute/locations/%s/publishers/%s/artifacttypes/vmimage/offers/%s/skus/%s/versions", asked.Location, of.Publisher, of.Offer, of.SKU)
+	var versions []struct{ Name string }
+	if err := m.get(ctx, path, "2023-03-01", &versions, "$orderby=name desc", "$top=1"); err != nil {
+		return "", err
+	}
+	if len(versions) == 0 {
+		return "", errors.New("there is no version of it")
+	}
+	var image struct {
+		Properties struct {
+			Features []struct{ Name, Value string }
+		}
+	}
+	if err := m.get(ctx, path+"/"+url.PathEscape(versions[0].Name), "2023-03-01", &image); err != nil {
+		return "", err
+	}
+	for _, feature := range image.Properties.Features {
+		if feature.Name == disks {
+			return feature.Value, nil
+		}
+	}
+	return scsi, nil
+}
+
 // size looks at the size, in this region, with this subscription's quota.
 func (m *manager) size(ctx context.Context, asked Asked) ([]Objection, error) {
 	var usages []usage
+	var controllers string
 	var work sync.WaitGroup
-	var errs [2]error
+	var errs [3]error
 	work.Go(func() {
-		usages, errs[0] = list[usage](ctx, m, "/providers/Microsoft.Compute/locations/"+asked.Location+"/usages", "2023-03-01", "")
+		usages, errs[0] = list[usage](ctx, m, "/providers/Microsoft.Compute/locations/"+asked.Location+"/usages", "2023-03-01")
 	})
-	skus, err := list[sku](ctx, m, "/providers/Microsoft.Compute/skus", "2021-07-01", "location eq '"+asked.Location+"'")
+	work.Go(func() {
+		if asked.Before == "" {
+			controllers, errs[1] = m.controllers(ctx, asked)
+		}
+	})
+	skus, err := list[sku](ctx, m, "/providers/Microsoft.Compute/skus", "2021-07-01", "$filter=location eq '"+asked.Location+"'")
 	work.Wait()
-	errs[1] = err
+	errs[2] = err
 	if err := errors.Join(errs[:]...); err != nil {
-		return nil, fmt.Errorf("the sizes of %q, and the quota: %w", asked.Location, err)
+		return nil, fmt.Errorf("the sizes of %q, the quota, and the image %q: %w", asked.Location, asked.Image.Offer, err)
 	}
 	if !slices.ContainsFunc(skus, func(s sku) bool { return s.ResourceType == "virtualMachines" }) {
 		return nil, fmt.Errorf("the sizes of %q: Resource Manager names none", asked.Location)
 	}
-	return judgeSize(skus, usages, asked), nil
+	return judgeSize(skus, usages, controllers, asked), nil
 }
 
-// judgeSize finds all that is wrong with a size.
-func judgeSize(all []sku, usages []usage, asked Asked) []Objection {
+// judgeSize finds all that is wrong with a size. controllers are those that the image's disk may have, of a machine that is to be made.
+func judgeSize(all []sku, usages []usage, controllers string, asked Asked) []Objection {
 	sizes := map[string]sku{}
 	for _, s := range all {
 		if s.ResourceType == "virtualMachines" {
 			sizes[strings.ToLower(s.Name)] = s
 		}
 	}
+	before := sizes[strings.ToLower(asked.Before)]
+	if asked.Before != "" {
+		// The disk of a machine keeps its controller: Azure gives SCSI where the size has it.
+		controllers = scsi
+		if has := before.has(disks); has != "" && !strings.Contains(has, scsi) {
+			controllers = has
+		}
+	}
 	// over says which quota a size would exceed; empty if none.
 	over := func(s sku) string {
-		before := sizes[strings.ToLower(asked.Before)]
 		for _, u := range usages {
 			need := s.cores()
 			switch name := u.Name.Value; {
@@ -185,7 +236,7 @@ func judgeSize(all []sku, usages []usage, asked Asked) []Objection {
 	would := func() []string {
 		var fit []sku
 		for _, s := range sizes {
-			if s.unfit() == nil && s.restricted() == "" && over(s) == "" {
+			if s.unfit(controllers) == nil && s.restricted() == "" && over(s) == "" {
 				fit = append(fit, s)
 			}
 		}
@@ -204,7 +255,7 @@ func judgeSize(all []sku, usages []usage, asked Asked) []Objection {
 		return []Objection{{fmt.Sprintf("size %q: there is none in %q", asked.Size, asked.Location), would()}}
 	}
 	var found []Objection
-	if reasons := s.unfit(); reasons != nil {
+	if reasons := s.unfit(controllers); reasons != nil {
 		found = append(found, Objection{fmt.Sprintf("size %q: %s", asked.Size, strings.Join(reasons, "; ")), would()})
 	}
 	if reason := s.restricted(); reason != "" {
@@ -285,7 +336,7 @@ func (m *manager) evaluate(ctx context.Context, kind, version string, asked Aske
 	var answer struct {
 		ContentEvaluationResult struct{ PolicyEvaluations []evaluation }
 	}
-	err := request(ctx, http.MethodPost, m.address("/providers/Microsoft.PolicyInsights/checkPolicyRestrictions", "2023-03-01", ""), m.token,
+	err := request(ctx, http.MethodPost, m.address("/providers/Microsoft.PolicyInsights/checkPolicyRestrictions", "2023-03-01"), m.token,
 		map[string]any{"resourceDetails": map[string]any{"resourceContent": content, "apiVersion": version}}, &answer)
 	var no refusal
 	if errors.As(err, &no) && (no.status == http.StatusForbidden || no.status == http.StatusNotFound || no.status == http.StatusConflict) {

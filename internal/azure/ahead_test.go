@@ -10,8 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"testing"
-)
+	"testing")
 
 // As Resource Skus - List gives them, shortened.
 const skuList = `[
@@ -41,6 +40,7 @@ func TestJudgeSize(t *testing.T) {
 	const (
 		b2als = "pulumi config set vmSize Standard_B2als_v2    # 2 cores, 4 GiB"
 		b2as  = "pulumi config set vmSize Standard_B2as_v2    # 2 cores, 8 GiB"
+		d2sv6 = "pulumi config set vmSize Standard_D2s_v6    # 2 cores, 8 GiB"
 		d2s   = "pulumi config set vmSize Standard_D2s_v5    # 2 cores, 8 GiB"
 		e4s   = "pulumi config set vmSize Standard_E4s_v5    # 4 cores, 32 GiB"
 		all   = "az vm list-skus --location westeurope --resource-type virtualMachines --output table    # all, with their restrictions"
@@ -55,7 +55,9 @@ func TestJudgeSize(t *testing.T) {
 		{"a size that is none", "", "Standard_B2", `[]`, []Objection{{`size "Standard_B2": there is none in "westeurope"`, []string{b2als, b2as, d2s, all}}}},
 		{"too old and too small", "", "Standard_A1", `[]`, []Objection{{`size "Standard_A1": it is of generation V1, and the image is of V2; it has 1.75 GiB of memory, and OpenClaw wants 4; it has no Trusted Launch`, []string{b2als, b2as, d2s, all}}}},
 		{"another processor", "", "Standard_B2pls_v2", `[]`, []Objection{{`size "Standard_B2pls_v2": its processor is Arm64, and Azure has no run commands but on x64`, []string{b2als, b2as, d2s, all}}}},
-		{"another disk controller", "", "Standard_D2s_v6", `[]`, []Objection{{`size "Standard_D2s_v6": its disk controller is NVMe alone, and the machine's disk is declared for SCSI`, []string{b2als, b2as, d2s, all}}}},
+		{"another disk controller", "", "Standard_D2s_v6", `[]`, []Objection{{`size "Standard_D2s_v6": its disk controller is NVMe, and the machine's disk can have SCSI`, []string{b2als, b2as, d2s, all}}}},
+		{"another disk controller than the machine's", "Standard_B2as_v2", "Standard_D2s_v6", `[]`, []Objection{{`size "Standard_D2s_v6": its disk controller is NVMe, and the machine's disk can have SCSI`, []string{b2als, b2as, d2s, all}}}},
+		{"and back", "Standard_D2s_v6", "Standard_D2s_v5", `[]`, []Objection{{`size "Standard_D2s_v5": its disk controller is SCSI, and the machine's disk can have NVMe`, []string{b2as, d2sv6, all}}}},
 		{"not for this subscription", "", "Standard_E2s_v5", `[]`, []Objection{{`size "Standard_E2s_v5": this subscription does not get it in "westeurope" (NotAvailableForSubscription)`, []string{b2als, b2as, d2s, all}}}},
 		{"in another zone", "", "Standard_E4s_v5", `[]`, nil},
 		{"the family's quota", "", "Standard_B2als_v2", `[{"currentValue":4,"limit":5,"name":{"value":"standardBasv2Family"}},{"currentValue":4,"limit":10,"name":{"value":"cores"}}]`,
@@ -70,10 +72,21 @@ func TestJudgeSize(t *testing.T) {
 		if err := json.Unmarshal([]byte(c.usages), &usages); err != nil {
 			t.Fatal(err)
 		}
-		got := judgeSize(skus, usages, Asked{Location: "westeurope", Size: c.size, Before: c.before})
+		got := judgeSize(skus, usages, "SCSI", Asked{Location: "westeurope", Size: c.size, Before: c.before})
 		if !slices.EqualFunc(got, c.want, func(a, b Objection) bool { return a.Text == b.Text && slices.Equal(a.Commands, b.Commands) }) {
 			t.Errorf("%s:\n got %q\nwant %q", c.name, got, c.want)
 		}
+	}
+}
+
+// The image says which controllers its disk may have.
+func TestJudgeController(t *testing.T) {
+	var skus []sku
+	if err := json.Unmarshal([]byte(skuList), &skus); err != nil {
+		t.Fatal(err)
+	}
+	if found := judgeSize(skus, nil, "SCSI, NVMe", Asked{Location: "westeurope", Size: "Standard_D2s_v6"}); found != nil {
+		t.Errorf("an image that has both: %q", found)
 	}
 }
 
@@ -134,6 +147,10 @@ func TestManager(t *testing.T) {
 		asked = append(asked, r.Method+" "+r.URL.String()+" "+r.Header.Get("Authorization"))
 		mu.Unlock()
 		switch {
+		case strings.HasSuffix(r.URL.Path, "/versions"):
+			_, _ = w.Write([]byte(`[{"name":"1.2.3"}]`))
+		case strings.HasSuffix(r.URL.Path, "/versions/1.2.3"):
+			_, _ = w.Write([]byte(`{"properties":{"features":[{"name":"DiskControllerTypes","value":"SCSI, NVMe"}]}}`))
 		case strings.Contains(r.URL.Path, "/skus"):
 			if r.URL.Query().Get("page") == "" {
 				_, _ = w.Write([]byte(`{"value":[],"nextLink":"http://` + r.Host + r.URL.String() + `&page=2"}`))
@@ -157,6 +174,10 @@ func TestManager(t *testing.T) {
 	if err != nil || len(found) != 1 {
 		t.Errorf("size: %q, %v", found, err)
 	}
+	image := Image{Publisher: "P", Offer: "O", SKU: "S"}
+	if controllers, err := m.controllers(t.Context(), Asked{Location: "westeurope", Image: image}); controllers != "SCSI, NVMe" || err != nil {
+		t.Errorf("controllers: %q, %v", controllers, err)
+	}
 	notes, err := m.providers(t.Context())
 	if err != nil || len(notes) != 1 || !strings.Contains(notes[0], "az provider register --namespace Microsoft.Network --wait") {
 		t.Errorf("providers: %q, %v", notes, err)
@@ -167,6 +188,7 @@ func TestManager(t *testing.T) {
 	for _, want := range []string{
 		"GET /subscriptions/SUB/providers/Microsoft.Compute/skus?%24filter=location+eq+%27westeurope%27&api-version=2021-07-01 Bearer canary-token",
 		"GET /subscriptions/SUB/providers/Microsoft.Compute/locations/westeurope/usages?api-version=2023-03-01 Bearer canary-token",
+		"GET /subscriptions/SUB/providers/Microsoft.Compute/locations/westeurope/publishers/P/artifacttypes/vmimage/offers/O/skus/S/versions?%24orderby=name+desc&%24top=1&api-version=2023-03-01 Bearer canary-token",
 		"GET /subscriptions/SUB/providers/Microsoft.Network?api-version=2021-04-01 Bearer canary-token",
 		"POST /subscriptions/SUB/providers/Microsoft.PolicyInsights/checkPolicyRestrictions?api-version=2023-03-01 Bearer canary-token",
 	} {

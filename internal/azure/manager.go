@@ -92,26 +92,27 @@ func endpoint(token string) (string, error) {
 	return "https://" + audience.Host, nil
 }
 
-// address of something of the subscription's.
-func (m *manager) address(path, version, filter string) string {
+// address of something of the subscription's. options are OData's, as $filter=...
+func (m *manager) address(path, version string, options ...string) string {
 	query := url.Values{"api-version": {version}}
-	if filter != "" {
-		query.Set("$filter", filter)
+	for _, option := range options {
+		name, value, _ := strings.Cut(option, "=")
+		query.Set(name, value)
 	}
 	return m.endpoint + "/subscriptions/" + m.subscription + path + "?" + query.Encode()
 }
 
 // get reads something of the subscription's.
-func (m *manager) get(ctx context.Context, path, version string, into any) error {
-	return request(ctx, http.MethodGet, m.address(path, version, ""), m.token, nil, into)
+func (m *manager) get(ctx context.Context, path, version string, into any, options ...string) error {
+	return request(ctx, http.MethodGet, m.address(path, version, options...), m.token, nil, into)
 }
 
 // mostPages bounds what a list may have.
 const mostPages = 50
 
 // list reads a list, page by page.
-func list[T any](ctx context.Context, m *manager, path, version, filter string) (all []T, err error) {
-	next := m.address(path, version, filter)
+func list[T any](ctx context.Context, m *manager, path, version string, options ...string) (all []T, err error) {
+	next := m.address(path, version, options...)
 	for range mostPages {
 		var page struct {
 			Value    []T

@@ -16,10 +16,9 @@ var (
 	tagIn        = regexp.MustCompile(`(?:"tagName"\s*:\s*\{\s*"value"\s*:\s*"|tags\[['"]?)([^'"\]]+)`)
 )
 
-// passing are refusals of a request, by status and code, that pass by themselves and that the provider does not send again. Of an
-// operation that Azure accepted and that failed then Pulumi's CLI would make the resource once more, which Azure refuses: there the
-// resource is kept, and the next `pulumi up` goes on with it.
-var passing = regexp.MustCompile(`Status=4(?:00|09|12|29) Code="(?:RetryableError(?:DueToAnotherOperation)?|ReferencedResourceNotProvisioned|AnotherOperationInProgress)"`)
+// passing are errors, by code, that pass by themselves: of a request that the provider does not send again, and of an operation that
+// Azure accepted. What such a one has begun to make, Pulumi updates.
+var passing = regexp.MustCompile(`Code="(?:RetryableError(?:DueToAnotherOperation)?|ReferencedResourceNotProvisioned|AnotherOperationInProgress)"`)
 
 // Passes tells whether an error of Azure's is one that passes by itself.
 func Passes(message string) bool { return passing.MatchString(message) }
@@ -39,7 +38,7 @@ func Refused(message, group, name string, asked Asked) string {
 		return hint.Text(fact+"; the rest is kept and `pulumi up` goes on from here", commands...)
 	}
 	vm := fmt.Sprintf("--resource-group %s --name %s", shell.Quote(group), shell.Quote(name))
-	another := fmt.Sprintf("pulumi config set vmSize Standard_B2as_v2    # or another that `az vm list-skus --location %s --size Standard_B --output table` shows without a restriction", asked.Location)
+	another := fmt.Sprintf("pulumi config set vmSize SIZE    # another that `az vm list-skus --location %s --size Standard_B --output table` shows without a restriction", asked.Location)
 	plain := strings.ReplaceAll(message, `\"`, `"`)
 	switch {
 	case strings.Contains(message, "VM is not running"):

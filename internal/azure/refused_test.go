@@ -7,7 +7,7 @@ func TestPasses(t *testing.T) {
 		`Status=429 Code="RetryableError" Message="A retryable error occurred."`:                                                          true,
 		`Status=409 Code="RetryableErrorDueToAnotherOperation" Message="Operation could not be completed."`:                               true,
 		`Status=400 Code="ReferencedResourceNotProvisioned" Message="Cannot proceed with operation because resource is not provisioned."`: true,
-		`Status=200 Code="RetryableError" Message="A retryable error occurred."`:                                                          false,
+		`Status=200 Code="RetryableError" Message="A retryable error occurred."`:                                                          true,
 		`Status=409 Code="OperationNotAllowed" Message="RetryableError"`:                                                                  false,
 	} {
 		if got := Passes(message); got != want {
@@ -23,7 +23,7 @@ func TestRefused(t *testing.T) {
 	resized.Before = "Standard_B1ms"
 	const (
 		kept    = "; the rest is kept and `pulumi up` goes on from here"
-		another = "\nhint: pulumi config set vmSize Standard_B2as_v2    # or another that `az vm list-skus --location westeurope --size Standard_B --output table` shows without a restriction"
+		another = "\nhint: pulumi config set vmSize SIZE    # another that `az vm list-skus --location westeurope --size Standard_B --output table` shows without a restriction"
 		vm      = "--resource-group rg1 --name vm"
 	)
 	for _, c := range []struct {

@@ -32,6 +32,7 @@ type cloud struct {
 	address int                                  // how many were given out
 	Fails   map[string]string                    // logical name: the error that its creation ends with
 	Busy    map[string]int                       // logical name: how many more times Azure is at work on something else
+	GivesUp map[string]int                       // logical name: how many more times Azure begins on it, and fails
 	Killed  string                               // logical name of what the CLI is killed over: Azure makes it all the same
 	Making  int                                  // how many lookups of a machine find Azure still at it
 	Stopped bool                                 // somebody deallocated the machine
@@ -82,6 +83,12 @@ var azurePaths = map[string]struct {
 // createBeforeDelete is the input by which the provider says that a random name lets the new resource come first.
 const createBeforeDelete = resource.PropertyKey("__createBeforeDelete")
 
+// What a provider is given, and what it gives: the engine has another type for it than the program's SDK.
+var (
+	taken = resource.ToResourcePropertyMap
+	given = resource.FromResourcePropertyMap
+)
+
 func (a *cloud) provider() plugin.Provider {
 	return &deploytest.Provider{CheckF: a.check, DiffF: a.diff, CreateF: a.create, UpdateF: a.update, DeleteF: a.delete, ReadF: a.read, InvokeF: a.invoke}
 }
@@ -91,7 +98,7 @@ func (a *cloud) check(_ context.Context, req plugin.CheckRequest) (plugin.CheckR
 	if !known {
 		return plugin.CheckResponse{}, fmt.Errorf("a resource of type %s, which the program has no use for", req.URN.Type())
 	}
-	in := req.News.Copy()
+	in := taken(req.NewInputs)
 	if req.URN.Type() == azureRule {
 		if fault := RuleFault(in); fault != "" {
 			a.world.T.Error(fault)
@@ -99,7 +106,7 @@ func (a *cloud) check(_ context.Context, req plugin.CheckRequest) (plugin.CheckR
 	}
 	own := kind.path[len(kind.path)-1]
 	if _, named := in[own]; !named {
-		if old, was := req.Olds[own]; was {
+		if old, was := taken(req.OldInputs)[own]; was {
 			in[own] = old
 		} else if kind.random {
 			in[own] = resource.NewProperty(fmt.Sprintf("%s%x", req.URN.Name(), req.RandomSeed[:4]))
@@ -110,19 +117,19 @@ func (a *cloud) check(_ context.Context, req plugin.CheckRequest) (plugin.CheckR
 			in[createBeforeDelete] = resource.NewProperty(true)
 		}
 	}
-	return plugin.CheckResponse{Properties: in}, nil
+	return plugin.CheckResponse{Properties: given(in)}, nil
 }
 
 func (a *cloud) diff(_ context.Context, req plugin.DiffRequest) (plugin.DiffResult, error) {
 	kind := azurePaths[string(req.URN.Type())]
-	result := plugin.DiffResult{Changes: plugin.DiffNone, ChangedKeys: changed(req.OldInputs, req.NewInputs)}
+	result := plugin.DiffResult{Changes: plugin.DiffNone, ChangedKeys: changed(taken(req.OldInputs), taken(req.NewInputs))}
 	for _, key := range result.ChangedKeys {
 		result.Changes = plugin.DiffSome
 		if slices.Contains(kind.path, key) || slices.Contains(kind.replaces, key) {
 			result.ReplaceKeys = append(result.ReplaceKeys, key)
 		}
 	}
-	_, first := req.NewInputs[createBeforeDelete]
+	_, first := req.NewInputs.GetOk(string(createBeforeDelete))
 	result.DeleteBeforeReplace = len(result.ReplaceKeys) > 0 && !first
 	return result, nil
 }
@@ -175,17 +182,17 @@ func plainValue(v resource.PropertyValue) resource.PropertyValue {
 }
 
 func (a *cloud) create(_ context.Context, req plugin.CreateRequest) (plugin.CreateResponse, error) {
-	out := req.Properties.Copy()
+	out := taken(req.Properties)
 	computed := map[string][]resource.PropertyKey{azureAddress: {"ipAddress"}, AzureVM: {"vmId"}}[string(req.URN.Type())]
 	if req.Preview {
 		for _, key := range append(computed, "name") {
 			out[key] = resource.MakeComputed(resource.NewProperty(""))
 		}
-		return plugin.CreateResponse{Properties: out, Status: resource.StatusOK}, nil
+		return plugin.CreateResponse{Properties: given(out), Status: resource.StatusOK}, nil
 	}
 	a.world.mu.Lock()
 	defer a.world.mu.Unlock()
-	in := Plain(req.Properties)
+	in := Plain(taken(req.Properties))
 	id := azureID(string(req.URN.Type()), in)
 	a.world.note("create " + Label(req.URN))
 	if _, taken := a.Exists[id]; taken {
@@ -200,10 +207,13 @@ func (a *cloud) create(_ context.Context, req plugin.CreateRequest) (plugin.Crea
 		return plugin.CreateResponse{}, fmt.Errorf("%s", message)
 	}
 	out["name"] = in[azurePaths[string(req.URN.Type())].path[len(azurePaths[string(req.URN.Type())].path)-1]]
+	if a.givesUp(req.URN.Name()) {
+		message, fails = givenUp, true
+	}
 	if fails { // the operation began, and its resource stays
 		out["provisioningState"] = resource.NewProperty("Failed")
 		a.Exists[id] = out
-		return plugin.CreateResponse{ID: id, Properties: out, Status: resource.StatusPartialFailure}, &plugin.InitError{Reasons: []string{message}}
+		return plugin.CreateResponse{ID: id, Properties: given(out), Status: resource.StatusPartialFailure}, &plugin.InitError{Reasons: []string{message}}
 	}
 	switch string(req.URN.Type()) {
 	case azureAddress:
@@ -229,7 +239,7 @@ func (a *cloud) create(_ context.Context, req plugin.CreateRequest) (plugin.Crea
 	if a.Killed == req.URN.Name() {
 		return plugin.CreateResponse{}, errors.New("killed")
 	}
-	return plugin.CreateResponse{ID: id, Properties: out, Status: resource.StatusOK}, nil
+	return plugin.CreateResponse{ID: id, Properties: given(out), Status: resource.StatusOK}, nil
 }
 
 // azureID is the path of a resource in Azure.
@@ -268,27 +278,41 @@ func isOf(kind string, id resource.ID) bool {
 }
 
 func (a *cloud) update(_ context.Context, req plugin.UpdateRequest) (plugin.UpdateResponse, error) {
-	out := req.NewInputs.Copy()
-	out["name"] = req.OldOutputs["name"]
+	out, old := taken(req.NewInputs), taken(req.OldOutputs)
+	out["name"] = old["name"]
 	computed := map[string][]resource.PropertyKey{azureAddress: {"ipAddress"}, AzureVM: {"vmId"}}[string(req.URN.Type())]
 	for _, key := range computed {
-		out[key] = req.OldOutputs[key]
+		out[key] = old[key]
 		if req.Preview {
 			// Keeps name and location alone, as the real one does.
 			out[key] = resource.MakeComputed(resource.NewProperty(""))
 		}
 	}
 	if req.Preview {
-		return plugin.UpdateResponse{Properties: out, Status: resource.StatusOK}, nil
+		return plugin.UpdateResponse{Properties: given(out), Status: resource.StatusOK}, nil
 	}
 	a.world.mu.Lock()
 	defer a.world.mu.Unlock()
 	a.world.note("update " + Label(req.URN))
-	if req.URN.Type() == AzureVM && slices.Contains(changed(req.OldInputs, req.NewInputs), "osProfile") {
+	if req.URN.Type() == AzureVM && slices.Contains(changed(taken(req.OldInputs), taken(req.NewInputs)), "osProfile") {
 		return plugin.UpdateResponse{}, fmt.Errorf(`Status=409 Code="PropertyChangeNotAllowed" Message="Changing property 'customData' is not allowed."`)
 	}
 	a.Exists[req.ID] = out
-	return plugin.UpdateResponse{Properties: out, Status: resource.StatusOK}, nil
+	if a.givesUp(req.URN.Name()) {
+		return plugin.UpdateResponse{Properties: given(out), Status: resource.StatusPartialFailure}, &plugin.InitError{Reasons: []string{givenUp}}
+	}
+	return plugin.UpdateResponse{Properties: given(out), Status: resource.StatusOK}, nil
+}
+
+const givenUp = `Status=200 Code="RetryableErrorDueToAnotherOperation" Message="Operation could not be completed."`
+
+// givesUp tells whether Azure begins on a resource and fails, this time.
+func (a *cloud) givesUp(name string) bool {
+	if a.GivesUp[name] == 0 {
+		return false
+	}
+	a.GivesUp[name]--
+	return true
 }
 
 func (a *cloud) delete(_ context.Context, req plugin.DeleteRequest) (plugin.DeleteResponse, error) {
@@ -318,11 +342,11 @@ func (a *cloud) read(_ context.Context, req plugin.ReadRequest) (plugin.ReadResp
 	if out == nil {
 		return plugin.ReadResponse{Status: resource.StatusOK}, nil
 	}
-	in := req.Inputs
-	if in != nil && isOf(AzureVM, req.ID) && a.Stopped {
+	in := taken(req.Inputs)
+	if len(in) > 0 && isOf(AzureVM, req.ID) && a.Stopped {
 		in, out = withoutStorage(in), withoutStorage(out)
 	}
-	if in == nil { // of an import: what Azure tells of them, which is never customData, and with what it adds
+	if len(in) == 0 { // of an import: what Azure tells of them, which is never customData, and with what it adds
 		in = Plain(out)
 		maps.DeleteFunc(in, func(key resource.PropertyKey, _ resource.PropertyValue) bool {
 			return slices.Contains([]resource.PropertyKey{"name", "vmId", "ipAddress"}, key)
@@ -333,7 +357,8 @@ func (a *cloud) read(_ context.Context, req plugin.ReadRequest) (plugin.ReadResp
 		maps.Copy(in, pathOf(string(req.URN.Type()), req.ID)) // which the provider takes from the ID
 		in["resourceGuid"] = resource.NewProperty("00000000-0000-4000-8000-000000000000")
 	}
-	return plugin.ReadResponse{ReadResult: plugin.ReadResult{ID: req.ID, Inputs: in, Outputs: out}, Status: resource.StatusOK}, nil
+	inputs, outputs := given(in), given(out)
+	return plugin.ReadResponse{ReadResult: plugin.ReadResult{ID: req.ID, Inputs: &inputs, Outputs: &outputs}, Status: resource.StatusOK}, nil
 }
 
 // withoutStorage leaves out what Azure does not tell of a machine that is deallocated.
@@ -365,7 +390,7 @@ func (a *cloud) invoke(_ context.Context, req plugin.InvokeRequest) (plugin.Invo
 	if kind == "" {
 		return plugin.InvokeResponse{}, fmt.Errorf("the function %s, which the program has no use for", req.Tok)
 	}
-	id := azureID(kind, resource.ToResourcePropertyMap(req.Args))
+	id := azureID(kind, taken(req.Args))
 	out, exists := a.Exists[id]
 	if !exists {
 		return plugin.InvokeResponse{}, fmt.Errorf(`request failed %s: Status=404 Code="ResourceNotFound" Message="not found"`, id)
@@ -381,7 +406,7 @@ func (a *cloud) invoke(_ context.Context, req plugin.InvokeRequest) (plugin.Invo
 			power = "deallocated"
 			out = withoutStorage(out)
 		}
-		if expand := resource.ToResourcePropertyMap(req.Args)["expand"]; expand.IsString() && expand.StringValue() == "instanceView" {
+		if expand := taken(req.Args)["expand"]; expand.IsString() && expand.StringValue() == "instanceView" {
 			out["instanceView"] = resource.NewPropertyValue(map[string]any{"statuses": []any{
 				map[string]any{"code": "ProvisioningState/succeeded"}, map[string]any{"code": "PowerState/" + power}}})
 		}
@@ -393,7 +418,7 @@ func (a *cloud) invoke(_ context.Context, req plugin.InvokeRequest) (plugin.Invo
 	if kind == azureGroup {
 		out["securityRules"] = resource.NewProperty(a.rulesOf(out["name"].StringValue()))
 	}
-	return plugin.InvokeResponse{Properties: resource.FromResourcePropertyMap(out)}, nil
+	return plugin.InvokeResponse{Properties: given(out)}, nil
 }
 
 // rulesOf are the rules of a security group, whoever made them.

@@ -52,7 +52,7 @@ func (c *commands) provider() plugin.Provider {
 }
 
 func (c *commands) diff(_ context.Context, req plugin.DiffRequest) (plugin.DiffResult, error) {
-	result := plugin.DiffResult{Changes: plugin.DiffNone, ChangedKeys: changed(req.OldInputs, req.NewInputs)}
+	result := plugin.DiffResult{Changes: plugin.DiffNone, ChangedKeys: changed(taken(req.OldInputs), taken(req.NewInputs))}
 	if len(result.ChangedKeys) > 0 {
 		result.Changes = plugin.DiffSome
 	}
@@ -63,7 +63,7 @@ func (c *commands) diff(_ context.Context, req plugin.DiffRequest) (plugin.DiffR
 }
 
 func (c *commands) create(_ context.Context, req plugin.CreateRequest) (plugin.CreateResponse, error) {
-	out, err := c.execute("create", req.URN.Name(), string(req.URN.Type()), req.Properties, req.Preview)
+	out, err := c.execute("create", req.URN.Name(), string(req.URN.Type()), taken(req.Properties), req.Preview)
 	if err != nil {
 		return plugin.CreateResponse{}, err
 	}
@@ -71,19 +71,19 @@ func (c *commands) create(_ context.Context, req plugin.CreateRequest) (plugin.C
 	if req.Preview {
 		id = ""
 	}
-	return plugin.CreateResponse{ID: id, Properties: out, Status: resource.StatusOK}, nil
+	return plugin.CreateResponse{ID: id, Properties: given(out), Status: resource.StatusOK}, nil
 }
 
 func (c *commands) update(_ context.Context, req plugin.UpdateRequest) (plugin.UpdateResponse, error) {
-	out, err := c.execute("update", req.URN.Name(), string(req.URN.Type()), req.NewInputs, req.Preview)
-	return plugin.UpdateResponse{Properties: out, Status: resource.StatusOK}, err
+	out, err := c.execute("update", req.URN.Name(), string(req.URN.Type()), taken(req.NewInputs), req.Preview)
+	return plugin.UpdateResponse{Properties: given(out), Status: resource.StatusOK}, err
 }
 
 func (c *commands) delete(_ context.Context, req plugin.DeleteRequest) (plugin.DeleteResponse, error) {
 	c.world.mu.Lock()
 	defer c.world.mu.Unlock()
 	c.world.note("delete " + req.URN.Name())
-	if req.Inputs.HasValue("delete") {
+	if _, has := req.Inputs.GetOk("delete"); has {
 		c.world.T.Errorf("%s has a `delete`: destroying it would need the host", req.URN.Name())
 	}
 	return plugin.DeleteResponse{Status: resource.StatusOK}, nil

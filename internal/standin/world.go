@@ -74,7 +74,7 @@ func New(t *testing.T, program Program) *World {
 	w := &World{T: t, Program: program, project: "openclaw", Stack: "dev", Home: netip.MustParseAddr("198.18.1.10"),
 		Config:  map[string]string{"azure-native:location": "westeurope", "openclaw:allowedSshCidr": "198.18.1.10/32"},
 		Secrets: map[string]string{}, Fails: map[string]bool{}, confirming: map[string]uint16{}}
-	w.Azure = &cloud{world: w, Exists: map[resource.ID]resource.PropertyMap{}, Fails: map[string]string{}, Busy: map[string]int{}}
+	w.Azure = &cloud{world: w, Exists: map[resource.ID]resource.PropertyMap{}, Fails: map[string]string{}, Busy: map[string]int{}, GivesUp: map[string]int{}}
 	w.Commands = &commands{world: w}
 	return w
 }
@@ -160,8 +160,9 @@ func (w *World) run(op framework.TestOp, dryRun bool, options ...Option) *Result
 		o(&opts.UpdateOptions)
 	}
 	var host plugin.Host
+	var programs sync.WaitGroup
 	opts.HostFactory = func(_ context.Context, d, status diag.Sink, _ plugin.DebugContext) (plugin.Host, error) {
-		language := &languageHost{LanguageRuntime: deploytest.NewLanguageRuntime(nil), world: w}
+		language := &languageHost{LanguageRuntime: deploytest.NewLanguageRuntime(nil), world: w, programs: &programs}
 		host = deploytest.NewPluginHost(d, status, language,
 			deploytest.NewProviderLoader("azure-native", semver.MustParse("2.90.0"), func() (plugin.Provider, error) { return w.Azure.provider(), nil }),
 			deploytest.NewProviderLoader("command", semver.MustParse("1.2.1"), func() (plugin.Provider, error) { return w.Commands.provider(), nil }))
@@ -179,6 +180,7 @@ func (w *World) run(op framework.TestOp, dryRun bool, options ...Option) *Result
 			r.read(events)
 			return err
 		})
+	programs.Wait() // Pulumi ends them with itself
 	if host != nil {
 		if err := host.Close(); err != nil {
 			w.T.Errorf("close the plugin host: %v", err)
@@ -241,14 +243,14 @@ func (w *World) backend() deploy.BackendClient {
 	}
 	return &deploytest.BackendClient{
 		GetStackOutputsF: func(_ context.Context, name string, _ func(error) error) (property.Map, error) {
-			return resource.FromResourcePropertyMap(w.Outputs()), own(name)
+			return given(w.Outputs()), own(name)
 		},
 		GetStackResourceOutputsF: func(_ context.Context, name string) (property.Map, error) {
 			of := map[string]property.Value{}
 			if w.State != nil {
 				for _, r := range w.State.Resources {
 					of[string(r.URN)] = property.New(map[string]property.Value{
-						"type": property.New(string(r.Type)), "outputs": property.New(resource.FromResourcePropertyMap(r.Outputs))})
+						"type": property.New(string(r.Type)), "outputs": property.New(given(r.Outputs))})
 				}
 			}
 			return property.NewMap(of), own(name)
@@ -292,11 +294,14 @@ func (w *World) Inputs(label string) map[string]any {
 // languageHost runs the program as Pulumi's language host for Go does, with main's part in this process.
 type languageHost struct {
 	plugin.LanguageRuntime
-	world  *World
-	engine string
+	world    *World
+	engine   string
+	programs *sync.WaitGroup // that run
 }
 
 func (l *languageHost) Run(_ context.Context, info plugin.RunInfo) (string, bool, error) {
+	l.programs.Add(1)
+	defer l.programs.Done()
 	values := map[string]string{}
 	for key, value := range info.Config {
 		values[key.String()] = value

@@ -26,15 +26,15 @@ const (
 	arm64 = "Arm64"
 )
 
-type image struct{ architecture, exact string }
+type image struct{ architecture, exact, controllers string }
 
 // images are those that Azure offers, as far as the lab knows them. Whatever is asked for, the lab boots the one image
 // that it has built.
 var images = map[string]image{
-	"Debian:debian-13:13-gen2":                {x64, "0.20251117.2299"},
-	"Debian:debian-13:13-arm64":               {arm64, "0.20251117.2299"},
-	"Canonical:ubuntu-24_04-lts:server":       {x64, "24.04.202511050"},
-	"Canonical:ubuntu-24_04-lts:server-arm64": {arm64, "24.04.202511050"},
+	"Debian:debian-13:13-gen2":                {x64, "0.20251117.2299", "SCSI"},
+	"Debian:debian-13:13-arm64":               {arm64, "0.20251117.2299", "SCSI"},
+	"Canonical:ubuntu-24_04-lts:server":       {x64, "24.04.202511050", "SCSI, NVMe"},
+	"Canonical:ubuntu-24_04-lts:server-arm64": {arm64, "24.04.202511050", "SCSI, NVMe"},
 }
 
 // size is what Azure tells of one.
@@ -346,6 +346,11 @@ func (c *change) checkDisk(r, old *stored, size, architecture string) error {
 		return badRequest("BadRequest",
 			"Cannot create a VM of size '%s' because this VM size only supports a CPU Architecture of '%s', but an image or disk with CPU Architecture '%s' was given. Please check that the CPU Architecture of the image or disk is compatible with that of the VM size.",
 			size, architecture, found.architecture)
+	}
+	if !strings.Contains(found.controllers, sizes[size].controllers) {
+		return badRequest("InvalidParameter",
+			"The VM size '%s' cannot boot with OS image or disk. Please check that disk controller types supported by the OS image or disk is one of the supported disk controller types for the VM size '%s'. Please query sku api at https://aka.ms/azure-compute-skus to determine supported disk controller types for the VM size.",
+			size, size)
 	}
 	if disks := r.Spec.objects("storageProfile.dataDisks"); len(disks) > 0 {
 		return labCannot("gives a machine no data disks: %q", r.Name)

@@ -124,6 +124,8 @@ func TestRefusedCreates(t *testing.T) {
 			`Status=400 Code="NicInUse" Message="Network Interface SUB/resourceGroups/GROUP/providers/Microsoft.Network/networkInterfaces/NIC is used by existing resource SUB/resourceGroups/GROUP/providers/Microsoft.Compute/virtualMachines/VM."`},
 		{"an image that there is not", virtualMachine, set(vm, "storageProfile.imageReference.sku", "14-gen2"),
 			`Status=404 Code="PlatformImageNotFound" Message="The platform image 'Debian:debian-13:14-gen2:latest' is not available. Verify that all fields in the storage profile are correct. For more details about storage profile information, please refer to https://aka.ms/storageprofile"`},
+		{"a disk controller that the image has no driver for", virtualMachine, set(vm, "hardwareProfile.vmSize", "Standard_D2s_v6"),
+			`Status=400 Code="InvalidParameter" Message="The VM size 'Standard_D2s_v6' cannot boot with OS image or disk. Please check that disk controller types supported by the OS image or disk is one of the supported disk controller types for the VM size 'Standard_D2s_v6'. Please query sku api at https://aka.ms/azure-compute-skus to determine supported disk controller types for the VM size."`},
 		{"a version that there is not", virtualMachine, set(vm, "storageProfile.imageReference.version", "1.2.3"),
 			`Status=404 Code="PlatformImageNotFound" Message="The platform image 'Debian:debian-13:13-gen2:1.2.3' is not available. Verify that all fields in the storage profile are correct. For more details about storage profile information, please refer to https://aka.ms/storageprofile"`},
 		{"an image for other processors", virtualMachine, set(vm, "hardwareProfile.vmSize", "Standard_B2pls_v2"),

@@ -124,6 +124,19 @@ func (p *Provider) Manager() http.Handler {
 		location, _ := strings.CutPrefix(r.URL.Query().Get("$filter"), "location eq ")
 		return object{"value": skus(strings.Trim(location, "'"), l)}
 	})
+	const versions = "GET /subscriptions/{subscription}/providers/Microsoft.Compute/locations/{location}/publishers/{publisher}/artifacttypes/vmimage/offers/{offer}/skus/{sku}/versions"
+	of := func(r *http.Request) image {
+		return images[r.PathValue("publisher")+":"+r.PathValue("offer")+":"+r.PathValue("sku")]
+	}
+	handle(versions, func(r *http.Request, _ limits) any {
+		if exact := of(r).exact; exact != "" {
+			return []object{{"name": exact}}
+		}
+		return []object{}
+	})
+	handle(versions+"/{version}", func(r *http.Request, _ limits) any {
+		return object{"properties": object{"features": []object{{"name": "IsAcceleratedNetworkSupported", "value": "True"}, {"name": "DiskControllerTypes", "value": of(r).controllers}}}}
+	})
 	handle("GET /subscriptions/{subscription}/providers/Microsoft.Compute/locations/{location}/usages", func(r *http.Request, l limits) any {
 		limit := l.Cores
 		if limit == 0 {

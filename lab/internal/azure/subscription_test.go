@@ -69,6 +69,10 @@ func TestLimits(t *testing.T) {
 		tells("POST", policies, asked, "tags['owner']", limited)
 	}
 	look(false)
+	const publishers = "/providers/Microsoft.Compute/locations/westeurope/publishers/"
+	tells("GET", publishers+"Debian/artifacttypes/vmimage/offers/debian-13/skus/13-gen2/versions?api-version=1", "", `"name":"0.20251117.2299"`, true)
+	tells("GET", publishers+"Debian/artifacttypes/vmimage/offers/debian-13/skus/13-gen2/versions/0.20251117.2299?api-version=1", "", "NVMe", false)
+	tells("GET", publishers+"Canonical/artifacttypes/vmimage/offers/ubuntu-24_04-lts/skus/server/versions/24.04.202511050?api-version=1", "", "NVMe", true)
 	s := e.machine()
 	limit := func(l limits) {
 		text, err := json.Marshal(l)
