@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -367,10 +368,11 @@ func noSecrets(l *one) {
 func standNowhere(l *one, secrets map[string]string) {
 	l.t.Helper()
 	for what, secret := range secrets {
-		if len(secret) < 16 {
-			l.t.Fatalf("%s: too short to look for", what)
+		if len(secret) < 16 || strings.Contains(secret, "\n") {
+			l.t.Fatalf("%s: too short to look for, or no line", what)
 		}
 	}
+	all := strings.Join(slices.Collect(maps.Values(secrets)), "\n") // looked for at once: one by one where that finds any
 	twin := "twin-of-a-secret-" + rand.Text()
 	for place, where := range map[string]string{
 		"journal": "the journal", "arguments": "a command line", "environment": "another user's environment", "files": "a file that anybody reads",
@@ -383,14 +385,17 @@ func standNowhere(l *one, secrets map[string]string) {
 			l.t.Errorf("what was put into %s is not found there: %s", where, r)
 			continue
 		}
-		for what, secret := range secrets {
-			switch r := look(secret); r.code {
-			case 0:
-			case 9:
-				l.t.Errorf("%s stands in %s: %s", what, where, r)
-			default:
-				l.t.Errorf("look for the %s in %s: %s", what, where, r)
+		switch r := look(all); r.code {
+		case 0:
+		case 9:
+			l.t.Errorf("a secret stands in %s: %s", where, r)
+			for what, secret := range secrets {
+				if look(secret).code != 0 {
+					l.t.Errorf("%s stands in %s", what, where)
+				}
 			}
+		default:
+			l.t.Errorf("look for secrets in %s: %s", where, r)
 		}
 	}
 	// All that the lab keeps, the providers' logs and Pulumi's state among it, but for the host's own disk and the tests' files.
@@ -406,9 +411,12 @@ func standNowhere(l *one, secrets map[string]string) {
 	if err := os.Remove(planted); err != nil {
 		l.t.Fatal(err)
 	}
-	for what, secret := range secrets {
-		if r := keeps(secret); r.code != 1 { // 2 where grep could not read all of it
-			l.t.Errorf("%s stands in what the lab keeps, or it cannot be searched: %s", what, r)
+	if r := keeps(all); r.code != 1 { // 2 where grep could not read all of it
+		l.t.Errorf("a secret stands in what the lab keeps, or it cannot be searched: %s", r)
+		for what, secret := range secrets {
+			if keeps(secret).code != 1 {
+				l.t.Errorf("%s stands there", what)
+			}
 		}
 	}
 	for _, args := range [][]string{{"stack", "output"}, {"stack", "output", "--json"}, {"preview", "--diff", "--non-interactive"}, {"stack", "export"},
