@@ -110,6 +110,9 @@ func breakGlassHooks(ctx *pulumi.Context, last bool) (*pulumi.ResourceHookBindin
 		return nil, err
 	}
 	failed, err := ctx.RegisterErrorHook("break-glass-failed", func(args *pulumi.ErrorHookArgs) (bool, error) {
+		if triedAgain(args) {
+			return false, nil // network.go's hook has the word
+		}
 		// An error of the hook's own would be lost where the resource was made.
 		if text := scriptFailed(args.Errors[0], args.NewInputs); text != "" {
 			_ = ctx.Log.Error(text, nil)

@@ -13,7 +13,6 @@ require (
 	github.com/pulumi/pulumi-azure-native-sdk/resources/v2 v2.90.0
 	// The newest that can be had.
 	github.com/pulumi/pulumi-command/sdk v1.2.1
-	// 3.274 is out: the stand-ins of the tests have to move to property.Map first.
 	github.com/pulumi/pulumi/sdk/v3 v3.276.0
 	github.com/titanous/json5 v1.0.0
 	go.yaml.in/yaml/v3 v3.0.6

@@ -30,11 +30,16 @@ const (
 	bootstrapPriority = 1001
 )
 
-// A write that Azure refuses since it is at work on another is made again.
+// A write that Azure refuses since it is at work on another, or gives up, is made again.
 const (
 	mostRetries = 2
 	retryPause  = 10 * time.Second
 )
+
+// triedAgain tells whether an operation that failed is.
+func triedAgain(args *pulumi.ErrorHookArgs) bool {
+	return azure.Passes(args.Errors[0], string(args.Type), args.FailedOperation) && len(args.Errors) <= mostRetries
+}
 
 // perimeter is the outermost ring: the security group and the one rule that is always there.
 type perimeter struct {
@@ -79,8 +84,8 @@ func tagsOf(ctx *pulumi.Context, cfg *config.Config) map[string]string {
 // newPerimeter declares it. known, if not nil, is what the stack's state holds: what is not in it and in Azure is adopted.
 func newPerimeter(ctx *pulumi.Context, cfg *config.Config, asked azure.Asked, known azure.Known) (*perimeter, error) {
 	refused, err := ctx.RegisterErrorHook("azure-refused", func(args *pulumi.ErrorHookArgs) (bool, error) {
-		if azure.Passes(args.Errors[0]) && len(args.Errors) <= mostRetries {
-			engine.Say(ctx, fmt.Sprintf("Azure is at work on what %q stands in: trying again in %v", args.Name, retryPause))
+		if triedAgain(args) {
+			engine.Say(ctx, fmt.Sprintf("%q: Azure is at work on something that it concerns: trying again in %v", args.Name, retryPause))
 			select {
 			case <-ctx.Context().Done():
 				return false, ctx.Context().Err()

@@ -178,27 +178,31 @@ func (m *manager) controllers(ctx context.Context, asked Asked) (string, error) 
 // size looks at the size, in this region, with this subscription's quota.
 func (m *manager) size(ctx context.Context, asked Asked) ([]Objection, error) {
 	var usages []usage
-	var controllers string
 	var work sync.WaitGroup
-	var errs [3]error
+	var errs [2]error
+	controllers, unknown := scsi+", NVMe", error(nil) // of an image that cannot be asked: nothing is objected to
 	work.Go(func() {
 		usages, errs[0] = list[usage](ctx, m, "/providers/Microsoft.Compute/locations/"+asked.Location+"/usages", "2023-03-01")
 	})
 	work.Go(func() {
 		if asked.Before == "" {
-			controllers, errs[1] = m.controllers(ctx, asked)
+			if of, err := m.controllers(ctx, asked); err == nil {
+				controllers = of
+			} else {
+				unknown = fmt.Errorf("the disk controllers of the image %q: %w", asked.Image.Offer, err)
+			}
 		}
 	})
 	skus, err := list[sku](ctx, m, "/providers/Microsoft.Compute/skus", "2021-07-01", "$filter=location eq '"+asked.Location+"'")
 	work.Wait()
-	errs[2] = err
+	errs[1] = err
 	if err := errors.Join(errs[:]...); err != nil {
-		return nil, fmt.Errorf("the sizes of %q, the quota, and the image %q: %w", asked.Location, asked.Image.Offer, err)
+		return nil, fmt.Errorf("the sizes of %q, and the quota: %w", asked.Location, err)
 	}
 	if !slices.ContainsFunc(skus, func(s sku) bool { return s.ResourceType == "virtualMachines" }) {
 		return nil, fmt.Errorf("the sizes of %q: Resource Manager names none", asked.Location)
 	}
-	return judgeSize(skus, usages, controllers, asked), nil
+	return judgeSize(skus, usages, controllers, asked), unknown
 }
 
 // judgeSize finds all that is wrong with a size. controllers are those that the image's disk may have, of a machine that is to be made.

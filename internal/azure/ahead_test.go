@@ -10,7 +10,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"testing")
+	"testing"
+)
 
 // As Resource Skus - List gives them, shortened.
 const skuList = `[
@@ -147,11 +148,11 @@ func TestManager(t *testing.T) {
 		asked = append(asked, r.Method+" "+r.URL.String()+" "+r.Header.Get("Authorization"))
 		mu.Unlock()
 		switch {
-		case strings.HasSuffix(r.URL.Path, "/versions"):
+		case strings.HasSuffix(r.URL.Path, "/publishers/P/artifacttypes/vmimage/offers/O/skus/S/versions"):
 			_, _ = w.Write([]byte(`[{"name":"1.2.3"}]`))
 		case strings.HasSuffix(r.URL.Path, "/versions/1.2.3"):
 			_, _ = w.Write([]byte(`{"properties":{"features":[{"name":"DiskControllerTypes","value":"SCSI, NVMe"}]}}`))
-		case strings.Contains(r.URL.Path, "/skus"):
+		case strings.HasSuffix(r.URL.Path, "/skus"):
 			if r.URL.Query().Get("page") == "" {
 				_, _ = w.Write([]byte(`{"value":[],"nextLink":"http://` + r.Host + r.URL.String() + `&page=2"}`))
 				return
@@ -170,8 +171,8 @@ func TestManager(t *testing.T) {
 	}))
 	defer server.Close()
 	m := &manager{endpoint: server.URL, subscription: "SUB", token: "canary-token"}
-	found, err := m.size(t.Context(), Asked{Location: "westeurope", Size: "Standard_A1"})
-	if err != nil || len(found) != 1 {
+	found, err := m.size(t.Context(), Asked{Location: "westeurope", Size: "Standard_A1"}) // of no image that there is
+	if err == nil || !strings.HasPrefix(err.Error(), "the disk controllers of the image") || len(found) != 1 {
 		t.Errorf("size: %q, %v", found, err)
 	}
 	image := Image{Publisher: "P", Offer: "O", SKU: "S"}

@@ -16,12 +16,17 @@ var (
 	tagIn        = regexp.MustCompile(`(?:"tagName"\s*:\s*\{\s*"value"\s*:\s*"|tags\[['"]?)([^'"\]]+)`)
 )
 
-// passing are errors, by code, that pass by themselves: of a request that the provider does not send again, and of an operation that
-// Azure accepted. What such a one has begun to make, Pulumi updates.
-var passing = regexp.MustCompile(`Code="(?:RetryableError(?:DueToAnotherOperation)?|ReferencedResourceNotProvisioned|AnotherOperationInProgress)"`)
+// passing are errors, by status and code, that pass by themselves.
+var passing = regexp.MustCompile(`Status=(4(?:00|09|12|29)|200) Code="(?:RetryableError(?:DueToAnotherOperation)?|ReferencedResourceNotProvisioned|AnotherOperationInProgress)"`)
 
-// Passes tells whether an error of Azure's is one that passes by itself.
-func Passes(message string) bool { return passing.MatchString(message) }
+// Passes tells whether an error of Azure's is one that passes by itself, and whose operation is to be tried again: a request that was
+// refused, which the provider does not send again; and of what Azure accepted and gave up, the creation of a resource of the
+// network. That one Pulumi updates. Where Azure refuses the update too Pulumi forgets it: the next run adopts it, but a machine
+// would go on costing money, and an agent runs no command again by its old name. After an update Pulumi keeps the first try's error.
+func Passes(message, kind, operation string) bool {
+	found := passing.FindStringSubmatch(message)
+	return found != nil && (found[1] != "200" || operation == "create" && strings.HasPrefix(kind, "azure-native:network:"))
+}
 
 // Refused says what an error of Azure's about one resource means, and what mends it: what could not be asked ahead. It is empty where
 // the program has no words for it. group and name are the resource's; asked has a size where it is the machine.

@@ -3,15 +3,31 @@ package azure
 import "testing"
 
 func TestPasses(t *testing.T) {
-	for message, want := range map[string]bool{
-		`Status=429 Code="RetryableError" Message="A retryable error occurred."`:                                                          true,
-		`Status=409 Code="RetryableErrorDueToAnotherOperation" Message="Operation could not be completed."`:                               true,
-		`Status=400 Code="ReferencedResourceNotProvisioned" Message="Cannot proceed with operation because resource is not provisioned."`: true,
-		`Status=200 Code="RetryableError" Message="A retryable error occurred."`:                                                          true,
-		`Status=409 Code="OperationNotAllowed" Message="RetryableError"`:                                                                  false,
+	const (
+		group     = "azure-native:network:NetworkSecurityGroup"
+		vm        = "azure-native:compute:VirtualMachine"
+		refused   = `Status=429 Code="RetryableError" Message="A retryable error occurred."`
+		givenUp   = `Status=200 Code="RetryableError" Message="A retryable error occurred."`
+		otherWork = `Status=409 Code="RetryableErrorDueToAnotherOperation" Message="Operation could not be completed."`
+		notMade   = `Status=400 Code="ReferencedResourceNotProvisioned" Message="Cannot proceed with operation because resource is not provisioned."`
+	)
+	for _, c := range []struct {
+		message, kind, operation string
+		want                     bool
+	}{
+		{refused, group, "create", true},
+		{otherWork, group, "update", true},
+		{notMade, vm, "create", true},
+		{refused, vm, "delete", true},
+		{`Status=409 Code="OperationNotAllowed" Message="RetryableError"`, group, "create", false},
+		{givenUp, group, "create", true},
+		{givenUp, group, "update", false},
+		{givenUp, group, "delete", false},
+		{givenUp, vm, "create", false},
+		{givenUp, "azure-native:compute:VirtualMachineRunCommandByVirtualMachine", "create", false},
 	} {
-		if got := Passes(message); got != want {
-			t.Errorf("%s: %v, want %v", message, got, want)
+		if got := Passes(c.message, c.kind, c.operation); got != c.want {
+			t.Errorf("%s %s: %s: %v, want %v", c.operation, c.kind, c.message, got, c.want)
 		}
 	}
 }

@@ -198,16 +198,16 @@ func (a *cloud) create(_ context.Context, req plugin.CreateRequest) (plugin.Crea
 	if _, taken := a.Exists[id]; taken {
 		return plugin.CreateResponse{}, fmt.Errorf("cannot create already existing resource '%s'", id)
 	}
-	if a.Busy[req.URN.Name()] > 0 {
-		a.Busy[req.URN.Name()]--
-		return plugin.CreateResponse{}, errors.New(`Status=429 Code="RetryableError" Message="A retryable error occurred."`)
+	givesUp := a.givesUp(req.URN.Name())
+	if !givesUp && a.busy(req.URN.Name()) {
+		return plugin.CreateResponse{}, errBusy
 	}
 	message, fails := a.Fails[req.URN.Name()]
 	if fails && !strings.HasPrefix(message, "Status=200 ") {
 		return plugin.CreateResponse{}, fmt.Errorf("%s", message)
 	}
 	out["name"] = in[azurePaths[string(req.URN.Type())].path[len(azurePaths[string(req.URN.Type())].path)-1]]
-	if a.givesUp(req.URN.Name()) {
+	if givesUp {
 		message, fails = givenUp, true
 	}
 	if fails { // the operation began, and its resource stays
@@ -297,6 +297,9 @@ func (a *cloud) update(_ context.Context, req plugin.UpdateRequest) (plugin.Upda
 	if req.URN.Type() == AzureVM && slices.Contains(changed(taken(req.OldInputs), taken(req.NewInputs)), "osProfile") {
 		return plugin.UpdateResponse{}, fmt.Errorf(`Status=409 Code="PropertyChangeNotAllowed" Message="Changing property 'customData' is not allowed."`)
 	}
+	if a.busy(req.URN.Name()) {
+		return plugin.UpdateResponse{}, errBusy
+	}
 	a.Exists[req.ID] = out
 	if a.givesUp(req.URN.Name()) {
 		return plugin.UpdateResponse{Properties: given(out), Status: resource.StatusPartialFailure}, &plugin.InitError{Reasons: []string{givenUp}}
@@ -305,6 +308,17 @@ func (a *cloud) update(_ context.Context, req plugin.UpdateRequest) (plugin.Upda
 }
 
 const givenUp = `Status=200 Code="RetryableErrorDueToAnotherOperation" Message="Operation could not be completed."`
+
+var errBusy = errors.New(`Status=429 Code="RetryableError" Message="A retryable error occurred."`)
+
+// busy tells whether Azure is at work on something else, this time.
+func (a *cloud) busy(name string) bool {
+	if a.Busy[name] == 0 {
+		return false
+	}
+	a.Busy[name]--
+	return true
+}
 
 // givesUp tells whether Azure begins on a resource and fails, this time.
 func (a *cloud) givesUp(name string) bool {
