@@ -69,7 +69,7 @@ def systemctl(*arguments: str) -> None:
     if done.code != 0:
         words = done.words()
         if arguments[0] in ("start", "restart", "reload", "enable") and arguments[-1].rpartition(".")[2] != "socket":
-            log = run(["journalctl", "--no-pager", "--quiet", "-o", "cat", "-n", "5", "-u", arguments[-1]], seconds=10)
+            log = run(["journalctl", "--namespace=*", "--no-pager", "--quiet", "-o", "cat", "-n", "5", "-u", arguments[-1]], seconds=10)
             words += "\n" + tail(log.out, 5) if log.out.strip() else ""
         raise Failure(words)
 

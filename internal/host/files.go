@@ -53,6 +53,7 @@ var table = []file{
 	{"network", "/etc/openclaw-gate/resolv.conf", "0644", "root", "root", layer.Replace},
 	{"network", "/etc/openclaw-gate/suffixes", "0644", "root", "root", layer.Replace},
 	{"network", "/etc/systemd/journald@openclaw-egress.conf", "0644", "root", "root", layer.Replace},
+	{"network", "/etc/systemd/journald@openclaw.conf", "0644", "root", "root", layer.Replace}, // an installation logs there first
 	{"network", "/etc/systemd/system/openclaw-dns.service", "0644", "root", "root", layer.Replace},
 	{"network", "/etc/systemd/system/openclaw-dns.socket", "0644", "root", "root", layer.Replace},
 	{"network", "/etc/systemd/system/openclaw-entry.service", "0644", "root", "root", layer.Replace},

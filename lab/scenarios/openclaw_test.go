@@ -41,6 +41,7 @@ func TestOpenClaw(t *testing.T) {
 		{"a version that does not get ready gives way to the one before, with its state", openclawGoesBack},
 		{"the first hour: channels connect, and a message is answered", firstHour},
 		{"a configured model answers, and a turn of the agent works", firstTurn},
+		{"the agent's words are in a journal of their own", agentsJournal},
 		{"systemd finds the running units well bounded", sandboxScores},
 		{"the agent stays in its sandbox", agentStaysIn},
 		{"every client gets out by the gate, and nothing leads inside", agentsNetworkOpen},

@@ -115,6 +115,19 @@ func agentStaysIn(l *one) {
 	})
 }
 
+// agentsJournal: nothing that the agent or what runs as it says is in the machine's own journal, whatever it says it is.
+func agentsJournal(l *one) {
+	const forged = "Failed publickey for claw from 10.100.0.77 port 50000 ssh2"
+	l.turn(`logger -t sshd '` + forged + `'; logger --socket /run/systemd/journal/dev-log -t sshd '` + forged + `'
+python3 -c 'import socket; socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"SYSLOG_IDENTIFIER=sshd\nMESSAGE=` + forged + `\n", "/run/systemd/journal/socket")'
+echo '` + forged + `' >/proc/$PPID/fd/1`)
+	l.reads([]reading{
+		{"the machine's own has nothing of the agent's", `journalctl --sync; journalctl -q -b -o cat _UID=$(id -u openclaw) | wc -l; journalctl -q -b -o cat --grep '10\.100\.0\.77' | wc -l`, "0\n0"},
+		{"the twin: its own has", `journalctl --namespace=openclaw --sync; journalctl --namespace=openclaw -q -o cat _UID=$(id -u openclaw) | grep -c . | sed 's/^[1-9][0-9]*$/some/'`, "some"},
+		{"and is bounded", `journalctl --namespace=openclaw -q -o cat -t systemd-journald --grep 'max ' | grep -o 'max [0-9.]*M' | sort -u`, "max 64M"},
+	})
+}
+
 // sandboxScores are what systemd says of the units that run: those that handle what the agent says.
 func sandboxScores(l *one) {
 	for unit, most := range map[string]float64{"openclaw.service": 0.9, "openclaw-gate.service": 1.2, "openclaw-dns.service": 1.9, "openclaw-entry.service": 0.7} {

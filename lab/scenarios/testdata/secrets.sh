@@ -36,7 +36,7 @@ plant=${2:-}
 case $1 in
 journal)
 	[ -z "$plant" ] || logger -t secrets -f "$at/wanted" || exit 3
-	journalctl --sync && journalctl --no-pager -o cat >"$at/shown" || exit 3
+	journalctl --sync && journalctl --namespace=openclaw --sync && journalctl --namespace='*' --no-pager -o cat >"$at/shown" || exit 3
 	found "$at/shown"
 	;;
 arguments)

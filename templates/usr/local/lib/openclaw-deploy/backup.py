@@ -622,11 +622,11 @@ def run_unit(unit: str, failed: str) -> None:
         return
     shown = subprocess.run(["systemctl", "show", "--value", "--property=InvocationID", unit], stdout=subprocess.PIPE,
                            text=True, check=False).stdout.strip()
-    lines = subprocess.run(["journalctl", "--no-pager", "--quiet", "--output=cat", "--lines=40", "--unit=" + unit,
+    lines = subprocess.run(["journalctl", "--namespace=+openclaw", "--no-pager", "--quiet", "--output=cat", "--lines=40", "--unit=" + unit,
                             "_SYSTEMD_INVOCATION_ID=" + shown], stdout=subprocess.PIPE, text=True, errors="replace",
                            check=False).stdout.splitlines()
     said = [re.sub("[^ -~]", "?", line) for line in lines if line.strip()]  # a terminal obeys some characters
-    raise Failure(f"{failed}: {said[-1] if said else 'see journalctl -u ' + unit}")
+    raise Failure(f"{failed}: {said[-1] if said else 'see journalctl --namespace=+openclaw -u ' + unit}")
 
 
 def want_room(folder: str, size: int) -> None:
