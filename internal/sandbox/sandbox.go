@@ -29,7 +29,7 @@ var Directives = []Directive{
 	{Name: "ProtectSystem", Strict: "strict", Cost: "writing anywhere but to its state, cache and /tmp"},
 	{Name: "ReadWritePaths", Cost: "a folder of yours to write to", Relaxed: may(`/(srv|mnt)(/[A-Za-z0-9._-]*[A-Za-z0-9_-])+`), Example: "/srv/agent"},
 	{Name: "ProtectHome", Strict: "yes", Cost: "the operator's home, root's, other users'"},
-	{Name: "InaccessiblePaths", Strict: "-/backups", Cost: "the backups"},
+	{Name: "InaccessiblePaths", Strict: "-/backups -/run/systemd/journal", Cost: "the backups, and messages to the journal in another's name"},
 	{Name: "TemporaryFileSystem", Strict: "/run:ro", Cost: "the sockets of the host's daemons: D-Bus, sshd, the journal, the host's resolver"},
 	{Name: "BindPaths", Strict: "/run/openclaw", Cost: "nothing: its own part of /run"},
 	{Name: "BindReadOnlyPaths", Strict: "/etc/openclaw-gate/resolv.conf:/etc/resolv.conf", Cost: "another resolver than its own"},
