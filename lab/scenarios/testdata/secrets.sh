@@ -35,7 +35,8 @@ runs() {
 plant=${2:-}
 case $1 in
 journal)
-	[ -z "$plant" ] || logger -t secrets -f "$at/wanted" || exit 3
+	# Into the agent's, which is harder to read than the machine's own.
+	[ -z "$plant" ] || systemd-run --quiet --wait --property=LogNamespace=openclaw logger -t secrets -f "$at/wanted" || exit 3
 	journalctl --sync && journalctl --namespace=openclaw --sync && journalctl --namespace='*' --no-pager -o cat >"$at/shown" || exit 3
 	found "$at/shown"
 	;;

@@ -622,6 +622,7 @@ def run_unit(unit: str, failed: str) -> None:
         return
     shown = subprocess.run(["systemctl", "show", "--value", "--property=InvocationID", unit], stdout=subprocess.PIPE,
                            text=True, check=False).stdout.strip()
+    subprocess.run(["journalctl", "--namespace=openclaw", "--sync"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
     lines = subprocess.run(["journalctl", "--namespace=+openclaw", "--no-pager", "--quiet", "--output=cat", "--lines=40", "--unit=" + unit,
                             "_SYSTEMD_INVOCATION_ID=" + shown], stdout=subprocess.PIPE, text=True, errors="replace",
                            check=False).stdout.splitlines()
