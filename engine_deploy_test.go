@@ -143,9 +143,11 @@ hint: pulumi config rm resourceGroup    # the program makes one of its own`}, w.
 			t.Errorf("moved: %q", said)
 		}
 		w.Set("resourceGroup", "shared")
-		if r := w.Destroy(); r.Err != nil || len(w.Azure.Exists) != 1 {
+		r := w.Destroy()
+		if r.Err != nil || len(w.Azure.Exists) != 1 {
 			t.Errorf("destroy: %v, left %d in Azure", r.Err, len(w.Azure.Exists))
 		}
+		r.InOrder("delete Subnet subnet", "delete NetworkSecurityGroup perimeter") // which it is filtered by
 	})
 	for _, name := range []string{"perimeter", "wireguard", "ssh-bootstrap", "vnet", "subnet", "public-ip", "nic", "vm", "break-glass"} {
 		t.Run("killed over "+name, func(t *testing.T) {

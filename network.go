@@ -419,7 +419,7 @@ func (n *netResources) newSubnet(ctx *pulumi.Context) (*network.Subnet, error) {
 		SubnetName:           pulumi.String("subnet"),
 		AddressPrefix:        pulumi.String(n.cfg.Subnet().String()),
 		NetworkSecurityGroup: network.NetworkSecurityGroupTypeArgs{Id: n.nsg.ID()},
-	}, n.within(vnet, imported), pulumi.DependsOn(n.rules()))
+	}, n.within(nil, imported), pulumi.DependsOn(n.rules())) // not with the network: the security group goes only after what it filters
 }
 
 // newInterface declares the machine's network interface.

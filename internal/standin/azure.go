@@ -333,6 +333,9 @@ func (a *cloud) delete(_ context.Context, req plugin.DeleteRequest) (plugin.Dele
 	a.world.mu.Lock()
 	defer a.world.mu.Unlock()
 	a.world.note("delete " + Label(req.URN))
+	if used := a.usersOf(req.ID); req.URN.Type() == azureGroup && used != nil {
+		return plugin.DeleteResponse{Status: resource.StatusOK}, fmt.Errorf(`Status=400 Code="InUseNetworkSecurityGroupCannotBeDeleted" Message="in use by %v"`, used)
+	}
 	delete(a.Exists, req.ID)
 	// It takes all that is in it along.
 	maps.DeleteFunc(a.Exists, func(id resource.ID, _ resource.PropertyMap) bool {
@@ -342,6 +345,16 @@ func (a *cloud) delete(_ context.Context, req plugin.DeleteRequest) (plugin.Dele
 		a.world.Guest = nil
 	}
 	return plugin.DeleteResponse{Status: resource.StatusOK}, nil
+}
+
+// usersOf are the subnets that a security group filters.
+func (a *cloud) usersOf(group resource.ID) (subnets []resource.ID) {
+	for id, out := range a.Exists {
+		if filter := Plain(out)["networkSecurityGroup"]; isOf(azureSubnet, id) && filter.IsObject() && filter.ObjectValue()["id"].StringValue() == string(group) {
+			subnets = append(subnets, id)
+		}
+	}
+	return subnets
 }
 
 func (a *cloud) read(_ context.Context, req plugin.ReadRequest) (plugin.ReadResponse, error) {
