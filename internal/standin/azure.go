@@ -198,8 +198,8 @@ func (a *cloud) create(_ context.Context, req plugin.CreateRequest) (plugin.Crea
 	if _, taken := a.Exists[id]; taken {
 		return plugin.CreateResponse{}, fmt.Errorf("cannot create already existing resource '%s'", id)
 	}
-	givesUp := a.givesUp(req.URN.Name())
-	if !givesUp && a.busy(req.URN.Name()) {
+	givesUp := onceMore(a.GivesUp, req.URN.Name())
+	if !givesUp && onceMore(a.Busy, req.URN.Name()) {
 		return plugin.CreateResponse{}, errBusy
 	}
 	message, fails := a.Fails[req.URN.Name()]
@@ -297,11 +297,11 @@ func (a *cloud) update(_ context.Context, req plugin.UpdateRequest) (plugin.Upda
 	if req.URN.Type() == AzureVM && slices.Contains(changed(taken(req.OldInputs), taken(req.NewInputs)), "osProfile") {
 		return plugin.UpdateResponse{}, fmt.Errorf(`Status=409 Code="PropertyChangeNotAllowed" Message="Changing property 'customData' is not allowed."`)
 	}
-	if a.busy(req.URN.Name()) {
+	if onceMore(a.Busy, req.URN.Name()) {
 		return plugin.UpdateResponse{}, errBusy
 	}
 	a.Exists[req.ID] = out
-	if a.givesUp(req.URN.Name()) {
+	if onceMore(a.GivesUp, req.URN.Name()) {
 		return plugin.UpdateResponse{Properties: given(out), Status: resource.StatusPartialFailure}, &plugin.InitError{Reasons: []string{givenUp}}
 	}
 	return plugin.UpdateResponse{Properties: given(out), Status: resource.StatusOK}, nil
@@ -311,21 +311,12 @@ const givenUp = `Status=200 Code="RetryableErrorDueToAnotherOperation" Message="
 
 var errBusy = errors.New(`Status=429 Code="RetryableError" Message="A retryable error occurred."`)
 
-// busy tells whether Azure is at work on something else, this time.
-func (a *cloud) busy(name string) bool {
-	if a.Busy[name] == 0 {
+// onceMore tells whether something is still to happen to a resource, and counts that it does.
+func onceMore(left map[string]int, name string) bool {
+	if left[name] == 0 {
 		return false
 	}
-	a.Busy[name]--
-	return true
-}
-
-// givesUp tells whether Azure begins on a resource and fails, this time.
-func (a *cloud) givesUp(name string) bool {
-	if a.GivesUp[name] == 0 {
-		return false
-	}
-	a.GivesUp[name]--
+	left[name]--
 	return true
 }
 

@@ -35,9 +35,12 @@ runs() {
 plant=${2:-}
 case $1 in
 journal)
-	# Into the agent's, which is harder to read than the machine's own.
-	[ -z "$plant" ] || systemd-run --quiet --wait --property=LogNamespace=openclaw logger -t secrets -f "$at/wanted" || exit 3
+	# Into the machine's own and into the agent's: a twin that only one of them shows is not found.
+	if [ -n "$plant" ]; then
+		logger -t secrets -f "$at/wanted" && systemd-run --quiet --wait --property=LogNamespace=openclaw logger -t secrets -f "$at/wanted" || exit 3
+	fi
 	journalctl --sync && journalctl --namespace=openclaw --sync && journalctl --namespace='*' --no-pager -o cat >"$at/shown" || exit 3
+	[ -z "$plant" ] || [ "$(grep -c -F -f "$at/wanted" "$at/shown")" = 2 ] || exit 3
 	found "$at/shown"
 	;;
 arguments)
