@@ -39,20 +39,18 @@ test:
 unit: unit-root unit-lab
 
 # What the race detector is linked with is installed.
-unit-root unit-lab race: export LAB_RACE = 1
+race: export LAB_RACE = 1
 
-# With the race detector Pulumi takes minutes to compile, and its engine four times as long: what leads to it has it in `make race`.
-DEPENDENCIES = go list -f "{{.ImportPath}} {{.Deps}}" ./...
-
+# Without the race detector, with which all is compiled once more: `make race` has it.
 unit-root:
-	@lab/setup.sh sh -c '$(UNIT) -race $$($(DEPENDENCIES) | grep -v github.com/pulumi/ | cut -d" " -f1)'
-	@lab/setup.sh sh -c '$(UNIT) $$($(DEPENDENCIES) | grep github.com/pulumi/ | cut -d" " -f1)'
+	@lab/setup.sh $(UNIT) ./...
+
+unit-lab:
+	@cd lab && ./setup.sh sh -c '$(UNIT) $$(go list ./... | grep -v /scenarios)'
 
 race:
 	@lab/setup.sh $(UNIT) -race -timeout 60m ./...
-
-unit-lab:
-	@cd lab && ./setup.sh sh -c '$(UNIT) -race $$(go list ./... | grep -v /scenarios)'
+	@cd lab && ./setup.sh sh -c '$(UNIT) -race -timeout 60m $$(go list ./... | grep -v /scenarios)'
 
 prepare:
 	@lab/setup.sh bin/lab prepare
@@ -75,6 +73,9 @@ images: export CLIENTS = all
 images:
 	LAB_SUITE=noble $(MAKE) scenarios SCENARIOS='MainJob|OpenClaw'
 	LAB_LIKE=ubuntu $(MAKE) scenarios SCENARIOS='MainJob|OpenClaw'
+
+attacks: prepare
+	$(SCENARIO) '^TestAttacks$$'
 
 channels:
 	$(MAKE) scenarios SCENARIOS=Channels
