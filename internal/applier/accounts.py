@@ -1,6 +1,7 @@
 """Accounts and groups: what they are, where they differ, and what puts them right."""
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -117,6 +118,15 @@ def set_hash(name: str, value: str) -> None:
     must(f"setting the password of {quote(name)}", ["chpasswd", "-e"], f"{name}:{value}\n".encode())
 
 
+def set_home(name: str, home: str) -> None:
+    """usermod refuses while the account has a process, which the service's always has. vipw locks as usermod does."""
+    import shlex
+
+    to = re.sub(r"([\\&#])", r"\\\1", home)
+    editor = "sed -i -E " + shlex.quote(rf"s#^({re.escape(name)}(:[^:]*){{4}}):[^:]*:#\1:{to}:#")
+    must(f"changing the home of the account {quote(name)}", ["env", "VISUAL=" + editor, "vipw"])
+
+
 def mend_account(user: Spec, accounts: Accounts, hashes: dict[str, str]) -> None:
     name = user["name"]
     if name not in accounts.users:
@@ -132,7 +142,7 @@ def mend_account(user: Spec, accounts: Accounts, hashes: dict[str, str]) -> None
     if "shell" in faults:
         argv += ["--shell", user["shell"]]
     if "home" in faults:
-        argv += ["--home", user["home"]]
+        set_home(name, user["home"])
     if "group" in faults:
         argv += ["--gid", user["group"]]
     if "groups" in faults:
@@ -171,7 +181,7 @@ def put_account_back(saved: Spec) -> None:
     if have.shell != saved["shell"]:
         argv += ["--shell", saved["shell"]]
     if have.home != saved["home"]:
-        argv += ["--home", saved["home"]]
+        set_home(name, saved["home"])
     if have.gid != saved["gid"]:
         argv += ["--gid", str(saved["gid"])]
     if accounts.supplementary(name) != saved["groups"]:

@@ -99,6 +99,8 @@ func TestObserve(t *testing.T) {
 		{"unit masked", "touch /run/units/whole.timer.masked", []string{"unit whole.timer: expected not masked, found masked", "unit whole.timer: expected enabled, found masked"}},
 		{"probe", "touch /run/differs", []string{"the light: expected green, found red"}},
 		{"sysctl", "echo 1 >/proc/sys/net/ipv4/ip_forward", []string{"sysctl net.ipv4.ip_forward: expected 0, found 1"}},
+		// While it has a process, which is when usermod refuses.
+		{"home", "usermod -d /tmp claw; setpriv --reuid claw --regid claw --clear-groups sleep 20 >/dev/null 2>&1 & sleep 0.2", []string{"user claw: home: expected /home/claw, found /tmp"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := &root{r.For(t)}
@@ -167,7 +169,7 @@ func TestProbes(t *testing.T) {
 	l := layer.Layer{Name: "x", Probes: []layer.Probe{
 		layer.SSHD("claw", netip.MustParseAddr("10.100.0.2"), 2222, map[string]string{
 			"permitrootlogin": "no", "port": "2222 22", "allowusers": "claw azureuser", "maxauthtries": "3", "banner": "none"}),
-		layer.IPTables([]string{
+		layer.IPTables("filter", []string{
 			"-P INPUT DROP", "-P OUTPUT ACCEPT", "-A INPUT -j ufw-before-input", "-A ufw-user-input -p tcp -m tcp --dport 2222 -j ACCEPT",
 			"-A ufw-user-input -p udp -m udp --dport 51820 -j ACCEPT", "-N ufw-user-input", "-N ufw-gone"},
 			[]string{`-N f2b-sshd`, `-A INPUT -p tcp -j f2b-sshd`}, nil),
