@@ -5,6 +5,7 @@
 # make faults  the fault suite, a line for each fault (FAULTS=regexp: some of it; two hours for all)
 # make drift   every tampering with a host that the tests know; make test runs a few
 # make images  the main job and OpenClaw itself on the other images: Ubuntu 24.04, and a Debian made like Azure's Ubuntu
+# make attacks  what a red team tried, on a host; make test runs some of it
 # make channels  chat services and the control UI in a real browser, as far as they go without an account
 # make overtime  a machine of the release before, taken over and lived with; needs the clone's history
 # make bench   the figures: how long each job takes, and where the time goes (BENCH=regexp, BENCH_RUNS=3)
@@ -19,7 +20,7 @@ GOTESTSUM = go run gotest.tools/gotestsum@v1.12.3
 # UNIT runs unit tests. What go vet finds, make lint finds.
 UNIT = $(GOTESTSUM) --format testname -- -vet=off -count=1 -timeout 25m
 
-.PHONY: lab audit bench lint test unit race unit-root unit-lab prepare scenarios faults drift images channels overtime
+.PHONY: lab audit bench lint test unit race unit-root unit-lab prepare scenarios faults drift images attacks channels overtime
 
 lab:
 	@lab/setup.sh bin/lab up

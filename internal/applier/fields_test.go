@@ -114,7 +114,7 @@ func TestProbesAreOnBothSides(t *testing.T) {
 		{layer.Command("x", "y", "z").Within(11), layer.Command("", "", "z")},
 		{layer.KernelSysctl("x", "y"), layer.Sysctl("x", "")},
 		{layer.SSHD("x", from, 22, by), layer.SSHD("x", from, 22, by)},
-		{layer.IP6Tables(some, some, rules), layer.IPTables(some, nil, nil)},
+		{layer.IP6Tables(some, some, rules), layer.IPTables("filter", some, nil, nil)},
 		{layer.WireGuard("wg0", 51820, "x", map[string][]string{"x": some}), layer.WireGuard("wg0", 0, "", nil)},
 		{layer.Jail("x", by), layer.Jail("x", by)},
 		{layer.Files(layer.Watched{Paths: some, Except: some, Generated: by, Units: some}), layer.Files(layer.Watched{Paths: some})},

@@ -277,8 +277,10 @@ def strip_account(how: Strip, host: Host) -> None:
     must(f"locking the account {quote(name)}", ["usermod"] + argv + [name])
 
 
-# Where Azure's agent on Ubuntu keeps its own address from everybody but root: without iptables in a table of its name.
-AZURES = (("ip", "security"), ("ip", "walinuxagent"))
+# What other probes compare rule by rule.
+COMPARED = (("ip", "filter"), ("ip6", "filter"), ("ip", "security"))
+# Where Azure's agent keeps its own address from everybody but root until there is iptables.
+AZURES = ("ip", "walinuxagent")
 PLATFORM = "168.63.129.16"
 
 
@@ -291,8 +293,8 @@ def to_the_platform(rule: Mapping[str, Any]) -> bool:
 
 
 def probe_nftables(_: Spec, done: Done, __: Host) -> Iterator[Finding]:
-    """Tables beside those of the two packet filters, which other probes compare rule by rule, fail2ban's, which
-    only refuses, and Azure's agent's. An empty table does nothing."""
+    """Tables beside those that other probes compare rule by rule, fail2ban's, which only refuses, and Azure's agent's. An
+    empty table does nothing."""
     if done.code != 0:
         yield Finding("nftables", "an answer", done.short())
         return
@@ -307,18 +309,18 @@ def probe_nftables(_: Spec, done: Done, __: Host) -> Iterator[Finding]:
             tables.setdefault(table, [])
             if kind == "rule" or here.get("policy") == "drop":
                 tables[table].append(here)
-            if kind == "chain" and here.get("hook") and table[1] == "filter" and table[0] in ("ip", "ip6") and \
+            if kind == "chain" and here.get("hook") and table in COMPARED and \
                     here["name"] not in ("INPUT", "FORWARD", "OUTPUT"):
                 hooked.append(table + (here["name"],))
     for table, held in sorted(tables.items()):
-        if table in (("ip", "filter"), ("ip6", "filter")):
+        if table in COMPARED:
             continue
         repair = [["nft", "delete", "table", *table]]
         if table == ("inet", "f2b-table"):
             held = [rule for rule in held if not all(
                 set(part) <= {"match", "reject", "drop", "counter"} for part in rule.get("expr") or [{"policy": 1}])]
             repair.append(["systemctl", "restart", "fail2ban.service"])
-        if table in AZURES:
+        if table == AZURES:
             held = [rule for rule in held if not to_the_platform(rule)]
         if table == ("inet", "openclaw-door"):
             repair = []  # the break-glass's: it decides until the layer's reload has put the layer's own in force

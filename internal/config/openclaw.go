@@ -15,9 +15,9 @@ import (
 // The first version without CVE-2026-25253.
 var oldestOpenClaw = [3]int{2026, 1, 29}
 
-// Variables that would change where the service runs its code from, where it
+// ReservedEnv are variables that would change where the service runs its code from, where it
 // keeps its state or who may talk to it: the unit sets these, or nobody does.
-var reservedEnv = strings.Fields(`BASH_ENV CACHE_DIRECTORY CREDENTIALS_DIRECTORY ENV HOME IFS INVOCATION_ID
+var ReservedEnv = strings.Fields(`BASH_ENV CACHE_DIRECTORY CREDENTIALS_DIRECTORY ENV HOME IFS INVOCATION_ID
 	LISTEN_FDS LISTEN_FDNAMES LISTEN_PID LOGNAME MAINPID NODE_CHANNEL_FD NODE_EXTRA_CA_CERTS NODE_OPTIONS
 	NODE_PATH NODE_TLS_REJECT_UNAUTHORIZED NOTIFY_SOCKET
 	OPENCLAW_CONFIG_PATH OPENCLAW_CONFIG_READONLY OPENCLAW_DISABLE_BONJOUR OPENCLAW_GATEWAY_TOKEN
@@ -26,7 +26,8 @@ var reservedEnv = strings.Fields(`BASH_ENV CACHE_DIRECTORY CREDENTIALS_DIRECTORY
 	SHELL STATE_DIRECTORY TMPDIR USER WATCHDOG_PID WATCHDOG_USEC
 	XDG_CACHE_HOME XDG_CONFIG_HOME XDG_DATA_HOME XDG_RUNTIME_DIR XDG_STATE_HOME`)
 
-var reservedEnvPrefixes = []string{"LD_", "SYSTEMD_", "NPM_CONFIG_"}
+// ReservedEnvPrefixes are how the names of others like them begin.
+var ReservedEnvPrefixes = []string{"LD_", "SYSTEMD_", "NPM_CONFIG_"}
 
 func (r *reader) openclawVersion() string {
 	v := r.value(KeyOpenClawVersion)
@@ -129,8 +130,8 @@ func (r *reader) openclawEnv() map[string]string {
 // reserved tells whether a variable would change the service's sandbox.
 func reserved(name string) bool {
 	upper := strings.ToUpper(name)
-	return slices.Contains(reservedEnv, upper) ||
-		slices.ContainsFunc(reservedEnvPrefixes, func(prefix string) bool { return strings.HasPrefix(upper, prefix) })
+	return slices.Contains(ReservedEnv, upper) ||
+		slices.ContainsFunc(ReservedEnvPrefixes, func(prefix string) bool { return strings.HasPrefix(upper, prefix) })
 }
 
 func (r *reader) exposedHint(key string) string {

@@ -27,8 +27,8 @@ func (h *Host) base() layer.Layer {
 			{Name: machine.Operator, Group: machine.Operator, Shell: "/bin/bash", Home: "/home/claw", Password: h.stack.SudoPassword.Hash},
 			// Nothing that it is given lies where a user may write.
 			{Name: machine.Deploy, Group: machine.Deploy, Shell: "/bin/sh", Home: "/", System: true},
-			// The service: no login, no sudo, no further groups.
-			{Name: machine.Service, Group: machine.Service, Shell: "/usr/sbin/nologin", Home: "/var/lib/openclaw", System: true},
+			// The service: no login, no sudo, no further groups, and no home: a user manager would run what it wrote there.
+			{Name: machine.Service, Group: machine.Service, Shell: "/usr/sbin/nologin", Home: "/nonexistent", System: true},
 		},
 		Directories: []layer.Directory{
 			{Path: "/home/claw", Mode: "0700", Owner: machine.Operator, Group: machine.Operator},

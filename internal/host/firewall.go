@@ -36,9 +36,10 @@ func (h *Host) firewall() layer.Layer {
 
 // admitted is one rule of the host's firewall; everything else that comes in is dropped.
 type admitted struct {
-	Protocol string
-	Port     uint16
-	Source   netip.Prefix
+	Protocol  string
+	Port      uint16
+	Source    netip.Prefix
+	Interface string // "" for any
 }
 
 // loaded is the rule as `iptables -S` prints it.
@@ -46,6 +47,9 @@ func (a admitted) loaded() string {
 	source := ""
 	if a.Source.Bits() > 0 {
 		source = fmt.Sprintf(" -s %s", a.Source)
+	}
+	if a.Interface != "" {
+		source += " -i " + a.Interface
 	}
 	return fmt.Sprintf("-A ufw-user-input%s -p %s -m %s --dport %d -j ACCEPT", source, a.Protocol, a.Protocol, a.Port)
 }

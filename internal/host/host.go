@@ -71,13 +71,13 @@ func New(cfg *config.Config, image string, stack *keys.Stack, peers map[string]*
 		h.SSHPorts = append(h.SSHPorts, machine.BootstrapPort)
 		h.KeyAlgorithms += ",rsa-sha2-512,rsa-sha2-256"
 		for _, source := range cfg.AllowedSSH {
-			h.Admitted = append(h.Admitted, admitted{"tcp", machine.BootstrapPort, source})
+			h.Admitted = append(h.Admitted, admitted{"tcp", machine.BootstrapPort, source, ""})
 		}
 	}
 	h.SSHPorts = append(h.SSHPorts, cfg.SSHPort)
 	h.Admitted = append(h.Admitted,
-		admitted{"tcp", cfg.SSHPort, cfg.VPN},
-		admitted{"udp", cfg.WireGuardPort, netip.MustParsePrefix("0.0.0.0/0")})
+		admitted{"tcp", cfg.SSHPort, cfg.VPN, machine.Tunnel},
+		admitted{"udp", cfg.WireGuardPort, netip.MustParsePrefix("0.0.0.0/0"), ""})
 	return h
 }
 

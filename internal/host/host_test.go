@@ -213,10 +213,10 @@ func TestFirewallAdmits(t *testing.T) {
 	}{
 		{"true", []string{
 			"-A ufw-user-input -s 198.18.1.10/32 -p tcp -m tcp --dport 22 -j ACCEPT",
-			"-A ufw-user-input -s 10.100.0.0/24 -p tcp -m tcp --dport 2222 -j ACCEPT",
+			"-A ufw-user-input -s 10.100.0.0/24 -i wg0 -p tcp -m tcp --dport 2222 -j ACCEPT",
 			"-A ufw-user-input -p udp -m udp --dport 51820 -j ACCEPT"}},
 		{"false", []string{
-			"-A ufw-user-input -s 10.100.0.0/24 -p tcp -m tcp --dport 2222 -j ACCEPT",
+			"-A ufw-user-input -s 10.100.0.0/24 -i wg0 -p tcp -m tcp --dport 2222 -j ACCEPT",
 			"-A ufw-user-input -p udp -m udp --dport 51820 -j ACCEPT"}},
 	} {
 		h := newHostOf(testConfig(t, map[string]string{"openclaw:bootstrap": test.bootstrap}), stack, peers)

@@ -129,16 +129,13 @@ func (h *Host) EgressDigest() string {
 	return hex.EncodeToString(total.Sum(nil))[:32]
 }
 
-// networkRules are those of the host's firewall that are about the agent's user, the gate's and the resolver's, as
-// `iptables -S` prints them.
+// networkRules are those of the host's firewall that say who may begin what, as `iptables -S` prints them: those of before.rules.
 func (h *Host) networkRules() []string {
 	const reject = " -j REJECT --reject-with icmp-port-unreachable"
 	owner := func(user string) string { return "-m owner --uid-owner {uid:" + user + "}" }
 	rules := []string{"-A ufw-before-output " + owner(machine.Service) + reject}
-	for _, user := range h.NetworkUsers() {
-		for _, protocol := range []string{"udp", "tcp"} {
-			rules = append(rules, fmt.Sprintf("-A ufw-before-output -d %s -p %s %s -m %s --dport 53 -j ACCEPT", machine.PlatformAddress, protocol, owner(user), protocol))
-		}
+	for _, protocol := range []string{"udp", "tcp"} {
+		rules = append(rules, fmt.Sprintf("-A ufw-before-output -d %s -p %s -m %s --dport 53 -j ACCEPT", machine.PlatformAddress, protocol, protocol))
 	}
 	for _, p := range h.AgentMayReach {
 		rules = append(rules, fmt.Sprintf("-A ufw-before-output -d %s/32 -p tcp %s -m tcp --dport %d -j ACCEPT", p.Addr(), owner(machine.Gate), p.Port()))
@@ -146,5 +143,20 @@ func (h *Host) networkRules() []string {
 	for _, p := range h.NeverReached {
 		rules = append(rules, fmt.Sprintf("-A ufw-before-output -d %s %s%s", p, owner(machine.Gate), reject))
 	}
-	return append(rules, "-A ufw-before-output "+owner(machine.Resolver)+reject)
+	rules = append(rules, "-A ufw-before-output "+owner(machine.Resolver)+reject,
+		"-A ufw-before-output -o lo -j ACCEPT",
+		"-A ufw-before-output -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+		"-A ufw-before-output -o "+machine.Tunnel+reject,
+		fmt.Sprintf("-A ufw-before-output -d %s -p udp -m udp --sport 68 --dport 67 -j ACCEPT", machine.PlatformAddress))
+	for _, p := range h.RootAlone() {
+		rules = append(rules, fmt.Sprintf("-A ufw-before-output -d %s -m owner ! --uid-owner 0%s", p, reject))
+	}
+	return rules
+}
+
+// platformRules keep the platform's address from everybody but root, in the table `security`, as Azure's agent writes them.
+func platformRules() []string {
+	to := "-A OUTPUT -d " + machine.PlatformAddress.String() + " -p tcp "
+	return []string{"-P INPUT ACCEPT", "-P FORWARD ACCEPT", "-P OUTPUT ACCEPT", to + "-m tcp --dport 53 -j ACCEPT",
+		to + "-m owner --uid-owner 0 -j ACCEPT", to + "-m conntrack --ctstate INVALID,NEW -j DROP"}
 }

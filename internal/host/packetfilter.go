@@ -35,8 +35,6 @@ STAGES
 -A ufw-before-input -j ufw-not-local
 -A ufw-before-input -j ufw-user-input
 NETWORK
--A ufw-before-output -o lo -j ACCEPT
--A ufw-before-output -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
 -A ufw-before-output -j ufw-user-output
 -A ufw-logging-allow -m limit --limit 3/min --limit-burst 10 -j LOG --log-prefix "[UFW ALLOW] "
 -A ufw-logging-deny -m conntrack --ctstate INVALID -m limit --limit 3/min --limit-burst 10 -j RETURN
@@ -93,7 +91,8 @@ func (h *Host) loaded() []layer.Probe {
 	rebuild := [][]string{{"/usr/lib/ufw/ufw-init", "flush-all"}}
 	jail := []string{`-N f2b-sshd`, `-A INPUT -p tcp -m multiport --dports [0-9,]+ -j f2b-sshd`, `-A f2b-sshd -s \S+ -j (REJECT --reject-with \S+|DROP)`, `-A f2b-sshd -j RETURN`}
 	return []layer.Probe{
-		layer.IPTables(want, jail, rebuild),
+		layer.IPTables("filter", want, jail, rebuild),
+		layer.IPTables("security", platformRules(), nil, nil),
 		layer.IP6Tables([]string{"-P INPUT DROP", "-P FORWARD DROP", "-P OUTPUT DROP", "-A INPUT -i lo -j ACCEPT", "-A OUTPUT -o lo -j ACCEPT"}, nil, rebuild),
 		layer.NFTables(),
 		layer.Shell("rules of the older kind of iptables", "", legacyRules),

@@ -15,6 +15,7 @@ import (
 	"openclaw-azure/internal/config"
 	"openclaw-azure/internal/layer"
 	"openclaw-azure/internal/machine"
+	"openclaw-azure/internal/prefix"
 	"openclaw-azure/templates"
 )
 
@@ -30,7 +31,7 @@ func (*Host) RequestLimit() string          { return layer.Limit }
 func (*Host) Service() string               { return machine.Service }
 func (*Host) Gate() string                  { return machine.Gate }
 func (*Host) Resolver() string              { return machine.Resolver }
-func (*Host) NetworkUsers() []string        { return []string{machine.Gate, machine.Resolver} }
+func (*Host) Tunnel() string                { return machine.Tunnel }
 func (*Host) GatewayPort() uint16           { return machine.GatewayPort }
 func (*Host) MTU() int                      { return machine.MTU }
 func (*Host) HostKeyPath() string           { return machine.HostKeyPath }
@@ -107,4 +108,21 @@ func (h *Host) ReleaseID() string {
 	}
 	sum := sha256.Sum256(whole)
 	return h.OpenClawVersion + "-" + hex.EncodeToString(sum[:6])
+}
+
+// RootAlone are where nobody but root begins anything.
+func (h *Host) RootAlone() []netip.Prefix {
+	return append(prefix.MustParse("169.254.0.0/16"), machine.PlatformAddress, h.VNet)
+}
+
+// ReservedVariables are what no environment file may set, by name and by how the name begins.
+func (h *Host) ReservedVariables() string { return strings.Join(config.ReservedEnv, " ") }
+
+func (h *Host) ReservedPrefixes() string { return strings.Join(config.ReservedEnvPrefixes, " ") }
+
+// NotForInstalling are addresses that no registry has: what an installation runs is kept from them. The platform's is the
+// packet filter's, since names are resolved there.
+func (h *Host) NotForInstalling() (string, error) {
+	out, err := json.Marshal(append(prefix.MustParse("169.254.0.0/16", "224.0.0.0/3"), h.VNet, h.VPN))
+	return string(out), err
 }

@@ -52,6 +52,10 @@ var kernelSysctls = []struct{ Key, Value string }{
 	{"fs.protected_hardlinks", "1"},
 	{"fs.protected_symlinks", "1"},
 	{"dev.tty.ldisc_autoload", "0"},
+	{"dev.tty.legacy_tiocsti", "0"},
+	{"kernel.io_uring_disabled", "2"},
+	{"kernel.kexec_load_disabled", "1"},
+	{"vm.unprivileged_userfaultfd", "0"},
 }
 
 func (h *Host) sysctl() layer.Layer {

@@ -75,6 +75,7 @@ for word in "$@"; do case $word in --unit=*) cat "/run/units/${word#--unit=}.log
 `)
 	// Starts the service and waits for it, as the real one does; /run/sick says why it does not get ready.
 	r.Write("/usr/local/sbin/openclaw-install", `#!/bin/sh
+[ "$1" != environment ] || { if grep NODE_OPTIONS "$2"; then exit 1; else exit 0; fi; }
 systemctl start openclaw.service
 if [ -e /run/sick ]; then cat /run/sick; exit 1; fi
 `)
@@ -192,6 +193,25 @@ f = open('/run/bad', 'r+b'); f.write(e.tobuf(tarfile.USTAR_FORMAT))"`, "it ends 
 }
 
 // TestUnpackRefuses: what an archive of the agent's state may not hold, neither when it is made nor when it comes back.
+// A backup of a machine that was taken over, or one that somebody made, decides nothing that is the unit's.
+func TestRestoreRefusesVariables(t *testing.T) {
+	t.Parallel()
+	r := backupRoot(t)
+	r.Sh(`echo NODE_OPTIONS=--require=/var/lib/openclaw/x >>/etc/openclaw.env`)
+	if code, out := r.Run("openclaw-backup"); code != 0 {
+		t.Fatal(out)
+	}
+	r.Sh(`echo KEY=now >/etc/openclaw.env; echo today >/var/lib/openclaw/note`)
+	before := r.Sh(tree)
+	code, out := r.Run("openclaw-restore", "latest")
+	if want := "refused, nothing was changed: NODE_OPTIONS=--require=/var/lib/openclaw/x\n"; code == 0 || !strings.HasSuffix(out, want) {
+		t.Errorf("exit status %d, want %q:\n%s", code, want, out)
+	}
+	if got := r.Sh(tree + `; ls /var/lib/openclaw-restore`); got != before {
+		t.Errorf("got\n%s\nwant\n%s", got, before)
+	}
+}
+
 func TestUnpackRefuses(t *testing.T) {
 	t.Parallel()
 	r := backupRoot(t)
@@ -260,6 +280,7 @@ func TestRestoreThatDoesNotGetReady(t *testing.T) {
 	before := r.Sh(tree)
 	// Ready with today's state alone.
 	r.Write("/usr/local/sbin/openclaw-install", `#!/bin/sh
+[ "$1" != environment ] || { if grep NODE_OPTIONS "$2"; then exit 1; else exit 0; fi; }
 systemctl start openclaw.service
 grep -q today /var/lib/openclaw/note && exit 0
 [ ! -e /run/hang ] || sleep 60

@@ -34,13 +34,14 @@ loader = importlib.machinery.SourceFileLoader("install", path)
 sys.dont_write_bytecode = True
 m = importlib.util.module_from_spec(importlib.util.spec_from_loader("install", loader))
 loader.exec_module(m)
-below = ["TOKEN", "BACKUP", "COMMAND_LINE", "HOME", "RELEASES", "CURRENT", "STATE", "DATABASE", "OWN", "OPEN", "KEPT", "RUNS",
-         "BUILT"]
+below = ["TOKEN", "BACKUP", "COMMAND_LINE", "HOME", "RELEASES", "CURRENT", "STATE", "DATABASE", "OWN", "OPEN", "KEPT", "COSTS",
+         "RUNS", "BUILT"]
 if sys.argv[5] != "prepare":
     below += ["ENVIRONMENT", "UNIT"]
 for name in below:
     setattr(m, name, root + getattr(m, name))
-m.READY, m.MOST_BYTES, m.READY_SECONDS, m.CHANNELS_SECONDS, m.ANSWER_SECONDS = ready, int(most), 3, 2, 1
+m.READY, m.MOST_BYTES, m.READY_SECONDS, m.CHANNELS_SECONDS, m.ANSWER_SECONDS, m.BACKUP_SECONDS = ready, int(most), 3, 2, 1, 1
+m.RESERVED, m.RESERVED_PREFIXES = {"NODE_OPTIONS", "OPENCLAW_CONFIG_PATH"}, ("LD_",)
 m.USER, m.GROUP = "nobody", "nogroup"
 m.Lock.PATH = root + "/lock"
 try:
@@ -134,10 +135,10 @@ func newPlace(t *testing.T) *place {
 	p.write("/etc/openclaw/openclaw.json", "{}")
 	p.write("/etc/openclaw/gateway-token", "token")
 	p.write("/etc/systemd/system/openclaw.service", "[Unit]")
-	p.write("/usr/local/sbin/openclaw-backup", "#!/bin/sh\necho backup >>\"$ROOT/calls\"\n[ ! -e \"$ROOT/backup-fails\" ] || { echo no room; exit 1; }\n")
-	if err := os.Chmod(p.root+"/usr/local/sbin/openclaw-backup", 0o755); err != nil {
+	if err := os.MkdirAll(p.root+"/usr/local/sbin", 0o755); err != nil {
 		t.Fatal(err)
 	}
+	p.program(p.root+"/usr/local/sbin/openclaw-backup", "echo backup >>\"$ROOT/calls\"\n[ ! -e \"$ROOT/backup-fails\" ] || { echo no room; exit 1; }")
 	return p
 }
 
@@ -147,6 +148,14 @@ func (p *place) write(path, content string) {
 		p.t.Fatal(err)
 	}
 	if err := os.WriteFile(p.root+path, []byte(content), 0o644); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// program puts one in the place of another.
+func (p *place) program(path, script string) {
+	p.t.Helper()
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
 		p.t.Fatal(err)
 	}
 }
@@ -200,7 +209,8 @@ func (p *place) stage(id, url, sum string) {
 func (p *place) stageWith(id, url, sum, registry string, plugins []map[string]string) {
 	p.t.Helper()
 	for _, root := range []string{"/stage", ""} {
-		spec, _ := json.Marshal(map[string]any{"id": id, "version": "2026.9.6", "nodeUrl": url, "nodeSha256": sum, "npmRegistry": registry, "plugins": plugins})
+		spec, _ := json.Marshal(map[string]any{"id": id, "version": "2026.9.6", "nodeUrl": url, "nodeSha256": sum, "npmRegistry": registry, "plugins": plugins,
+			"neverReached": []string{"169.254.0.0/16", "10.0.0.0/16"}})
 		p.write(root+"/etc/openclaw/release.json", string(spec))
 		p.write(root+"/etc/openclaw/openclaw.json", "{}")
 		p.write(root+"/etc/systemd/system/openclaw.service", "[Service]\nEnvironment=HOME=/x A=b\nUser=openclaw\n")
@@ -500,7 +510,19 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
-// TestWhoeverAnswersAsTheGateway: the agent has its port. It leads root nowhere, and holds nobody up.
+// userOf gives the number of the user whose end of a connection on loopback an address is.
+func userOf(end net.Addr) string {
+	table, _ := os.ReadFile("/proc/net/tcp")
+	for line := range strings.Lines(string(table)) {
+		fields := strings.Fields(line)
+		if strings.HasSuffix(fields[1], fmt.Sprintf(":%04X", end.(*net.TCPAddr).Port)) {
+			return fields[7]
+		}
+	}
+	return "of nobody knows whom"
+}
+
+// TestWhoeverAnswersAsTheGateway: the agent has its port. It leads root nowhere, is asked by nobody, and holds nobody up.
 func TestWhoeverAnswersAsTheGateway(t *testing.T) {
 	p := newPlace(t)
 	content, sum := node(t, wholeNode...)
@@ -543,6 +565,9 @@ func TestWhoeverAnswersAsTheGateway(t *testing.T) {
 					}
 					go func() {
 						defer conn.Close()
+						if uid := userOf(conn.RemoteAddr()); uid != "65534" {
+							t.Errorf("the user %s asks, not nobody", uid)
+						}
 						_, _ = conn.Read(make([]byte, 1024))
 						answer(conn)
 					}()
@@ -790,15 +815,69 @@ func TestWhatDoesNotGetReadyGivesWay(t *testing.T) {
 	}
 }
 
-func TestNothingIsSwitchedWithoutABackup(t *testing.T) {
+// The agent decides what its files are like, and not whether a hole in it is closed: a backup or a copy that cannot be had is
+// told, once, with what that costs.
+func TestTheAgentsFilesStopNoSwitch(t *testing.T) {
 	p := switched(t)
 	p.write("/backup-fails", "")
-	out, ok := p.run("switch")
-	if want := "the backup before the switch failed, nothing was switched:\nno room"; ok || !strings.HasSuffix(out, want) {
-		t.Errorf("got %v\n%s\nwant\n%s", ok, out, want)
+	p.program(p.bin+"/cp", "echo cp: no room >&2; exit 1")
+	p.mustRun("switch")
+	if p.current() != "two" {
+		t.Errorf("current: %q", p.current())
 	}
-	if calls := p.read("/calls"); p.current() != "one" || strings.Contains(calls, "stop openclaw.service") || strings.Contains(calls, "restart") {
+	const want = "OpenClaw was switched without a backup of the state before it: no room\n" +
+		"OpenClaw was switched without a copy of the state: a version that does not start leaves it to the one before as it is: "
+	if said := p.mustRun("warnings"); !strings.HasPrefix(said, want) {
+		t.Errorf("got\n%s\nwant\n%s", said, want)
+	}
+	if said := p.mustRun("warnings"); said != "" {
+		t.Errorf("it is told again: %s", said)
+	}
+	// A version that does not start says what it cost.
+	p = switched(t)
+	p.write("/backup-fails", "")
+	p.write("/fails", "two")
+	if out, ok := p.run("switch"); ok || p.current() != "one" || !strings.Contains(out, "without a backup of the state before it: no room") {
+		t.Errorf("%v, current %q: %s", ok, p.current(), out)
+	}
+}
+
+// A backup that does not end is no reason to wait for the end of the run.
+func TestABackupThatDoesNotEnd(t *testing.T) {
+	p := switched(t)
+	p.program(p.root+"/usr/local/sbin/openclaw-backup", "exec sleep 60")
+	p.mustRun("switch")
+	if calls := p.read("/calls"); p.current() != "two" || !strings.Contains(calls, "systemctl stop openclaw-backup-archive.service") {
 		t.Errorf("current %q:\n%s", p.current(), calls)
+	}
+	if said := p.mustRun("warnings"); !strings.Contains(said, "it did not end within 1 s") {
+		t.Error(said)
+	}
+}
+
+// What the unit alone decides no file of variables sets, whoever wrote it.
+func TestReservedVariables(t *testing.T) {
+	p := newPlace(t)
+	for text, want := range map[string]string{
+		"API_KEY=x\n# NODE_OPTIONS=x\nMY_NODE_OPTIONS=x\nNODE_OPTIONSX=x\n": "",
+		"NODE_OPTIONS=--require=/tmp/x":                                     "NODE_OPTIONS",
+		"A=b\n \tLD_PRELOAD =/tmp/x\nopenclaw_config_path=/x\n":             "LD_PRELOAD, openclaw_config_path",
+		"A=b\rNODE_OPTIONS=x":                                               "NODE_OPTIONS",
+	} {
+		p.write("/carried", text)
+		out, ok := p.run("environment", p.root+"/carried")
+		if ok != (want == "") || !ok && !strings.Contains(out, "would set "+want+", which the service's unit alone decides") {
+			t.Errorf("%q: %v %s", text, ok, out)
+		}
+	}
+	content, sum := node(t, wholeNode...)
+	p.stage("one", serve(t, content), sum)
+	p.write("/stage/etc/openclaw.env", "NODE_OPTIONS=x\n")
+	if out, ok := p.run("prepare"); ok || !strings.Contains(out, "would set NODE_OPTIONS") {
+		t.Errorf("%v %s", ok, out)
+	}
+	if p.root == "" || p.current() != "" {
+		t.Error("something was installed")
 	}
 }
 

@@ -66,16 +66,16 @@ func SSHD(user string, from netip.Addr, port uint16, want map[string]string) Pro
 	return Probe{Kind: "sshd", User: user, Addr: from.String(), LPort: port, Want: want}
 }
 
-// IPTables finds rules that are missing or too many in the table `filter`, in the words of `iptables -S`. The applier puts
+// IPTables finds rules that are missing or too many in a table, in the words of `iptables -S`. The applier puts
 // a user's number for {uid:NAME}. Ignore are patterns of whole rules that somebody else may add. Rebuild are commands that
 // run before the layer's reload if rules are missing.
-func IPTables(want, ignore []string, rebuild [][]string) Probe {
-	return Probe{Kind: "iptables", Family: "4", Table: "filter", Want: want, Ignore: ignore, Rebuild: rebuild}
+func IPTables(table string, want, ignore []string, rebuild [][]string) Probe {
+	return Probe{Kind: "iptables", Family: "4", Table: table, Want: want, Ignore: ignore, Rebuild: rebuild}
 }
 
-// IP6Tables is IPTables for IPv6.
+// IP6Tables is IPTables for the table `filter` of IPv6.
 func IP6Tables(want, ignore []string, rebuild [][]string) Probe {
-	p := IPTables(want, ignore, rebuild)
+	p := IPTables("filter", want, ignore, rebuild)
 	p.Family = "6"
 	return p
 }

@@ -19,6 +19,9 @@ const (
 	GatewayPort   = 18789 // of OpenClaw, on the machine's own loopback; sshd forwards to it and to nothing else
 )
 
+// Tunnel is the interface of the tunnel.
+const Tunnel = "wg0"
+
 // MTU of the tunnel: the least that IPv6 allows, so that it fits through whatever lies between.
 const MTU = 1280
 

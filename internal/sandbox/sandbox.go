@@ -13,6 +13,7 @@ type Directive struct {
 	Relaxed      *regexp.Regexp // the values that `sandbox` may give it instead; nil: it stays
 	Example      string         // of such a value
 	adds         bool           // systemd would add the value to the strict one: the list is emptied first
+	written      bool           // what it writes there it may not run
 }
 
 func may(pattern string) *regexp.Regexp { return regexp.MustCompile("^(?:" + pattern + ")$") }
@@ -27,7 +28,7 @@ var Directives = []Directive{
 	{Name: "AmbientCapabilities", Cost: "the same"},
 	{Name: "UMask", Strict: "0077", Cost: "files that others can read", Relaxed: may("00[0-7][0-7]"), Example: "0027"},
 	{Name: "ProtectSystem", Strict: "strict", Cost: "writing anywhere but to its state, cache and /tmp"},
-	{Name: "ReadWritePaths", Cost: "a folder of yours to write to", Relaxed: may(`/(srv|mnt)(/[A-Za-z0-9._-]*[A-Za-z0-9_-])+`), Example: "/srv/agent"},
+	{Name: "ReadWritePaths", Cost: "a folder of yours to write to", Relaxed: may(`/(srv|mnt)(/[A-Za-z0-9._-]*[A-Za-z0-9_-])+`), Example: "/srv/agent", written: true},
 	{Name: "ProtectHome", Strict: "yes", Cost: "the operator's home, root's, other users'"},
 	{Name: "InaccessiblePaths", Strict: "-/backups -/run/systemd/journal", Cost: "the backups, and messages to the journal in another's name"},
 	{Name: "TemporaryFileSystem", Strict: "/run:ro", Cost: "the sockets of the host's daemons: D-Bus, sshd, the journal, the host's resolver"},
@@ -53,11 +54,11 @@ var Directives = []Directive{
 	{Name: "KeyringMode", Strict: "private", Cost: "the kernel's keyrings of others"},
 	{Name: "SystemCallArchitectures", Strict: "native", Cost: "32-bit programs", Relaxed: may("native x86"), Example: "native x86", adds: true},
 	{Name: "RestrictAddressFamilies", Strict: "AF_UNIX AF_INET AF_INET6 AF_NETLINK", Cost: "Bluetooth, packet and virtual-machine sockets"},
-	{Name: "SystemCallFilter", Strict: "@system-service ~@privileged @resources @keyring @memlock @setuid @aio",
-		Cost:    "mount, ptrace, nice, io_uring, mlock, keyrings: debuggers, some databases",
+	{Name: "SystemCallFilter", Strict: "@system-service ~@privileged @resources @keyring @memlock @setuid @aio memfd_create memfd_secret",
+		Cost:    "mount, ptrace, nice, io_uring, mlock, keyrings, programs that have no file: debuggers, some databases",
 		Relaxed: may("@(resources|keyring|memlock|aio|debug)( @(resources|keyring|memlock|aio|debug))*"), Example: "@debug @resources"},
 	{Name: "SystemCallErrorNumber", Strict: "EPERM", Cost: "nothing: a refused call is an error, not the end"},
-	{Name: "NoExecPaths", Strict: "/var/lib/openclaw /var/cache/openclaw /tmp /var/tmp",
+	{Name: "NoExecPaths", Strict: "/dev/shm /run/openclaw /tmp /var/tmp /var/lib/openclaw /var/cache/openclaw",
 		Cost: "programs that it downloaded or built: helpers, browsers, compiled code; scripts still run by naming their interpreter"},
 	{Name: "ExecPaths", Cost: "a folder whose programs run all the same",
 		Relaxed: may(`/var/lib/openclaw(/[A-Za-z0-9._-]*[A-Za-z0-9_-])*`), Example: "/var/lib/openclaw/bin"},
@@ -67,6 +68,9 @@ var Directives = []Directive{
 	// No MemoryHigh: the kernel slows down whoever is beyond it so much that MemoryMax, and an end, never comes.
 	{Name: "MemoryMax", Strict: "85%", Cost: "more memory: beyond it the largest process is killed at once, the others go on", Relaxed: may("[1-9][0-9]?%|[1-9][0-9]{0,5}[MG]"), Example: "95%"},
 	{Name: "MemorySwapMax", Strict: "0", Cost: "swap, where the machine has any: a process that runs away would fill it for minutes first"},
+	{Name: "CPUWeight", Strict: "20", Cost: "its turn, while sshd and others (100 each) want a processor too"},
+	{Name: "IOWeight", Strict: "20", Cost: "the same, for the disk"},
+	{Name: "OOMScoreAdjust", Strict: "500", Cost: "its life before others', where the machine itself runs out of memory"},
 }
 
 // Lines are those at the end of the unit that take back what the directives above them say.
@@ -74,6 +78,9 @@ func (d Directive) Lines(value string) string {
 	line := d.Name + "=" + value
 	if d.adds {
 		line = d.Name + "=\n" + line
+	}
+	if d.written {
+		line += "\nNoExecPaths=" + value
 	}
 	return line
 }

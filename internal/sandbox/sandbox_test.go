@@ -3,6 +3,7 @@ package sandbox
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -52,6 +53,9 @@ func TestSandboxIsTheUnits(t *testing.T) {
 	has := map[string]string{}
 	for _, line := range strings.Split(strings.TrimSpace(bounds), "\n") {
 		name, value, _ := strings.Cut(line, "=")
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
 		has[name] = strings.TrimSpace(has[name] + " " + value)
 	}
 	for _, d := range Directives {
@@ -64,5 +68,44 @@ func TestSandboxIsTheUnits(t *testing.T) {
 	}
 	for name := range has {
 		t.Errorf("the table lacks %s", name)
+	}
+}
+
+// TestOthersAreBoundedAlike: what else runs as the service's user has its bounds, but where its work is another.
+func TestOthersAreBoundedAlike(t *testing.T) {
+	const folder = "../../templates/etc/systemd/system/"
+	// Their own: a network that leads nowhere, other folders, other amounts.
+	own := []string{"NetworkNamespacePath", "ReadWritePaths", "InaccessiblePaths", "BindPaths", "BindReadOnlyPaths", "NoExecPaths", "RestrictAddressFamilies",
+		"LimitNOFILE", "TasksMax", "MemoryMax"}
+	units, err := os.ReadDir(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, unit := range units {
+		text, err := os.ReadFile(folder + unit.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if unit.Name() == "openclaw.service" || !strings.Contains(string(text), "\nUser=openclaw\n") {
+			continue
+		}
+		found++
+		has := map[string]string{}
+		for line := range strings.Lines(string(text)) {
+			name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+			has[name] = strings.TrimSpace(has[name] + " " + value)
+		}
+		for _, d := range Directives {
+			if value, there := has[d.Name]; !slices.Contains(own, d.Name) && (value != d.Strict || !there && d.Strict != "") {
+				t.Errorf("%s: %s=%s, want %s", unit.Name(), d.Name, value, d.Strict)
+			}
+		}
+		if !strings.Contains(has["NoExecPaths"], "/dev/shm /tmp /var/tmp "+has["ReadWritePaths"]) {
+			t.Errorf("%s: it may run what it writes: NoExecPaths=%s ReadWritePaths=%s", unit.Name(), has["NoExecPaths"], has["ReadWritePaths"])
+		}
+	}
+	if found != 2 {
+		t.Errorf("%d other units run as the service's user, want 2", found)
 	}
 }

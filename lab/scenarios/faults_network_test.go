@@ -33,7 +33,7 @@ var networkBreaks = []networkBreak{
 	{"iptables' table mangle", open, `iptables -t mangle -P PREROUTING DROP`, `! nft list table ip mangle 2>/dev/null | grep drop`},
 	{"iptables' table nat", open, `iptables -t nat -I PREROUTING -p tcp -m multiport --dports 22,2222 -j REDIRECT --to-ports 9; iptables -t nat -I PREROUTING -p udp --dport 51820 -j REDIRECT --to-ports 9`,
 		`! nft list table ip nat 2>/dev/null | grep redirect`},
-	{"iptables' table security", open, `iptables -t security -I INPUT ` + bothPorts + `iptables -t security -I INPUT ` + tunnels, `! nft list table ip security 2>/dev/null | grep drop`},
+	{"iptables' table security", open, `iptables -t security -I INPUT ` + bothPorts + `iptables -t security -I INPUT ` + tunnels, `! iptables -t security -S INPUT | grep -e -A`},
 	{"OUTPUT rejects", closed, `iptables -I OUTPUT -p tcp -m multiport --sports 22,2222 -j REJECT; iptables -I OUTPUT -p udp --sport 51820 -j REJECT`, `! iptables -S OUTPUT | grep REJECT`},
 	{"legacy iptables, table filter", open, `iptables-legacy -P INPUT DROP`, noLegacy},
 	{"legacy iptables, table raw", closed, `iptables-legacy -t raw -I PREROUTING ` + bothPorts + `iptables-legacy -t raw -I PREROUTING ` + tunnels, noLegacy},
@@ -90,11 +90,6 @@ func cutOff(x *trial, b networkBreak) {
 
 // rescuedWhole fires the break-glass where the door is open: it looks at all of it, and changes nothing.
 func rescuedWhole(x *trial) {
-	// Azure's agent keeps these on Ubuntu; they are no reason to take the packet filter over.
-	x.on(`iptables -t security -A OUTPUT -d 168.63.129.16/32 -p tcp -m tcp --dport 53 -j ACCEPT
-iptables -t security -A OUTPUT -d 168.63.129.16/32 -p tcp -m owner --uid-owner 0 -j ACCEPT
-iptables -t security -A OUTPUT -d 168.63.129.16/32 -p tcp -m conntrack --ctstate INVALID,NEW -j DROP`)
-	defer x.on(`nft delete table ip security 2>/dev/null; true`)
 	const looks = `nft -a list ruleset | grep -v 'counter packets'; ip -4 rule; ip -4 -d route show table all; stat -c '%n %i' /etc/ssh/sshd_config.d/00-openclaw.conf /etc/ufw/ufw.conf /etc/sudoers.d/90-cloud-init-users
 systemctl show -p MainPID --value ssh.service; cat /var/lib/waagent/run-command-handler/download/script/*/stdout | grep -c 'nothing was changed'`
 	before := x.on(looks)

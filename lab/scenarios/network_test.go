@@ -91,11 +91,13 @@ func agentsNetworkOpen(l *one) {
 		})
 		l.all("the agent", l.turn(program(l.t, "ways-out.sh")), false, 18)
 		// The twin: the host itself gets there by the same names.
-		for _, place := range []string{"vpn.good.example:8000", "imds.good.example", "wire.good.example"} {
-			if r := l.at("vm", "curl", "-sf", "-m", "5", "http://"+place+"/"); r.code != 0 {
-				l.t.Errorf("the twin: the host does not reach %s: %s", place, r)
+		knocking(l, func() {
+			for _, place := range []string{"vpn.good.example:8000", "imds.good.example", "wire.good.example"} {
+				if r := l.at("vm", "curl", "-sf", "-m", "5", "http://"+place+"/"); r.code != 0 {
+					l.t.Errorf("the twin: the host does not reach %s: %s", place, r)
+				}
 			}
-		}
+		})
 	})
 	// What the agent listens on is its own.
 	l.turn(`nohup python3 -m http.server --bind 0.0.0.0 9222 >/dev/null 2>&1 & sleep 1; curl -sf http://127.0.0.1:9222/ >/dev/null && echo up`)

@@ -43,7 +43,8 @@ func TestOpenClaw(t *testing.T) {
 		{"a configured model answers, and a turn of the agent works", firstTurn},
 		{"the agent's words are in a journal of their own", agentsJournal},
 		{"systemd finds the running units well bounded", sandboxScores},
-		{"the agent stays in its sandbox", agentStaysIn},
+		{"the agent stays in its sandbox, and nobody beside it reaches inside", agentStaysIn},
+		{"out of the unit there is nothing", nothingOutside},
 		{"every client gets out by the gate, and nothing leads inside", agentsNetworkOpen},
 		{"with a list, nothing else is reached or looked up", agentsNetworkListed},
 		{"an exception inside is one port of one device", agentsNetworkInside},
@@ -195,8 +196,12 @@ func openclawUpgrade(l *one) {
 }
 
 func openclawGoesBack(l *one) {
+	// A link that no backup takes: the agent does not decide what is switched.
+	l.on(`runuser -u openclaw -- ln /var/lib/openclaw/note /var/lib/openclaw/note-again`)
 	l.pulumi(0, "config", "set", "openclawVersion", olderOpenClaw)
-	l.failedUp("OpenClaw "+olderOpenClaw+": openclaw.service ended with exit status 78", "newer than this build", "what was before is in force again")
+	l.failedUp("OpenClaw was switched without a backup of the state before it: ", "note-again', which is a hard link",
+		"OpenClaw "+olderOpenClaw+": openclaw.service ended with exit status 78", "newer than this build", "what was before is in force again")
+	l.on(`rm /var/lib/openclaw/note-again`)
 	if got, want := l.on(`/opt/openclaw/current/bin/openclaw --version | cut -d' ' -f2; openclaw-install ready; cat /var/lib/openclaw/note; stat -c %U:%a /var/lib/openclaw`), newerOpenClaw+"\nready\nremember-me\nopenclaw:700"; got != want {
 		l.t.Errorf("after a switch that failed: got\n%s\nwant\n%s", got, want)
 	}

@@ -51,14 +51,24 @@ func neighbours(l *one, f func()) {
 		}
 		return nil
 	})
-	l.eventually("the neighbours answer root", 30*time.Second, func() error {
-		for _, url := range []string{"http://" + platform, "http://" + metadata, "http://" + machine, "http://10.100.0.2:8000"} {
-			if r := l.at("vm", "curl", "-s", "-f", "-m", "3", url); r.code != 0 {
-				return fmt.Errorf("%s: %s", url, r)
+	knocking(l, func() {
+		l.eventually("the neighbours answer root", 30*time.Second, func() error {
+			for _, url := range []string{"http://" + platform, "http://" + metadata, "http://" + machine, "http://10.100.0.2:8000"} {
+				if r := l.at("vm", "curl", "-s", "-f", "-m", "3", url); r.code != 0 {
+					return fmt.Errorf("%s: %s", url, r)
+				}
 			}
-		}
-		return nil
+			return nil
+		})
 	})
+	f()
+}
+
+// knocking lets the host begin something in the VPN while f runs, as nobody may: the twin of what does not get there.
+func knocking(l *one, f func()) {
+	l.t.Helper()
+	l.on(`iptables -I ufw-before-output -o wg0 -j ACCEPT`)
+	defer l.on(`iptables -D ufw-before-output -o wg0 -j ACCEPT`)
 	f()
 }
 
@@ -88,7 +98,8 @@ func agentStaysIn(l *one) {
 			}
 			return found
 		}
-		root := run("root")
+		var root map[string]bool
+		knocking(l, func() { root = run("root") })
 		for _, name := range slices.Sorted(maps.Keys(root)) {
 			if !root[name] {
 				l.t.Errorf("the twin fails: root cannot do it either: %s", name)
@@ -101,6 +112,11 @@ func agentStaysIn(l *one) {
 				l.t.Errorf("the service's user, outside of its unit: %s", name)
 			}
 		}
+		// /dev/hugepages is root's to write to.
+		writable := l.on(`awk '$6 ~ /^rw/ && $6 !~ /noexec/ && $5 !~ "^/dev/(hugepages|mqueue)$" { last[$5] = NR } { any[$5] = NR } END { for (p in last) if (last[p] == any[p]) print p }' /proc/` + l.mainPID() + `/mountinfo`)
+		if writable != "" {
+			l.t.Errorf("what the agent writes there it may run: %q", writable)
+		}
 		agent := probes(l.turn(script))
 		for _, name := range slices.Sorted(maps.Keys(root)) {
 			could, tried := agent[name]
@@ -112,7 +128,23 @@ func agentStaysIn(l *one) {
 				l.t.Errorf("the agent: %s: %v", name, could)
 			}
 		}
+		othersReachNothingInside(l)
 	})
+}
+
+// othersReachNothingInside: nobody on the host, root neither, begins anything in the VPN, and root alone something with Azure's own
+// addresses and in the VNet. The twin is that they ask for names, and reach the Internet.
+func othersReachNothingInside(l *one) {
+	l.t.Helper()
+	const inside = "169.254.169.254 168.63.129.16 10.0.0.7"
+	for user, want := range map[string]string{"root": inside, "claw": "", "nobody": ""} {
+		said := l.on(`for place in ` + inside + ` 10.100.0.2:8000; do
+if runuser -u ` + user + ` -- curl -sf -o /dev/null -m 6 http://$place/; then echo $place; fi; done
+runuser -u ` + user + ` -- curl -sf -o /dev/null -m 6 http://www.good.example/ && echo the Internet`)
+		if got := strings.Join(strings.Split(said, "\n"), " "); got != strings.TrimSpace(want+" the Internet") {
+			l.t.Errorf("%s reaches %q, want %q", user, got, want)
+		}
+	}
 }
 
 // agentsJournal: nothing that the agent or what runs as it says is in the machine's own journal, whatever it says it is.

@@ -23,6 +23,13 @@ t "mounts" sh -c 'mount -t tmpfs none /mnt && umount /mnt'
 t "sends raw packets" python3 -c 'import socket; socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)'
 t "traces processes" python3 -c 'import ctypes, sys; sys.exit(ctypes.CDLL(None).ptrace(0, 0, 0, 0) != 0)'
 t "runs what it wrote" sh -c 'cp /bin/true /var/lib/openclaw/probe && /var/lib/openclaw/probe; code=$?; rm -f /var/lib/openclaw/probe; exit $code'
+for folder in /dev/shm /run/openclaw /tmp; do
+	t "runs what it wrote to $folder" sh -c "mkdir -p $folder && cp /bin/true $folder/probe-\$\$ && $folder/probe-\$\$; code=\$?; rm -f $folder/probe-\$\$; exit \$code"
+done
+t "runs a program that has no file" python3 -c 'import os
+fd = os.memfd_create("probe")
+os.write(fd, open("/bin/true", "rb").read())
+os.execve(f"/proc/self/fd/{fd}", ["true"], {})'
 t "listens on another port" python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 8099)); s.listen()'
 t "reaches the metadata service" curl -s -f -m 6 http://169.254.169.254/
 t "reaches the platform" curl -s -f -m 6 http://168.63.129.16/

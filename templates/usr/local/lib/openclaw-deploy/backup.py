@@ -489,6 +489,12 @@ def stage(path: str, sum_: str | None) -> bytes:
                       " it, or it was altered\n"
                       "hint: where it is yours, from before a rebuild, compare this SHA-256 with the one you noted, and"
                       f" vouch for it: openclaw-restore --sha256 {whole} {path}")
+    carried = os.path.join(STAGE, ENV)
+    write(carried, backup.environment)
+    asked = subprocess.run([INSTALLER, "environment", carried], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                           errors="replace", check=False)
+    if asked.returncode != 0:
+        raise Failure(f"{path}: refused, nothing was changed: {asked.stdout.strip()}")
     os.chown(inner, user.pw_uid, user.pw_gid)
     os.chown(STAGE, user.pw_uid, user.pw_gid)
     os.chmod(STAGE, 0o700)
