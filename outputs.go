@@ -15,6 +15,7 @@ import (
 
 	"openclaw-azure/internal/config"
 	"openclaw-azure/internal/engine"
+	"openclaw-azure/internal/foreign"
 	"openclaw-azure/internal/hint"
 	"openclaw-azure/internal/host"
 	"openclaw-azure/internal/lastrun"
@@ -52,14 +53,14 @@ func export(ctx *pulumi.Context, cfg *config.Config, allKeys *stackKeys, n *netR
 			e.named = strings.Contains(*text, proven.name)
 		}
 		var err error
-		if e.proof, err = layer.ParseProof(a[4].(string)); err != nil {
+		if e.proof, err = layer.ParseProof(foreign.NewStream(a[4].(string)), host.MayLack()); err != nil {
 			engine.Report(ctx, err) // Pulumi itself says nothing of an output that failed
 			return e, err
 		}
 		if !proven.keeps && e.named {
 			for _, warning := range e.proof.Warnings {
 				if observed == nil || !slices.Contains(observed.Warnings, warning) { // which the look has told
-					engine.Warn(ctx, warning)
+					engine.Warn(ctx, warning.Lines())
 				}
 			}
 		}
@@ -214,9 +215,9 @@ func proofTable(cfg *config.Config, proof *layer.Proof) string {
 	if cfg.Bootstrap {
 		port22 = "port 22 opened to the bootstrap key"
 	}
-	fmt.Fprintf(&b, "%s, from the machine that ran Pulumi: the tunnel opened, %s, and all that was read back on the host was as declared.\n\n", proof.At, port22)
+	fmt.Fprintf(&b, "%s UTC, from the machine that ran Pulumi: the tunnel opened, %s, and all that was read back on the host was as declared.\n\n", proof.At.Format(time.DateTime), port22)
 	fmt.Fprintf(&b, "| layer | settings read back |\n|---|---|\n")
-	for _, name := range host.Names() {
+	for _, name := range layer.Names() {
 		fmt.Fprintf(&b, "| %s | %d |\n", name, proof.Settings[name])
 	}
 	if len(proof.NotShown) > 0 {

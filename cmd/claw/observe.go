@@ -36,7 +36,7 @@ func observe(ctx context.Context, r request, to io.Writer) error {
 // account tells what `pulumi preview` would of the machine.
 func account(observed *layer.Observation, to io.Writer) error {
 	for _, text := range append(observed.Notes, observed.Warnings...) {
-		fmt.Fprintln(to, text)
+		fmt.Fprintln(to, text.Lines())
 	}
 	differs := observed.Left()
 	for _, name := range slices.Sorted(maps.Keys(observed.Layers)) {

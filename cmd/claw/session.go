@@ -15,6 +15,7 @@ import (
 	"golang.org/x/term"
 
 	"openclaw-azure/internal/door"
+	"openclaw-azure/internal/foreign"
 	"openclaw-azure/internal/hint"
 	"openclaw-azure/internal/outputs"
 	"openclaw-azure/internal/shell"
@@ -84,7 +85,7 @@ func session(d door.Door, client *door.Client, r request, input io.Reader, signa
 			kind = "dumb"
 		}
 		if err := s.RequestPty(kind, height, width, ssh.TerminalModes{ssh.ECHO: 1, ssh.IUTF8: 1}); err != nil {
-			return fmt.Errorf("%s: ask for a terminal: %w", d, err)
+			return fmt.Errorf("%s: ask for a terminal: %w", d, foreign.Err(err))
 		}
 	}
 	if len(r.argv) == 0 {

@@ -11,8 +11,8 @@ import (
 	"image/png"
 	"strings"
 	"time"
-	"unicode"
 
+	"openclaw-azure/internal/foreign"
 	"openclaw-azure/internal/hint"
 	"openclaw-azure/internal/outputs"
 )
@@ -24,10 +24,10 @@ const (
 
 // linking is the gateway's answer to its calls web.login.start and web.login.wait.
 type linking struct {
-	QR        string `json:"qrDataUrl"`
-	Message   string `json:"message"`
-	Connected bool   `json:"connected"`
-	Session   string `json:"sessionKey"`
+	QR        string       `json:"qrDataUrl"` // read as a picture, and never shown
+	Message   foreign.Text `json:"message"`
+	Connected bool         `json:"connected"`
+	Session   string       `json:"sessionKey"` // goes back as it came, and is never shown
 }
 
 // whatsapp links the machine to a WhatsApp account: it shows the QR of the gateway's own call until a telephone has read it.
@@ -48,8 +48,8 @@ func whatsapp(ctx context.Context, way outputs.Way, stack *outputs.Stack, show f
 			return linking{}, err
 		}
 		var answer linking
-		if begin := bytes.IndexByte(stdout, '{'); exit != 0 || begin < 0 || json.Unmarshal(stdout[begin:], &answer) != nil {
-			return linking{}, hint.To(fmt.Errorf("the gateway's call %s failed, exit status %d: %s", method, exit, printable(string(stdout)+" "+string(stderr))),
+		if exit != 0 || stdout.Object().Decode(&answer) != nil {
+			return linking{}, hint.To(fmt.Errorf("the gateway's call %s failed, exit status %d: %s %s", method, exit, stdout, stderr),
 				"docs/first-hour.md has the lines that configure WhatsApp; claw openclaw -- channels status says how it is")
 		}
 		return answer, nil
@@ -70,8 +70,8 @@ func whatsapp(ctx context.Context, way outputs.Way, stack *outputs.Stack, show f
 			}
 			shown = answer.QR
 			show(picture + "On your telephone: WhatsApp, Linked devices, Link a device\n")
-		case answer.QR == "" && (shown == "" || !strings.HasPrefix(answer.Message, stillWaiting)):
-			return hint.To(fmt.Errorf("WhatsApp was not linked: %s", printable(answer.Message)), "claw whatsapp shows another QR")
+		case answer.QR == "" && (shown == "" || !strings.HasPrefix(answer.Message.String(), stillWaiting)):
+			return hint.To(fmt.Errorf("WhatsApp was not linked: %s", answer.Message), "claw whatsapp shows another QR")
 		}
 		answer, err = ask("web.login.wait", map[string]any{"currentQrDataUrl": shown, "sessionKey": session})
 	}
@@ -80,21 +80,6 @@ func whatsapp(ctx context.Context, way outputs.Way, stack *outputs.Stack, show f
 
 // stillWaiting is how the gateway says that nobody has read the QR yet, and that it is good for longer.
 const stillWaiting = "Still waiting"
-
-// printable is text of the host's for a terminal, in one line, without what one obeys.
-func printable(text string) string {
-	line := strings.Join(strings.Fields(text), " ")
-	line = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return '?'
-		}
-		return r
-	}, line)
-	if runes := []rune(line); len(runes) > 300 {
-		line = string(runes[:300]) + "…"
-	}
-	return line
-}
 
 var errNoQR = errors.New("what the gateway gave is no picture of a QR code")
 

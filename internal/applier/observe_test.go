@@ -7,7 +7,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"openclaw-azure/internal/foreign"
 	"openclaw-azure/internal/layer"
 )
 
@@ -132,25 +134,30 @@ func TestObserve(t *testing.T) {
 func TestNotAvailable(t *testing.T) {
 	t.Parallel()
 	r := newRoot(t)
-	l := layer.Layer{Name: "x", Reload: [][]string{{"touch", "/run/reloaded"}}, Probes: []layer.Probe{
+	l := layer.Layer{Name: "sysctl", Reload: [][]string{{"touch", "/run/reloaded"}}, Probes: []layer.Probe{
 		layer.Sysctl("net.ipv4.no_such_thing", "1"),
 		layer.Sysctl("kernel.random.boot_id", "mine"), // there, and nobody can set it
 	}}
 	r.apply(l, "t1").want(t, 0, "unchanged")
 	want := []string{"sysctl net.ipv4.no_such_thing: expected 1, found not available", "sysctl kernel.random.boot_id: expected mine, found not available"}
-	if drift := r.drift("x"); !slices.Equal(drift, want) {
+	if drift := r.drift("sysctl"); !slices.Equal(drift, want) {
 		t.Errorf("drift: %q", drift)
 	}
 	r.Has("/run/reloaded", "")
 
 	// Settings of a kernel that is not this host's: no fault, and the proof names them. What could be set is one still.
 	l.Probes = []layer.Probe{layer.KernelSysctl("net.ipv4.no_such_thing", "1"), layer.KernelSysctl("kernel.random.boot_id", "mine")}
-	r.apply(l, "t2").want(t, 0, "unchanged") // nothing but what is read back
-	r.quiet("x")
-	o := r.begin(layer.Prove(map[string]string{"x": r.pack(l).Digest}), "").end()
-	proof, err := layer.ParseProof(o.stdout)
-	if err != nil || o.exit != 0 || !slices.Equal(proof.NotShown, []string{"net.ipv4.no_such_thing", "kernel.random.boot_id"}) || proof.Settings["x"] != 2 || proof.At == "" {
+	r.apply(l, "0123456789abcdef").want(t, 0, "unchanged") // nothing but what is read back
+	r.quiet("sysctl")
+	packed := r.pack(l)
+	o := r.begin(layer.Prove(map[string]string{"sysctl": packed.Digest}), "").end()
+	proof, err := layer.ParseProof(foreign.NewStream(o.stdout), []string{"net.ipv4.no_such_thing", "kernel.random.boot_id"})
+	if err != nil || o.exit != 0 || !slices.Equal(proof.NotShown, []string{"net.ipv4.no_such_thing", "kernel.random.boot_id"}) || proof.Settings["sysctl"] != 2 || time.Since(proof.At) > time.Hour {
 		t.Errorf("exit %d, %v, %+v", o.exit, err, proof)
+	}
+	seen, err := layer.ParseObservation(foreign.NewStream(r.begin(layer.Observe(), "").end().stdout))
+	if err != nil || seen.Layers["sysctl"].Token != "0123456789abcdef" || seen.Layers["sysctl"].Digest != packed.Digest {
+		t.Errorf("%v, %+v", err, seen)
 	}
 }
 

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"openclaw-azure/internal/foreign"
 )
 
 const (
@@ -49,11 +51,29 @@ type Door struct {
 // String names the door as messages do.
 func (d Door) String() string { return fmt.Sprintf("%s door %s", d.Name, d.Address) }
 
-// Client is a connection through the door, logged in.
+// Client is a connection through the door, logged in. Its errors are cleaned: in those of the library are the host's words.
 type Client struct {
-	*ssh.Client
+	ssh  *ssh.Client
 	conn net.Conn
 }
+
+// NewSession opens a session.
+func (c *Client) NewSession() (*ssh.Session, error) {
+	s, err := c.ssh.NewSession()
+	return s, foreign.Err(err)
+}
+
+// Dial connects from the host to an address.
+func (c *Client) Dial(network, address string) (net.Conn, error) {
+	conn, err := c.ssh.Dial(network, address)
+	return conn, foreign.Err(err)
+}
+
+// Wait waits for the end of the connection, and says what ended it.
+func (c *Client) Wait() error { return foreign.Err(c.ssh.Wait()) }
+
+// Close ends the connection.
+func (c *Client) Close() error { return c.ssh.Close() }
 
 // Connect opens the door once, without any retry: sshd counts them. The
 // context covers connecting only.
@@ -102,7 +122,7 @@ func (d Door) Connect(ctx context.Context) (*Client, error) {
 			return nil
 		},
 		BannerCallback: func(text string) error {
-			met.note(func() { met.banner = text })
+			met.note(func() { met.banner = foreign.New(text) })
 			return nil
 		},
 	})
@@ -119,23 +139,23 @@ func (d Door) Connect(ctx context.Context) (*Client, error) {
 		}
 		return nil, d.refused(err, met, heard, connecting.Err() != nil, time.Since(start))
 	}
-	return &Client{Client: ssh.NewClient(conn, channels, requests), conn: raw}, nil
+	return &Client{ssh: ssh.NewClient(conn, channels, requests), conn: raw}, nil
 }
 
 // Run runs one command over a fresh connection. The exit status is the
 // command's, with no error, whatever it is; a command ended by a signal has 128
 // and the signal's number. What had arrived before an error is returned with it.
-func (d Door) Run(ctx context.Context, command string, stdin []byte) (stdout, stderr []byte, exit int, err error) {
+func (d Door) Run(ctx context.Context, command string, stdin []byte) (stdout, stderr foreign.Stream, exit int, err error) {
 	c, err := d.Connect(ctx)
 	if err != nil {
-		return nil, nil, -1, err
+		return stdout, stderr, -1, err
 	}
 	defer c.Close()
 	return d.RunOn(ctx, c, command, stdin)
 }
 
 // RunOn is Run over a connection that is there, which it leaves open unless the context ends or the command's output is too long.
-func (d Door) RunOn(ctx context.Context, c *Client, command string, stdin []byte) (stdout, stderr []byte, exit int, err error) {
+func (d Door) RunOn(ctx context.Context, c *Client, command string, stdin []byte) (stdout, stderr foreign.Stream, exit int, err error) {
 	start := time.Now()
 	stop := context.AfterFunc(ctx, func() { c.conn.Close() })
 	defer stop()
@@ -144,7 +164,7 @@ func (d Door) RunOn(ctx context.Context, c *Client, command string, stdin []byte
 	abort := func() { c.conn.Close() }
 	out, errs := &bounded{abort: abort}, &bounded{abort: abort}
 	exit, err = runSession(c, command, stdin, out, errs)
-	stdout, stderr = out.bytes(), errs.bytes()
+	stdout, stderr = out.stream(), errs.stream()
 	switch {
 	case err == nil:
 		return stdout, stderr, exit, nil
@@ -211,10 +231,10 @@ func (b *bounded) Write(p []byte) (int, error) {
 	return b.buf.Write(p)
 }
 
-func (b *bounded) bytes() []byte {
+func (b *bounded) stream() foreign.Stream {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return bytes.Clone(b.buf.Bytes())
+	return foreign.NewStream(b.buf.String())
 }
 
 func (b *bounded) full() bool {
@@ -229,7 +249,7 @@ type meeting struct {
 	otherKey       ssh.PublicKey // offered in place of the pinned one
 	hostKeyMatched bool
 	loggingIn      bool
-	banner         string // what the host says before it lets anybody in
+	banner         foreign.Text // what the host says before it lets anybody in
 }
 
 func (m *meeting) note(f func()) {
@@ -261,15 +281,15 @@ func (l *listener) Read(b []byte) (int, error) {
 }
 
 // said is what the other side said first, and whether it is SSH.
-func (l *listener) said() (line string, isSSH bool) {
+func (l *listener) said() (line foreign.Text, isSSH bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	text := string(l.words)
 	for line := range strings.Lines(text) {
 		if strings.HasPrefix(line, "SSH-") {
-			return strings.TrimSpace(line), true
+			return foreign.New(line), true
 		}
 	}
-	line, _, _ = strings.Cut(text, "\n")
-	return strings.TrimSpace(line), false
+	first, _, _ := strings.Cut(text, "\n")
+	return foreign.New(first), false
 }

@@ -217,7 +217,7 @@ func TestRun(t *testing.T) {
 		{"killed", "", "", "", 137},
 	} {
 		stdout, stderr, exit, err := d.Run(t.Context(), c.command, []byte(c.stdin))
-		if err != nil || string(stdout) != c.stdout || string(stderr) != c.stderr || exit != c.exit {
+		if err != nil || !stdout.Is(c.stdout) || !stderr.Is(c.stderr) || exit != c.exit {
 			t.Errorf("%s: %q, %q, %d, %v", c.command, stdout, stderr, exit, err)
 		}
 	}
@@ -232,11 +232,11 @@ func TestRunBig(t *testing.T) {
 	data := make([]byte, 8<<20)
 	rand.Read(data)
 	stdout, _, exit, err := d.Run(t.Context(), "cat", data)
-	if err != nil || exit != 0 || !bytes.Equal(stdout, data) {
-		t.Errorf("%d bytes, %d, %v", len(stdout), exit, err)
+	if err != nil || exit != 0 || !stdout.Is(string(data)) {
+		t.Errorf("%q, %d, %v", stdout, exit, err)
 	}
 	stdout, _, _, err = d.Run(t.Context(), "sum", data)
-	if want := fmt.Sprintf("%x", sha256.Sum256(data)); err != nil || string(stdout) != want {
+	if want := fmt.Sprintf("%x", sha256.Sum256(data)); err != nil || !stdout.Is(want) {
 		t.Errorf("%q, %v; want %s", stdout, err, want)
 	}
 }
@@ -247,7 +247,7 @@ func TestRunAtOnce(t *testing.T) {
 	for i := range 8 {
 		all.Go(func() {
 			want := fmt.Sprint("number ", i)
-			if stdout, _, _, err := d.Run(t.Context(), "echo "+want, nil); err != nil || string(stdout) != want {
+			if stdout, _, _, err := d.Run(t.Context(), "echo "+want, nil); err != nil || !stdout.Is(want) {
 				t.Errorf("%q, %v", stdout, err)
 			}
 		})
@@ -273,7 +273,7 @@ func TestRunSlow(t *testing.T) {
 	if took := time.Since(start); took > 10*time.Second {
 		t.Errorf("took %v", took)
 	}
-	if string(stdout) != "so far" || exit != -1 || !errors.Is(err, context.DeadlineExceeded) {
+	if !stdout.Is("so far") || exit != -1 || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%q, %d, %v", stdout, exit, err)
 	}
 	var fault *Error
@@ -305,7 +305,7 @@ func TestRunLosesTheConnection(t *testing.T) {
 		fault.Fact = "(fact)"
 		wantError(t, err, ErrLost, "tunnel door "+d.Address+`: (fact)
 hint: whether the command did its work is not known; run it again`)
-		if command == "drop" && string(stdout) != "so far" {
+		if command == "drop" && !stdout.Is("so far") {
 			t.Errorf("%q", stdout)
 		}
 	}
@@ -531,7 +531,7 @@ func TestRSAKey(t *testing.T) {
 	}
 	s.config.PublicKeyAuthAlgorithms = []string{ssh.KeyAlgoRSASHA512}
 	d := s.listenLocal()
-	if stdout, _, _, err := d.Run(t.Context(), "echo hello", nil); err != nil || string(stdout) != "hello" {
+	if stdout, _, _, err := d.Run(t.Context(), "echo hello", nil); err != nil || !stdout.Is("hello") {
 		t.Errorf("%q, %v", stdout, err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"openclaw-azure/internal/foreign"
 	"openclaw-azure/internal/hint"
 )
 
@@ -93,8 +94,9 @@ var hints = map[error]map[string]string{
 	},
 }
 
-func (d Door) fault(kind error, cause error, format string, args ...any) error {
-	return d.hinted(&Error{Kind: kind, Door: d.String(), Fact: fmt.Sprintf(format, args...), cause: cause})
+// fault is an error about the other side: of what that said it has no plain string, nor has its cause.
+func (d Door) fault(kind error, cause error, format string, words ...foreign.Word) error {
+	return d.hinted(&Error{Kind: kind, Door: d.String(), Fact: foreign.Sprintf(format, words...), cause: foreign.Err(cause)})
 }
 
 // hinted says what to do about a fault of its kind.
@@ -116,17 +118,17 @@ func (d Door) unreachable(cause error, after time.Duration) error {
 	case errors.Is(cause, context.DeadlineExceeded), errors.As(cause, &timeout) && timeout.Timeout():
 		return d.fault(ErrUnreachable, cause, "no answer to TCP in %s", round(after))
 	}
-	return d.fault(ErrUnreachable, cause, "no TCP connection: %s", oneLine(bare(cause).Error()))
+	return d.fault(ErrUnreachable, cause, "no TCP connection: %s", foreign.New(bare(cause).Error()))
 }
 
 // silence is the account that a tunnel gives of itself.
-func silence(err error) string {
+func silence(err error) foreign.Own {
 	var silent interface {
 		error
 		Fact() string
 	}
 	if errors.As(err, &silent) {
-		return silent.Fact()
+		return foreign.Own(silent.Fact())
 	}
 	return ""
 }
@@ -153,31 +155,31 @@ func (d Door) refused(cause error, met *meeting, heard *listener, timeUp bool, a
 	switch {
 	case met.otherKey != nil:
 		return d.fault(ErrHostKeyDiffers, cause, "the host key is %s, not %s",
-			ssh.FingerprintSHA256(met.otherKey), ssh.FingerprintSHA256(d.HostKey))
+			fingerprint(met.otherKey), fingerprint(d.HostKey))
 	case errors.As(cause, &algorithms) && algorithms.What == "host key":
 		return d.fault(ErrHostKeyDiffers, cause, "the host has no %s key, so not %s; it offers %s",
-			d.HostKey.Type(), ssh.FingerprintSHA256(d.HostKey), list(algorithms.RequestedAlgorithms))
+			foreign.Own(d.HostKey.Type()), fingerprint(d.HostKey), list(algorithms.RequestedAlgorithms))
 	case errors.As(cause, &algorithms):
 		return d.fault(ErrNoCommonAlgorithm, cause, "the host offers no %s that this program speaks: %s",
-			algorithms.What, list(algorithms.RequestedAlgorithms))
+			foreign.Own(algorithms.What), list(algorithms.RequestedAlgorithms))
 	case met.hostKeyMatched && strings.Contains(cause.Error(), "unable to authenticate"):
 		return d.fault(ErrKeyRefused, cause, "the host refuses the key %s for user %q",
-			ssh.FingerprintSHA256(d.Key.PublicKey()), d.User)
+			fingerprint(d.Key.PublicKey()), foreign.Own(d.User))
 	case met.loggingIn && strings.Contains(cause.Error(), "ssh: disconnect, reason"):
-		return d.fault(ErrKeyRefused, cause, "the host ends the login of user %q: %s", d.User, reason(cause))
+		return d.fault(ErrKeyRefused, cause, "the host ends the login of user %q: %s", foreign.Own(d.User), reason(cause))
 	case met.loggingIn && !timeUp && silence(cause) == "":
 		// So sshd ends what PAM does not let in, mostly after a word about it.
-		if met.banner != "" {
-			return d.fault(ErrLoginClosed, cause, "the host lets %q not in: %q", d.User, oneLine(met.banner))
+		if !met.banner.Empty() {
+			return d.fault(ErrLoginClosed, cause, "the host lets %q not in: %q", foreign.Own(d.User), met.banner)
 		}
-		return d.fault(ErrLoginClosed, cause, "the host lets %q not in: it ends the connection", d.User)
+		return d.fault(ErrLoginClosed, cause, "the host lets %q not in: it ends the connection", foreign.Own(d.User))
 	case silence(cause) != "":
 		return d.fault(ErrUnreachable, cause, "%s", silence(cause))
 	case timeUp && isSSH:
 		return d.fault(ErrNoSSH, cause, "the SSH server (%q) fell silent: not connected in %s", words, round(after))
-	case timeUp && words == "":
+	case timeUp && words.Empty():
 		return d.fault(ErrNoSSH, cause, "something accepts connections and said nothing in %s", round(after))
-	case words == "":
+	case words.Empty():
 		return d.fault(ErrNoSSH, cause, "something accepts connections and closes them without a word")
 	case !isSSH:
 		return d.fault(ErrNoSSH, cause, "something accepts connections and says %q in place of an SSH banner", words)
@@ -206,33 +208,26 @@ func (d Door) unfinished(cause error, after time.Duration) error {
 	return d.fault(ErrUnfinished, cause, "the command did not end in %s", round(after))
 }
 
-// reason is an SSH error without the library's own prefixes.
-func reason(err error) string {
+// reason is an SSH error without the library's own prefixes; the rest may be the other side's words.
+func reason(err error) foreign.Text {
 	if errors.Is(err, io.EOF) {
-		return "closed"
+		return foreign.New("closed")
 	}
-	text := oneLine(bare(err).Error())
+	text := bare(err).Error()
 	for {
 		short := strings.TrimPrefix(strings.TrimPrefix(text, "ssh: "), "handshake failed: ")
 		if short == text {
-			return text
+			return foreign.New(text)
 		}
 		text = short
 	}
 }
 
-// oneLine makes one line of what another machine may have written.
-func oneLine(text string) string {
-	text = strings.Join(strings.Fields(text), " ")
-	if len(text) > firstWords {
-		text = text[:firstWords] + "..."
-	}
-	return text
-}
+func fingerprint(key ssh.PublicKey) foreign.Own { return foreign.Own(ssh.FingerprintSHA256(key)) }
 
 // list is the algorithms that the other side named, without the extensions that
 // travel among them.
-func list(names []string) string {
+func list(names []string) foreign.Text {
 	var real []string
 	for _, n := range names {
 		if !strings.HasPrefix(n, "kex-strict-") && !strings.HasPrefix(n, "ext-info-") {
@@ -240,15 +235,15 @@ func list(names []string) string {
 		}
 	}
 	if len(real) == 0 {
-		return "none"
+		return foreign.New("none")
 	}
-	return oneLine(strings.Join(real, ", "))
+	return foreign.New(strings.Join(real, ", "))
 }
 
 // round keeps messages readable: 10.00312s is 10s.
-func round(d time.Duration) time.Duration {
+func round(d time.Duration) foreign.Own {
 	if d < time.Second {
-		return d.Round(10 * time.Millisecond)
+		return foreign.Own(d.Round(10 * time.Millisecond).String())
 	}
-	return d.Round(100 * time.Millisecond)
+	return foreign.Own(d.Round(100 * time.Millisecond).String())
 }

@@ -86,8 +86,8 @@ func TestThroughTheTunnel(t *testing.T) {
 	}
 	data := []byte(strings.Repeat("0123456789abcdef", 1<<16))
 	stdout, _, exit, err := d.Run(t.Context(), "cat", data)
-	if err != nil || exit != 0 || string(stdout) != string(data) {
-		t.Fatalf("%d bytes, %d, %v", len(stdout), exit, err)
+	if err != nil || exit != 0 || !stdout.Is(string(data)) {
+		t.Fatalf("%q, %d, %v", stdout, exit, err)
 	}
 	within(t, 5*time.Second, "the host sees the ends", func() bool { return s.open.Load() == 0 })
 
@@ -133,7 +133,7 @@ func TestThroughTheForwardedPort(t *testing.T) {
 	}
 	tun.Forward(l, netip.MustParseAddrPort("10.100.0.1:2222"))
 	d.Dial, d.Address = nil, l.Addr().String()
-	if stdout, _, _, err := d.Run(t.Context(), "echo hello", nil); err != nil || string(stdout) != "hello" {
+	if stdout, _, _, err := d.Run(t.Context(), "echo hello", nil); err != nil || !stdout.Is("hello") {
 		t.Fatalf("%q, %v", stdout, err)
 	}
 	way.cut.Store(true)

@@ -11,6 +11,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi/internals"
 
+	"openclaw-azure/internal/foreign"
 	"openclaw-azure/internal/hint"
 )
 
@@ -131,11 +132,12 @@ func Report(ctx *pulumi.Context, err error) {
 	if errors.As(err, &done) {
 		return
 	}
-	_ = ctx.Log.Error(err.Error(), nil) // if even the log fails, there is nobody left to tell
+	// Azure's errors come as plain strings, by Pulumi's own errors.
+	_ = ctx.Log.Error(foreign.Printable(err.Error()), nil) // if even the log fails, there is nobody left to tell
 }
 
 // Warn puts a warning on the console.
-func Warn(ctx *pulumi.Context, text string) { _ = ctx.Log.Warn(text, nil) }
+func Warn(ctx *pulumi.Context, text string) { _ = ctx.Log.Warn(foreign.Printable(text), nil) }
 
 // Say puts a line on the console.
-func Say(ctx *pulumi.Context, text string) { _ = ctx.Log.Info(text, nil) }
+func Say(ctx *pulumi.Context, text string) { _ = ctx.Log.Info(foreign.Printable(text), nil) }

@@ -81,39 +81,27 @@ func New(cfg *config.Config, image string, stack *keys.Stack, peers map[string]*
 	return h
 }
 
-// order is every layer, in the order in which they are put in place. A layer may count on those before it.
-var order = []struct {
-	name  string
-	build func(*Host) layer.Layer
-}{
-	{"base", (*Host).base},
-	{"sysctl", (*Host).sysctl},
-	{"wireguard", (*Host).wireguard},
-	{"firewall", (*Host).firewall},
-	{"ssh", (*Host).ssh},
-	{"fail2ban", (*Host).fail2ban},
-	{"updates", (*Host).updates},
-	{"network", (*Host).network},
-	{"openclaw", (*Host).openclaw},
-	{"backup", (*Host).backup},
-}
-
-// Names are the layers' names, in their order.
-func Names() []string {
-	names := make([]string, len(order))
-	for i, l := range order {
-		names[i] = l.name
-	}
-	return names
+// builders make the layers, by their names.
+var builders = map[string]func(*Host) layer.Layer{
+	"base":      (*Host).base,
+	"sysctl":    (*Host).sysctl,
+	"wireguard": (*Host).wireguard,
+	"firewall":  (*Host).firewall,
+	"ssh":       (*Host).ssh,
+	"fail2ban":  (*Host).fail2ban,
+	"updates":   (*Host).updates,
+	"network":   (*Host).network,
+	"openclaw":  (*Host).openclaw,
+	"backup":    (*Host).backup,
 }
 
 // Layers are all layers of the host, in their order.
 func (h *Host) Layers() ([]layer.Packed, error) {
 	var all []layer.Layer
 	var units []string
-	for _, o := range order {
-		l := o.build(h)
-		l.Name = o.name
+	for _, name := range layer.Names() {
+		l := builders[name](h)
+		l.Name = name
 		all = append(all, l)
 		for _, u := range l.Units {
 			units = append(units, u.Name)

@@ -53,7 +53,7 @@ func TestEveryTemplateIsInTheTable(t *testing.T) {
 	}
 	for _, f := range all {
 		listed = append(listed, f.path)
-		if !slices.Contains(Names(), f.layer) {
+		if !slices.Contains(layer.Names(), f.layer) {
 			t.Errorf("%s belongs to the layer %q, which is none", f.path, f.layer)
 		}
 	}

@@ -58,6 +58,14 @@ var kernelSysctls = []struct{ Key, Value string }{
 	{"vm.unprivileged_userfaultfd", "0"},
 }
 
+// MayLack are the settings that a kernel which is another machine's need not show.
+func MayLack() (keys []string) {
+	for _, s := range kernelSysctls {
+		keys = append(keys, s.Key)
+	}
+	return keys
+}
+
 func (h *Host) sysctl() layer.Layer {
 	l := layer.Layer{
 		// -e passes over settings that this kernel has not; what has to be there is probed.

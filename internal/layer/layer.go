@@ -11,6 +11,12 @@ import (
 	"unicode/utf8"
 )
 
+// names are the layers', in the order in which they are put in place. A layer may count on those before it.
+var names = []string{"base", "sysctl", "wireguard", "firewall", "ssh", "fail2ban", "updates", "network", "openclaw", "backup"}
+
+// Names are the layers' names, in their order.
+func Names() []string { return slices.Clone(names) }
+
 // Policies of a file.
 const (
 	Replace = "replace" // the content is ours, edits are overwritten

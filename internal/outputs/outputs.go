@@ -20,6 +20,7 @@ import (
 	"golang.org/x/term"
 
 	"openclaw-azure/internal/door"
+	"openclaw-azure/internal/foreign"
 	"openclaw-azure/internal/hint"
 	"openclaw-azure/internal/machine"
 	"openclaw-azure/internal/tunnel"
@@ -113,9 +114,9 @@ func Read(ctx context.Context, stack string) (*Stack, error) {
 		case ctx.Err() != nil:
 			return nil, fmt.Errorf("read the stack's outputs: %w", ctx.Err())
 		}
-		said := strings.Join(strings.Fields(stderr.String()), " ")
-		if said == "" {
-			said = err.Error()
+		said := foreign.New(stderr.Bytes()) // the backend's words are among the CLI's
+		if said.Empty() {
+			said = foreign.New(err.Error())
 		}
 		return nil, hint.To(fmt.Errorf("read the stack's outputs: pulumi stack output: %s", said),
 			"run it in the repository's folder; name the stack with --stack or PULUMI_STACK")

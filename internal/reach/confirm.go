@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"openclaw-azure/internal/door"
+	"openclaw-azure/internal/foreign"
 	"openclaw-azure/internal/layer"
 	"openclaw-azure/internal/machine"
 )
@@ -80,14 +81,14 @@ func (r *Doors) Confirm(a Access, bootstrap bool, p layer.Packed, seconds int, s
 
 // confirmOnce keeps the change if it is armed. In the tunnel people have to get in first: not before the change, which may be
 // what mends their door, and once, since sshd counts what it refuses.
-func (r *Doors) confirmOnce(ctx context.Context, a Access, d door.Door, p layer.Packed, port uint16) (stdout []byte, exit int, err error) {
+func (r *Doors) confirmOnce(ctx context.Context, a Access, d door.Door, p layer.Packed, port uint16) (stdout foreign.Stream, exit int, err error) {
 	if d.Name == door.Tunnel {
 		if stdout, exit, err = r.ask(ctx, d, "confirm", p.AskArmed(port)); err != nil || exit != 0 {
 			return stdout, exit, err
 		}
 		people, err := r.operatorDoor(a).Connect(ctx)
 		if err != nil {
-			return nil, 0, err
+			return stdout, 0, err
 		}
 		people.Close()
 	}

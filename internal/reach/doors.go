@@ -3,7 +3,6 @@
 package reach
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +17,7 @@ import (
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
 	"openclaw-azure/internal/door"
+	"openclaw-azure/internal/foreign"
 	"openclaw-azure/internal/hint"
 	"openclaw-azure/internal/keys"
 	"openclaw-azure/internal/layer"
@@ -188,30 +188,30 @@ func (r *Doors) dialTunnel(ctx context.Context, network, address string) (net.Co
 var errSudo = errors.New("sudo refused")
 
 // ask sends one request, with a name for people, to the applier through a door, and returns its answer.
-func (r *Doors) ask(ctx context.Context, d door.Door, name string, request any) (stdout []byte, exit int, err error) {
+func (r *Doors) ask(ctx context.Context, d door.Door, name string, request any) (stdout foreign.Stream, exit int, err error) {
 	command := layer.RemoteCommand()
 	if d.User == machine.Deploy {
 		command = layer.DeployCommand(name)
 	}
 	stdin, err := r.applier.Stdin(request)
 	if err != nil {
-		return nil, 0, err
+		return stdout, 0, err
 	}
 	return run(ctx, d, command, stdin)
 }
 
 // run runs a command that becomes root on the host, over a connection of its own.
-func run(ctx context.Context, d door.Door, command, stdin string) (stdout []byte, exit int, err error) {
+func run(ctx context.Context, d door.Door, command, stdin string) (stdout foreign.Stream, exit int, err error) {
 	stdout, stderr, exit, err := d.Run(ctx, command, []byte(stdin))
 	if err != nil {
-		return nil, exit, err
+		return stdout, exit, err
 	}
-	if exit == 1 && bytes.Contains(stderr, []byte("sudo:")) {
-		return nil, exit, hint.To(fmt.Errorf("become root as %q through the %s door: %w: %s", d.User, d.Name, errSudo, layer.ErrorLine(string(stderr))),
+	if exit == 1 && stderr.Has("sudo:") {
+		return stdout, exit, hint.To(fmt.Errorf("become root as %q through the %s door: %w: %s", d.User, d.Name, errSudo, stderr.LastLine()),
 			"`pulumi config set bootstrap true && pulumi up` mends sudo")
 	}
 	if exit != 0 && exit != machine.ExitNotPending && exit != machine.ExitRefused {
-		return stdout, exit, fmt.Errorf("ask the host through the %s door: exit status %d: %s", d.Name, exit, layer.ErrorLine(string(stderr)))
+		return stdout, exit, fmt.Errorf("ask the host through the %s door: exit status %d: %s", d.Name, exit, stderr.LastLine())
 	}
 	return stdout, exit, nil
 }

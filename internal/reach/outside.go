@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"strings"
 	"syscall"
 	"time"
 
+	"openclaw-azure/internal/foreign"
 	"openclaw-azure/internal/hint"
 	"openclaw-azure/internal/machine"
 )
@@ -47,10 +49,10 @@ func expectClosed(ctx context.Context, address string) error {
 	if err := conn.SetReadDeadline(deadline); err != nil {
 		return nil // it is closed already
 	}
-	banner, _ := bufio.NewReaderSize(conn, 64).ReadString('\n')
+	banner, _ := bufio.NewReader(io.LimitReader(conn, 255)).ReadString('\n') // RFC 4253 allows no longer one
 	if !strings.HasPrefix(banner, "SSH-") {
 		return nil
 	}
-	return hint.To(fmt.Errorf("port 22 is to be closed, and sshd answers at %s with %q", address, strings.TrimSpace(banner)),
+	return hint.To(fmt.Errorf("port 22 is to be closed, and sshd answers at %s with %q", address, foreign.New(banner)),
 		"look at what admits it: `az network nsg rule list`, and on the host `ufw status` and `ss -ltn`")
 }

@@ -23,7 +23,6 @@ import (
 
 	"openclaw-azure/internal/applier"
 	"openclaw-azure/internal/door"
-	"openclaw-azure/internal/host"
 	"openclaw-azure/internal/keys"
 	"openclaw-azure/internal/layer"
 	"openclaw-azure/internal/reach"
@@ -207,14 +206,14 @@ func (c *commands) remote(verb, name string, in resource.PropertyMap) (string, e
 				return "", fmt.Errorf("layer %s is not as declared", layer)
 			}
 		}
-		if len(req.Digests) != len(host.Names()) {
-			return "", fmt.Errorf("proof of %d layers, not of %d", len(req.Digests), len(host.Names()))
+		if len(req.Digests) != len(layer.Names()) {
+			return "", fmt.Errorf("proof of %d layers, not of %d", len(req.Digests), len(layer.Names()))
 		}
 		settings := map[string]int{}
 		for name := range req.Digests {
 			settings[name] = 7
 		}
-		text, err := json.Marshal(layer.Proof{Proven: host.Names(), At: "2026-01-02 03:04:05 UTC", Settings: settings, Warnings: slices.Concat(w.Guest.Warnings, w.Guest.Later)})
+		text, err := json.Marshal(map[string]any{"proven": layer.Names(), "at": "2026-01-02 03:04:05 UTC", "settings": settings, "notShown": w.Guest.NotShown, "warnings": slices.Concat(w.Guest.Warnings, w.Guest.Later)})
 		return string(text), err
 	default:
 		return "", fmt.Errorf("operation %q", req.Op)

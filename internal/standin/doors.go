@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"openclaw-azure/internal/foreign"
 	"openclaw-azure/internal/layer"
 	"openclaw-azure/internal/reach"
 )
@@ -48,7 +49,7 @@ func (d Doors) Observe(a reach.Access, bootstrap bool) (*layer.Observation, erro
 	if err != nil {
 		return nil, err
 	}
-	return layer.ParseObservation(text)
+	return layer.ParseObservation(foreign.NewStream(text))
 }
 
 func (d Doors) Ready(a reach.Access, bootstrap bool, _ func(string)) error {

@@ -8,7 +8,6 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"openclaw-azure/internal/keys"
-	"openclaw-azure/internal/layer"
 	"openclaw-azure/internal/machine"
 )
 
@@ -76,12 +75,20 @@ type guest struct {
 	sshd       string // the drop-in
 
 	Layers       map[string]*record
-	Drift        map[string][]layer.Drift
+	Drift        map[string][]Drift
 	Notes        []string // what is worth knowing, and no drift
 	Warnings     []string
 	Later        []string // warnings of the proof alone
+	NotShown     []string // kernel settings
 	Pending      string   // layer that waits for its confirmation
 	LastRollback string   // layer that was taken back
+}
+
+// Drift is one difference, as the applier says it.
+type Drift struct {
+	Subject string `json:"subject"`
+	Want    string `json:"want"`
+	Got     string `json:"got"`
 }
 
 // record is what the applier keeps of a layer.

@@ -224,7 +224,7 @@ func controlUI(l *one) {
 func doNotConnect(r result) []string {
 	var found []string
 	for line := range strings.Lines(r.stdout) {
-		if warning, ok := strings.CutPrefix(strings.TrimSpace(line), "warning: "); ok && strings.Contains(warning, "does not connect") {
+		if warning, ok := strings.CutPrefix(strings.TrimSpace(line), "warning: | "); ok && strings.Contains(warning, "does not connect") {
 			found = append(found, warning)
 		}
 	}

@@ -381,7 +381,7 @@ func accounts(stdout string) []string {
 		if _, rest, ok := strings.Cut(line, `the host differs from what layer "`); ok {
 			layer, _, _ = strings.Cut(rest, `"`)
 		} else if strings.Contains(line, ": expected ") && layer != "" {
-			if line = layer + ": " + line; !slices.Contains(lines, line) {
+			if line = layer + ": " + strings.TrimPrefix(line, "| "); !slices.Contains(lines, line) {
 				lines = append(lines, line)
 			}
 		}
