@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"openclaw-azure/internal/door"
 	"openclaw-azure/internal/tunnel"
 )
 
@@ -54,5 +55,7 @@ func (r *Doors) carryDirect(local net.Conn) {
 		local.Close()
 		remote.Close()
 	})()
-	tunnel.Carry(local, remote)
+	if !tunnel.CarryAtMost(local, remote, tunnel.ForwardLimit) {
+		r.tooMuch(door.Bootstrap)
+	}
 }

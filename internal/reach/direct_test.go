@@ -22,6 +22,45 @@ func echo(l net.Listener) {
 	}
 }
 
+// A host that says more than any command does ends the connection, and the run says why.
+func TestDirectForwardLimit(t *testing.T) {
+	host, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer host.Close()
+	go func() {
+		c, err := host.Accept()
+		for buf := make([]byte, 1<<20); err == nil; {
+			_, err = c.Write(buf)
+		}
+	}()
+	const port = 29872
+	r := New(port, layer.Applier{})
+	defer r.Close()
+	if err := r.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	said := make(chan string, 1)
+	r.mu.Lock()
+	r.directTo, r.say = host.Addr().(*net.TCPAddr).AddrPort(), func(line string) { said <- line }
+	r.mu.Unlock()
+	conn, err := net.Dial("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(int(BootstrapLocalPort(port)))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := io.Copy(io.Discard, conn); n > 32<<20+1 {
+		t.Errorf("%d bytes came, %v", n, err)
+	}
+	if got, want := <-said, "a command's connection through the bootstrap door was ended: more than 32 MiB went one way, and a layer takes less than one\nhint: a host that says so much is broken or somebody else's: docs/threat-model.md"; got != want {
+		t.Errorf("said %q", got)
+	}
+}
+
 // What the provider dials leads to the machine, and ends with the run; a second run finds the ports taken.
 func TestDirectForward(t *testing.T) {
 	host, err := net.Listen("tcp4", "127.0.0.1:0")

@@ -47,6 +47,7 @@ type Doors struct {
 	way      route   // of tunnel and listener
 	opened   opening // the last to a fresh connection
 	openedAt time.Time
+	say      func(string)    // of the command that is waited for
 	ctx      context.Context // ends with the run
 	stop     context.CancelFunc
 	work     sync.WaitGroup
@@ -131,7 +132,8 @@ func (r *Doors) open(a Access) error {
 		}
 	}
 	t, err := tunnel.Open(tunnel.Config{PrivateKey: way.private, ServerPublicKey: way.server, PresharedKey: way.preshared,
-		Address: way.address, Server: way.host.Addr(), Endpoint: way.endpoint, MTU: machine.MTU}, nil)
+		Address: way.address, Server: way.host.Addr(), Endpoint: way.endpoint, MTU: machine.MTU,
+		TooMuch: func() { r.tooMuch(door.Tunnel) }}, nil)
 	if err != nil {
 		return err
 	}
@@ -264,6 +266,9 @@ func (r *Doors) Observe(a Access, bootstrap bool) (*layer.Observation, error) {
 // Ready waits until a door opens to a fresh connection, so that the provider's own dial meets no closed one: it would
 // repeat even a refused key, which bans.
 func (r *Doors) Ready(a Access, bootstrap bool, say func(string)) error {
+	r.mu.Lock()
+	r.say = say
+	r.mu.Unlock()
 	d, err := r.reach(a, bootstrap)
 	if err != nil {
 		return err
@@ -278,6 +283,17 @@ func (r *Doors) Ready(a Access, bootstrap bool, say func(string)) error {
 	}
 	r.noteOpen(d)
 	return nil
+}
+
+// tooMuch tells why a command's connection ended: the provider only says that it did.
+func (r *Doors) tooMuch(door string) {
+	r.mu.Lock()
+	say := r.say
+	r.mu.Unlock()
+	if say != nil {
+		say(hint.Text(fmt.Sprintf("a command's connection through the %s door was ended: more than %d MiB went one way, and a layer takes less than one", door, tunnel.ForwardLimit>>20),
+			"a host that says so much is broken or somebody else's: docs/threat-model.md"))
+	}
 }
 
 // Both waits until the tunnel opens for the program and for people. It tells where a command of theirs fails.

@@ -3,6 +3,7 @@ package tunnel
 import (
 	"errors"
 	"io"
+	"math"
 	"net"
 	"net/netip"
 	"sync"
@@ -96,22 +97,47 @@ func (t *Tunnel) carry(local net.Conn, to netip.AddrPort) {
 		return
 	}
 	defer remote.Close()
-	Carry(local, remote)
+	if !CarryAtMost(local, remote, ForwardLimit) && t.cfg.TooMuch != nil {
+		t.cfg.TooMuch()
+	}
 }
+
+// ForwardLimit is what a connection through Forward may carry in each direction:
+// a command of Pulumi's takes and says less than a megabyte, and what it says is
+// held in memory and in the stack's state.
+const ForwardLimit = 32 << 20
 
 // Carry copies between two connections, in both directions, until both have
 // ended. It closes neither.
-func Carry(a, b net.Conn) {
+func Carry(a, b net.Conn) { CarryAtMost(a, b, math.MaxInt64-1) }
+
+// CarryAtMost is Carry, but that it ends both connections, and says so, where one
+// direction carries more than so many bytes.
+func CarryAtMost(a, b net.Conn, most int64) (within bool) {
 	var both sync.WaitGroup
-	both.Go(func() { pass(a, b) })
-	both.Go(func() { pass(b, a) })
+	var over atomic.Bool
+	one := func(dst, src net.Conn) {
+		if !pass(dst, src, most) {
+			over.Store(true)
+		}
+	}
+	both.Go(func() { one(a, b) })
+	both.Go(func() { one(b, a) })
 	both.Wait()
+	return !over.Load()
 }
+
+var errTooMuch = errors.New("too much")
 
 // pass copies one direction. Its end is passed on as an end of that direction
 // alone: the other may have more to say. A failure ends both.
-func pass(dst, src net.Conn) {
-	_, err := io.Copy(dst, src)
+func pass(dst, src net.Conn, most int64) (within bool) {
+	rest := &io.LimitedReader{R: src, N: most + 1}
+	_, err := io.Copy(dst, rest)
+	within = rest.N > 0
+	if !within {
+		err = errTooMuch
+	}
 	if half, ok := dst.(interface{ CloseWrite() error }); ok && err == nil {
 		err = half.CloseWrite()
 	} else if err == nil {
@@ -121,4 +147,5 @@ func pass(dst, src net.Conn) {
 		dst.Close()
 		src.Close()
 	}
+	return within
 }

@@ -66,6 +66,9 @@ type Config struct {
 	// Log is given wireguard-go's own lines, from any goroutine. They name peers
 	// by a part of their public key and no key beside it. nil: nobody is.
 	Log func(line string)
+	// TooMuch is told of each connection through Forward that ended since it
+	// carried more than ForwardLimit. nil: nobody is.
+	TooMuch func()
 }
 
 func (c *Config) check() error {

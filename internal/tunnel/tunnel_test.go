@@ -403,6 +403,74 @@ func TestForwardMegabytesAndHalfClose(t *testing.T) {
 	}
 }
 
+// A host that says more than any command does ends that connection, and no other.
+func TestForwardLimit(t *testing.T) {
+	var told atomic.Int64
+	w := newWorld(t, func(c *Config) {
+		c.SilenceLimit = DefaultSilenceLimit
+		c.TooMuch = func() { told.Add(1) }
+	})
+	w.host.listen(func(c net.Conn) {
+		hello := make([]byte, 5)
+		io.ReadFull(c, hello)
+		c.Write(hello)
+		for buf := make([]byte, 1<<20); ; {
+			if _, err := c.Write(buf); err != nil {
+				return
+			}
+		}
+	})
+	w.waitAlive(t, 5*time.Second)
+	addr := w.forward(t)
+	flooded, other := dialLocal(t, addr), dialLocal(t, addr)
+	sayHello(t, flooded)
+	if n, err := io.Copy(io.Discard, flooded); n > ForwardLimit || n < ForwardLimit/2 {
+		t.Errorf("%d bytes came, %v", n, err)
+	}
+	within(t, 5*time.Second, "somebody is told", func() bool { return told.Load() == 1 })
+	sayHello(t, other)
+}
+
+// What is within the limit passes, to the last byte, in both directions.
+func TestCarryAtMost(t *testing.T) {
+	const most = 1000
+	for size, passes := range map[int]bool{0: true, most: true, most + 1: false, 5 * most: false} {
+		for direction := range 2 {
+			near, a := tcpPair(t)
+			far, b := tcpPair(t)
+			if direction == 1 {
+				near, far = far, near
+			}
+			ended := make(chan bool, 1)
+			go func() { ended <- CarryAtMost(a, b, most) }()
+			near.Write(make([]byte, size))
+			near.CloseWrite()
+			got, _ := io.Copy(io.Discard, far)
+			far.CloseWrite()
+			if within := <-ended; within != passes || passes && got != int64(size) || got > most+1 {
+				t.Errorf("%d bytes, direction %d: %d came, within the limit: %v", size, direction, got, within)
+			}
+			a.Close()
+			b.Close()
+		}
+	}
+}
+
+func tcpPair(t *testing.T) (near, far *net.TCPConn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	near = dialLocal(t, l.Addr().String())
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return near, c.(*net.TCPConn)
+}
+
 func TestForwardOverALossyLine(t *testing.T) {
 	w := newWorld(t, func(c *Config) { c.SilenceLimit = 10 * time.Second })
 	w.host.listen(echo)
