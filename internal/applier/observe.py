@@ -131,7 +131,8 @@ def prove(body: dict[str, Any]) -> int:
                        "settings": {name: layers[name]["settings"] for name in body["digests"]},
                        "notShown": not_shown(), **words}, 0)
     rows.insert(0, ("LAYER", "EXPECTED", "EFFECTIVE"))
-    widths = [max(len(row[column].split("\n")[0]) for row in rows) for column in (0, 1)]
+    rows = [(layer, "; ".join(want.splitlines()), "; ".join(got.splitlines())) for layer, want, got in rows]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     say("the host is not as declared:")
     for layer, want, got in rows:
         say(f"{layer:<{widths[0]}}  {want:<{widths[1]}}  {got}")

@@ -86,7 +86,7 @@ def read_lists(options: list[str], deadline: float) -> list[str]:
     except Locked:
         raise
     except Failure as error:
-        broken = [f"apt-get update: {line}" for line in str(error).splitlines() if line.startswith("E: ")] or [str(error)]
+        broken = [f"apt-get update: {line[2:]}" for line in str(error).splitlines() if line.startswith("| E: ")] or [str(error)]
     remove(SOURCES)
     if broken:
         text = "; what the other sources have was installed. This is told of until the lists are read at night without a fault, or `sudo rm " + SOURCES + "`"

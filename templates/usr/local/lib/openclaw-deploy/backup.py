@@ -61,6 +61,7 @@ MOST_BYTES = (8 << 30) - 1  # of a file in the archive: what its header holds
 MOST_TEXT = 1 << 20  # of the other three
 MOST_UNPACKED = 16 << 30
 MOST_ENTRIES = 500_000
+LONGEST_LINE = 500  # of another program's
 MOST_SHOWN = 160  # characters of a fault: the applier cuts longer lines
 SPARE = 256 << 20  # of the disk, which stays free
 RENAME_EXCHANGE, AT_FDCWD = 2, -100
@@ -632,7 +633,7 @@ def run_unit(unit: str, failed: str) -> None:
     lines = subprocess.run(["journalctl", "--namespace=+openclaw", "--no-pager", "--quiet", "--output=cat", "--lines=40", "--unit=" + unit,
                             "_SYSTEMD_INVOCATION_ID=" + shown], stdout=subprocess.PIPE, text=True, errors="replace",
                            check=False).stdout.splitlines()
-    said = [re.sub("[^ -~]", "?", line) for line in lines if line.strip()]  # a terminal obeys some characters
+    said = [re.sub("[^ -~]", "?", line[:LONGEST_LINE]) for line in lines if line.strip()]  # a terminal obeys some characters
     raise Failure(f"{failed}: {said[-1] if said else 'see journalctl --namespace=+openclaw -u ' + unit}")
 
 
