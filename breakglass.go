@@ -15,6 +15,7 @@ import (
 	"openclaw-azure/internal/breakglass"
 	"openclaw-azure/internal/config"
 	"openclaw-azure/internal/engine"
+	"openclaw-azure/internal/foreign"
 	"openclaw-azure/internal/hint"
 	"openclaw-azure/internal/lastrun"
 	"openclaw-azure/internal/machine"
@@ -91,7 +92,7 @@ func hasRunCommand(ctx *pulumi.Context, group, vm pulumi.StringOutput, name stri
 	case azure.NotThere(err):
 		return false, nil
 	case err != nil:
-		return false, fmt.Errorf("look for the run command %q of %q in resource group %q: %w", name, vmName, groupName, err)
+		return false, fmt.Errorf("look for the run command %q of %q in resource group %q: %w", name, vmName, groupName, foreign.Err(err))
 	}
 	return true, nil
 }

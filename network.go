@@ -15,6 +15,7 @@ import (
 	"openclaw-azure/internal/azure"
 	"openclaw-azure/internal/config"
 	"openclaw-azure/internal/engine"
+	"openclaw-azure/internal/foreign"
 	"openclaw-azure/internal/hint"
 	"openclaw-azure/internal/lastrun"
 	"openclaw-azure/internal/machine"
@@ -165,7 +166,7 @@ func (p *perimeter) findGroup(ctx *pulumi.Context) (err error) {
 			"pulumi config rm resourceGroup    # the program makes one of its own")
 	}
 	if err != nil {
-		return fmt.Errorf("look for the resource group %q: %w", p.cfg.ResourceGroup, err)
+		return fmt.Errorf("look for the resource group %q: %w", p.cfg.ResourceGroup, foreign.Err(err))
 	}
 	// As it is configured, whatever case Azure has it in: another one would be another resource for Pulumi.
 	id := there.Id[:strings.LastIndex(there.Id, "/")+1] + p.cfg.ResourceGroup
@@ -296,13 +297,13 @@ func (p *perimeter) foreignRules(ctx *pulumi.Context, cfg *config.Config, last *
 	var rules, commands []string
 	for _, rule := range found {
 		switch shut := p.stops(rule); {
-		case rule.Name == wireguardRule:
+		case rule.Name.String() == wireguardRule:
 		case shut != "":
 			rules = append(rules, fmt.Sprintf("  %q: %s: it comes before the program's own and keeps %s shut", rule.Name, rule.Text, shut))
 			commands = append(commands, azure.RemoveRule(group, nsg, rule.Name))
 		case rule.Denies:
 			engine.Say(ctx, fmt.Sprintf("security group %q has an inbound rule that nobody declared, and that keeps no door shut: %q: %s", nsg, rule.Name, rule.Text))
-		case rule.Name != bootstrapRule:
+		case rule.Name.String() != bootstrapRule:
 			rules = append(rules, fmt.Sprintf("  %q: %s", rule.Name, rule.Text))
 			commands = append(commands, azure.RemoveRule(group, nsg, rule.Name))
 		case !cfg.Bootstrap && last != nil && !last.Bootstrap:

@@ -10,6 +10,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"openclaw-azure/internal/engine"
+	"openclaw-azure/internal/foreign"
 	"openclaw-azure/internal/hint"
 )
 
@@ -88,14 +89,14 @@ func (a Adopter) Adopt(ctx *pulumi.Context, name string, parent Parent, path str
 		case NotThere(err):
 			return nil, nil
 		case err != nil:
-			return nil, fmt.Errorf("look for %q, which Pulumi does not know, in resource group %q: %w", name, group, err)
+			return nil, fmt.Errorf("look for %q, which Pulumi does not know, in resource group %q: %w", name, group, foreign.Err(err))
 		case ctx.DryRun() || state != "Creating" && state != "Updating":
 			engine.Say(ctx, fmt.Sprintf("%q is in Azure already: it is of a run that was killed while Azure made it, and this run goes on with it", name))
 			// Never the ID that Azure answers: Compute may write the group in capitals, and Pulumi would take that for another one.
 			id, err := engine.Text(ctx, parent.ID)
 			return pulumi.Import(pulumi.ID(id + path)), err
 		case time.Since(begun) > adoptionLimit:
-			return nil, hint.To(fmt.Errorf("%q in resource group %q: Azure is still at it after %v (provisioning state %q), since a run that was killed", name, group, adoptionLimit, state),
+			return nil, hint.To(fmt.Errorf("%q in resource group %q: Azure is still at it after %v (provisioning state %q), since a run that was killed", name, group, adoptionLimit, foreign.New(state)),
 				"pulumi up again later, or pulumi destroy && pulumi up")
 		}
 		engine.Say(ctx, fmt.Sprintf("waiting for Azure to finish %q, which a run began that was killed", name))

@@ -17,6 +17,7 @@ import (
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"openclaw-azure/internal/foreign"
 	"openclaw-azure/internal/shell"
 )
 
@@ -77,19 +78,19 @@ func Ahead(p *pulumi.Context, subscription string, asked Asked) (objections []Ob
 // sku is a size as Resource Manager lists it; source: Resource Skus - List, 2021-07-01.
 type sku struct {
 	ResourceType string
-	Name         string
-	Family       string
-	Capabilities []struct{ Name, Value string }
+	Name         foreign.Text
+	Family       foreign.Text
+	Capabilities []struct{ Name, Value foreign.Text }
 	Restrictions []struct {
 		Type       string
-		ReasonCode string
+		ReasonCode foreign.Text
 	}
 }
 
 func (s sku) has(name string) string {
 	for _, c := range s.Capabilities {
-		if c.Name == name {
-			return c.Value
+		if c.Name.String() == name {
+			return c.Value.String()
 		}
 	}
 	return ""
@@ -133,7 +134,7 @@ func (s sku) unfit(controllers string) (reasons []string) {
 func (s sku) restricted() string {
 	for _, r := range s.Restrictions {
 		if r.Type == "Location" {
-			return r.ReasonCode
+			return r.ReasonCode.String()
 		}
 	}
 	return ""
@@ -142,7 +143,7 @@ func (s sku) restricted() string {
 // usage is a quota and what of it is used; source: Usage - List, 2023-03-01.
 type usage struct {
 	CurrentValue, Limit int
-	Name                struct{ Value string }
+	Name                struct{ Value foreign.Text }
 }
 
 // scsi is the disk controller where nothing says another.
@@ -152,7 +153,7 @@ const scsi = "SCSI"
 func (m *manager) controllers(ctx context.Context, asked Asked) (string, error) {
 	of := asked.Image
 	path := fmt.Sprintf("/providers/Microsoft.Compute/locations/%s/publishers/%s/artifacttypes/vmimage/offers/%s/skus/%s/versions", asked.Location, of.Publisher, of.Offer, of.SKU)
-	var versions []struct{ Name string }
+	var versions []struct{ Name foreign.Text }
 	if err := m.get(ctx, path, "2023-03-01", &versions, "$orderby=name desc", "$top=1"); err != nil {
 		return "", err
 	}
@@ -161,15 +162,15 @@ func (m *manager) controllers(ctx context.Context, asked Asked) (string, error) 
 	}
 	var image struct {
 		Properties struct {
-			Features []struct{ Name, Value string }
+			Features []struct{ Name, Value foreign.Text }
 		}
 	}
-	if err := m.get(ctx, path+"/"+url.PathEscape(versions[0].Name), "2023-03-01", &image); err != nil {
+	if err := m.get(ctx, path+"/"+url.PathEscape(versions[0].Name.String()), "2023-03-01", &image); err != nil {
 		return "", err
 	}
 	for _, feature := range image.Properties.Features {
-		if feature.Name == disks {
-			return feature.Value, nil
+		if feature.Name.String() == disks {
+			return feature.Value.String(), nil
 		}
 	}
 	return scsi, nil
@@ -210,7 +211,7 @@ func judgeSize(all []sku, usages []usage, controllers string, asked Asked) []Obj
 	sizes := map[string]sku{}
 	for _, s := range all {
 		if s.ResourceType == "virtualMachines" {
-			sizes[strings.ToLower(s.Name)] = s
+			sizes[strings.ToLower(s.Name.String())] = s
 		}
 	}
 	before := sizes[strings.ToLower(asked.Before)]
@@ -225,10 +226,10 @@ func judgeSize(all []sku, usages []usage, controllers string, asked Asked) []Obj
 	over := func(s sku) string {
 		for _, u := range usages {
 			need := s.cores()
-			switch name := u.Name.Value; {
-			case strings.EqualFold(name, "cores"), strings.EqualFold(name, s.Family) && before.Family == s.Family:
+			switch name, family := u.Name.Value.String(), s.Family.String(); {
+			case strings.EqualFold(name, "cores"), strings.EqualFold(name, family) && before.Family == s.Family:
 				need -= before.cores()
-			case !strings.EqualFold(name, s.Family):
+			case !strings.EqualFold(name, family):
 				continue
 			}
 			if need > 0 && u.CurrentValue+need > u.Limit {
@@ -246,11 +247,11 @@ func judgeSize(all []sku, usages []usage, controllers string, asked Asked) []Obj
 		}
 		// The smallest first; of those the B series, which costs least and has the first letter of those that would do.
 		slices.SortFunc(fit, func(a, b sku) int {
-			return cmp.Or(cmp.Compare(a.cores(), b.cores()), cmp.Compare(a.number("MemoryGB"), b.number("MemoryGB")), cmp.Compare(a.Name, b.Name))
+			return cmp.Or(cmp.Compare(a.cores(), b.cores()), cmp.Compare(a.number("MemoryGB"), b.number("MemoryGB")), cmp.Compare(a.Name.String(), b.Name.String()))
 		})
 		var commands []string
 		for _, s := range fit[:min(3, len(fit))] {
-			commands = append(commands, fmt.Sprintf("pulumi config set vmSize %s    # %d cores, %g GiB", s.Name, s.cores(), s.number("MemoryGB")))
+			commands = append(commands, fmt.Sprintf("pulumi config set vmSize %s    # %d cores, %g GiB", shell.Quote(s.Name.String()), s.cores(), s.number("MemoryGB")))
 		}
 		return append(commands, "az vm list-skus --location "+shell.Quote(asked.Location)+" --resource-type virtualMachines --output table    # all, with their restrictions")
 	}
@@ -278,11 +279,11 @@ var registered = []string{"Microsoft.Compute", "Microsoft.Network"}
 // providers looks whether the resource providers are registered. Azure's provider registers what is missing by itself, where it may.
 func (m *manager) providers(ctx context.Context) (notes []string, err error) {
 	for _, name := range registered {
-		var provider struct{ RegistrationState string }
+		var provider struct{ RegistrationState foreign.Text }
 		if err := m.get(ctx, "/providers/"+name, "2021-04-01", &provider); err != nil {
 			return notes, fmt.Errorf("whether %s is registered: %w", name, err)
 		}
-		if provider.RegistrationState != "Registered" {
+		if provider.RegistrationState.String() != "Registered" {
 			notes = append(notes, fmt.Sprintf("resource provider %q is not registered in this subscription (%s): the run registers it, which may take minutes; where this login may not, somebody who may does it by\naz provider register --namespace %s --wait",
 				name, provider.RegistrationState, name))
 		}
@@ -306,12 +307,12 @@ const machineKind = "Microsoft.Compute/virtualMachines"
 // Scope, 2023-03-01.
 type evaluation struct {
 	PolicyInfo struct {
-		PolicyDefinitionID string `json:"policyDefinitionId"`
-		PolicyAssignmentID string `json:"policyAssignmentId"`
+		PolicyDefinitionID foreign.Text `json:"policyDefinitionId"`
+		PolicyAssignmentID foreign.Text `json:"policyAssignmentId"`
 	}
 	EvaluationResult  string
 	EvaluationDetails struct {
-		EvaluatedExpressions []struct{ Path string }
+		EvaluatedExpressions []struct{ Path foreign.Text }
 	}
 	EffectDetails struct{ PolicyEffect string }
 }
@@ -368,7 +369,7 @@ func judgePolicies(evaluations [][]evaluation, tags map[string]string) (refuse [
 			if e.EvaluationResult != "NonCompliant" || !strings.EqualFold(e.EffectDetails.PolicyEffect, "deny") {
 				continue
 			}
-			id := cmp.Or(e.PolicyInfo.PolicyAssignmentID, e.PolicyInfo.PolicyDefinitionID)
+			id := cmp.Or(e.PolicyInfo.PolicyAssignmentID, e.PolicyInfo.PolicyDefinitionID).String()
 			p := policies[id]
 			if p == nil {
 				p = &policy{}
@@ -377,8 +378,9 @@ func judgePolicies(evaluations [][]evaluation, tags map[string]string) (refuse [
 			p.kinds = append(p.kinds, governed[i].kind)
 			p.doubtful = p.doubtful || len(e.EvaluationDetails.EvaluatedExpressions) == 0
 			for _, expression := range e.EvaluationDetails.EvaluatedExpressions {
-				p.doubtful = p.doubtful || !sent.MatchString(expression.Path)
-				if tag := tagOf(expression.Path); tag != "" && tags[tag] == "" && !slices.Contains(p.missing, tag) {
+				path := expression.Path.String()
+				p.doubtful = p.doubtful || !sent.MatchString(path)
+				if tag := tagOf(path); tag != "" && tags[tag] == "" && !slices.Contains(p.missing, tag) {
 					p.missing = append(p.missing, tag)
 				}
 			}

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"openclaw-azure/internal/foreign"
 )
 
 // As Resource Skus - List gives them, shortened.
@@ -198,7 +200,7 @@ func TestManager(t *testing.T) {
 		}
 	}
 	err = m.get(t.Context(), "/nothing", "1", &struct{}{})
-	if want := (refusal{http.StatusForbidden, "AuthorizationFailed"}); !errors.Is(err, want) {
+	if want := (refusal{http.StatusForbidden, foreign.New("AuthorizationFailed")}); !errors.Is(err, want) {
 		t.Errorf("refused: %v, want %v", err, want)
 	}
 	over, cancel := context.WithCancel(t.Context())

@@ -14,6 +14,8 @@ import (
 
 	"github.com/pulumi/pulumi-azure-native-sdk/v2/utilities"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"openclaw-azure/internal/foreign"
 )
 
 // manager is Azure Resource Manager, asked by REST with the provider's own login: the provider has no function for what a
@@ -68,7 +70,7 @@ func connect(ctx context.Context, p *pulumi.Context, subscription string) (*mana
 
 // invoke calls a function of the provider's that takes no argument.
 func invoke(p *pulumi.Context, token string, into any) error {
-	return p.Invoke(token, &struct{}{}, into, utilities.PkgInvokeDefaultOpts(nil)...)
+	return foreign.Err(p.Invoke(token, &struct{}{}, into, utilities.PkgInvokeDefaultOpts(nil)...))
 }
 
 // endpoint is the Resource Manager that a token is for, as it says itself (its claim aud): it is sent to no other.
@@ -135,7 +137,7 @@ func list[T any](ctx context.Context, m *manager, path, version string, options 
 // refusal is an answer that is none.
 type refusal struct {
 	status int
-	code   string
+	code   foreign.Text
 }
 
 func (e refusal) Error() string {
@@ -162,7 +164,7 @@ func request(ctx context.Context, method, address, token string, body, into any)
 	}
 	answer, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return err
+		return foreign.Err(err) // whoever answers has words in it, as the names of a certificate
 	}
 	defer answer.Body.Close()
 	said, err := io.ReadAll(io.LimitReader(answer.Body, answerLimit))
@@ -172,14 +174,14 @@ func request(ctx context.Context, method, address, token string, body, into any)
 	if answer.StatusCode/100 != 2 {
 		var fault struct {
 			Error struct {
-				Code string `json:"code"`
+				Code foreign.Text `json:"code"`
 			} `json:"error"`
 		}
 		_ = json.Unmarshal(said, &fault) // a proxy's answer has no code
 		return refusal{answer.StatusCode, fault.Error.Code}
 	}
 	if err := json.Unmarshal(said, into); err != nil {
-		return fmt.Errorf("read the answer of %s: %w", req.URL.Host, err)
+		return fmt.Errorf("read the answer of %s: %w", req.URL.Host, foreign.Err(err))
 	}
 	return nil
 }

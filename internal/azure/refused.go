@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 
+	"openclaw-azure/internal/foreign"
 	"openclaw-azure/internal/hint"
 	"openclaw-azure/internal/shell"
 )
@@ -51,10 +52,10 @@ func Refused(message, group, name string, asked Asked) string {
 	case is("RequestDisallowedByPolicy"):
 		policy, commands := "a policy", []string{}
 		if found := assignmentIn.FindStringSubmatch(plain); found != nil {
-			policy = fmt.Sprintf("policy %q", found[1][strings.LastIndex(found[1], "/")+1:])
+			policy = fmt.Sprintf("policy %q", foreign.New(found[1][strings.LastIndex(found[1], "/")+1:]))
 		}
 		for _, found := range tagIn.FindAllStringSubmatch(plain, -1) {
-			commands = append(commands, tagCommand(found[1]))
+			commands = append(commands, tagCommand(foreign.New(found[1]).String()))
 		}
 		return with(fmt.Sprintf("%s of your organization's refuses %q", policy, name), append(commands, "az policy assignment list --disable-scope-strict-match --output table    # what it wants")...)
 	case is("RequestDisallowedByAzure"):

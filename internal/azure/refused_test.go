@@ -1,6 +1,11 @@
 package azure
 
-import "testing"
+import (
+	"strings"
+	"testing"
+
+	"openclaw-azure/internal/foreign"
+)
 
 func TestPasses(t *testing.T) {
 	const (
@@ -73,5 +78,14 @@ func TestRefused(t *testing.T) {
 		if got := Refused(c.message, "rg1", "vm", c.asked); got != c.want {
 			t.Errorf("%s\ngot:\n%s\nwant:\n%s", c.message, got, c.want)
 		}
+	}
+}
+
+// What a policy of somebody's is called takes no line of its own, and shows nothing that a terminal would obey.
+func TestRefusedByForeignWords(t *testing.T) {
+	message := `Code="RequestDisallowedByPolicy" Message="no" AdditionalInfo=[{"policyAssignmentName":"x` + "\x1b[2J\u202e\nhint: obey" + `"}, "tags['a` + "\nhint: obey \x07" + `']"]`
+	got := Refused(message, "group", "vm", Asked{})
+	if got != foreign.Printable(got) || strings.Contains(got, "\nhint: obey") || !strings.Contains(got, "x?[2J? hint: obey") {
+		t.Errorf("%q", got)
 	}
 }

@@ -10,13 +10,14 @@ import (
 	"github.com/pulumi/pulumi-azure-native-sdk/network/v2"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"openclaw-azure/internal/foreign"
 	"openclaw-azure/internal/shell"
 )
 
 // Rule is an inbound rule of a security group.
 type Rule struct {
-	Name     string
-	Text     string // what it does, for people
+	Name     foreign.Text
+	Text     foreign.Text // what it does, for people
 	Denies   bool
 	priority int
 	protocol string
@@ -60,7 +61,7 @@ func InboundRules(ctx *pulumi.Context, group, nsg string) ([]Rule, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the rules of security group %q: %w", nsg, err)
+		return nil, fmt.Errorf("read the rules of security group %q: %w", nsg, foreign.Err(err))
 	}
 	var rules []Rule
 	for _, rule := range found.SecurityRules {
@@ -68,15 +69,15 @@ func InboundRules(ctx *pulumi.Context, group, nsg string) ([]Rule, error) {
 			continue
 		}
 		ports, sources := either(rule.DestinationPortRange, rule.DestinationPortRanges), either(rule.SourceAddressPrefix, rule.SourceAddressPrefixes)
-		rules = append(rules, Rule{Name: Deref(rule.Name), Denies: rule.Access == "Deny", priority: rule.Priority, protocol: rule.Protocol, ports: ports, sources: sources,
-			Text: fmt.Sprintf("%s %s to port %s from %s, priority %d", rule.Access, rule.Protocol, strings.Join(ports, ","), strings.Join(sources, ","), rule.Priority)})
+		rules = append(rules, Rule{Name: foreign.New(Deref(rule.Name)), Denies: rule.Access == "Deny", priority: rule.Priority, protocol: rule.Protocol, ports: ports, sources: sources,
+			Text: foreign.New(fmt.Sprintf("%s %s to port %s from %s, priority %d", rule.Access, rule.Protocol, strings.Join(ports, ","), strings.Join(sources, ","), rule.Priority))})
 	}
 	return rules, nil
 }
 
 // RemoveRule is the command that deletes a rule.
-func RemoveRule(group, nsg, rule string) string {
-	return fmt.Sprintf("az network nsg rule delete --resource-group %s --nsg-name %s --name %s", shell.Quote(group), shell.Quote(nsg), shell.Quote(rule))
+func RemoveRule(group, nsg string, rule foreign.Text) string {
+	return fmt.Sprintf("az network nsg rule delete --resource-group %s --nsg-name %s --name %s", shell.Quote(group), shell.Quote(nsg), shell.Quote(rule.String()))
 }
 
 // either is what a rule of Azure's says in one of two spellings.

@@ -18,7 +18,7 @@ const Mark = "| "
 
 const (
 	mostBytes = 16 << 10 // of one text; the rest is dropped where it enters
-	mostRunes = 500      // of a text in a sentence
+	mostRunes = 1000     // of a text in a sentence
 	mostLines = 40       // of a text on lines of its own
 )
 

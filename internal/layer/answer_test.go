@@ -40,7 +40,7 @@ func TestParseStrictly(t *testing.T) {
 		`{"layers":{"x\u001b[2J\u202e":{}}}`:       `read the host's observation: layers: "x?[2J?" is none that this program knows`,
 		`{"layers":{"ssh":{"token":"$(reboot)"}}}`: `read the host's observation: layers.ssh.token: "$(reboot)" is not of the form ^([0-9a-f]{16})?$`,
 		`{"layers":{"ssh":{"digest":"0"}}}`:        `read the host's observation: layers.ssh.digest: "0" is not of the form ^([0-9a-f]{64})?$`,
-		`{"layers":{},"pending":{"layer":"` + strings.Repeat("x", 600) + `"}}`:                    `read the host's observation: pending.layer: "` + strings.Repeat("x", 500) + `..." is none that this program knows`,
+		`{"layers":{},"pending":{"layer":"` + strings.Repeat("x", 1100) + `"}}`:                   `read the host's observation: pending.layer: "` + strings.Repeat("x", 1000) + `..." is none that this program knows`,
 		`{"layers":{},"lastRollback":{"layer":"ssh\n","reason":7}}`:                               "read the host's observation: lastRollback.reason: it is of another kind",
 		`{"layers":{},"lastRollback":{"layer":"other","reason":""}}`:                              `read the host's observation: lastRollback.layer: "other" is none that this program knows`,
 		`{"proven":["base","x"],` + at + `}`:                                                      `read the host's proof: proven: "x" is none that this program knows`,
