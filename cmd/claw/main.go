@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 
+	"openclaw-azure/internal/foreign"
 	"openclaw-azure/internal/machine"
 	"openclaw-azure/internal/outputs"
 	"openclaw-azure/internal/tunnel"
@@ -66,10 +67,10 @@ func run(args []string) int {
 	case errors.As(err, &status):
 		return int(status)
 	case errors.As(err, &wrong):
-		fmt.Fprintf(os.Stderr, "claw: %v\n%s", err, usage)
+		fmt.Fprintf(os.Stderr, "claw: %s\n%s", foreign.Printable(err.Error()), usage)
 		return statusUsage
 	}
-	fmt.Fprintf(os.Stderr, "claw: %v\n", err)
+	fmt.Fprintf(os.Stderr, "claw: %s\n", foreign.Printable(err.Error()))
 	return statusFailed
 }
 
