@@ -91,7 +91,7 @@ func layersEffective(l *one) {
 			"LimitNOFILE=4096\nNoNewPrivileges=yes\nPrivateTmp=yes\nProtectHome=yes\nProtectSystem=strict\nUser=openclaw"},
 		{"openclaw: what takes too much memory is ended, not stalled", `systemctl show openclaw.service -p MemoryHigh -p MemorySwapMax -p OOMPolicy | sort; test $(systemctl show -p MemoryMax --value openclaw.service) -gt 0 && echo bounded`,
 			"MemoryHigh=infinity\nMemorySwapMax=0\nOOMPolicy=continue\nbounded"},
-		{"openclaw: no login, no sudo, no groups", `getent passwd openclaw | cut -d: -f6,7; id -nG openclaw; sudo -l -U openclaw | grep -c 'not allowed'`, "/var/lib/openclaw:/usr/sbin/nologin\nopenclaw\n1"},
+		{"openclaw: no login, no sudo, no groups", `getent passwd openclaw | cut -d: -f6,7; id -nG openclaw; sudo -l -U openclaw | grep -c 'not allowed'`, "/nonexistent:/usr/sbin/nologin\nopenclaw\n1"},
 		{"updates: security alone, daily, no reboot", `apt-config dump | grep -E '^Unattended-Upgrade::(Origins-Pattern|Allowed-Origins|Automatic-Reboot |Automatic-Reboot")|^APT::Periodic::Unattended-Upgrade |^Unattended-Upgrade::Automatic-Reboot ' | grep -v '""' | sort`,
 			"APT::Periodic::Unattended-Upgrade \"1\";\nUnattended-Upgrade::Automatic-Reboot \"false\";\nUnattended-Upgrade::Origins-Pattern:: \"" + security + "\";"},
 		{"backup: daily at 03:00, restricted", `systemctl show openclaw-backup.timer -p TimersCalendar --value | grep -o '\*-\*-\* 03:00:00'; stat -c '%U:%G %a' /backups/openclaw`, "*-*-* 03:00:00\nroot:claw 750"},
