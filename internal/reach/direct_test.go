@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"openclaw-azure/internal/layer"
+	"openclaw-azure/internal/localport/localporttest"
 )
 
 // echo gives everybody back what they say.
@@ -111,5 +112,39 @@ func TestDirectForward(t *testing.T) {
 	r.Close()
 	if _, err := conn.Read(b); !errors.Is(err, io.EOF) {
 		t.Errorf("after the run: %v", err)
+	}
+}
+
+// The machine's sshd takes what comes through a run's local ports for the deployer's. So they are not for other users of this computer.
+func TestLocalPortsAreOfOneUser(t *testing.T) {
+	host, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer host.Close()
+	go func() {
+		for {
+			conn, err := host.Accept()
+			if err != nil {
+				return
+			}
+			io.WriteString(conn, "SSH-2.0-host")
+			conn.Close()
+		}
+	}()
+	const port = 29872
+	r := New(port, layer.Applier{})
+	defer r.Close()
+	if err := r.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	r.mu.Lock()
+	r.directTo = host.Addr().(*net.TCPAddr).AddrPort()
+	r.mu.Unlock()
+	local := net.JoinHostPort("127.0.0.1", strconv.Itoa(int(BootstrapLocalPort(port))))
+	for uid, want := range map[uint32]string{0: "SSH-2.0-host", 65534: ""} {
+		if heard := localporttest.Say(t, uid, local, ""); heard != want {
+			t.Errorf("user %d hears %q, want %q", uid, heard, want)
+		}
 	}
 }

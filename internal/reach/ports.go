@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"openclaw-azure/internal/hint"
+	"openclaw-azure/internal/localport"
 )
 
 // LocalPort is the same at every run of a stack, so that a command's connection does not change, and another for
@@ -68,11 +69,16 @@ func agentAnswers(socket string) error {
 // agentPatience is for an agent on this machine.
 const agentPatience = 3 * time.Second
 
+// atOnce is how many connections a local port carries at a time. The provider has one for each command, and the host's sshd counts
+// all of them as the deployer's.
+const atOnce = 8
+
+// takePort listens for processes of the same user: the host would take another's tries for the deployer's, and its sshd turns away who
+// tries too often.
 func takePort(port uint16, taken error) (net.Listener, error) {
-	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port)))
-	l, err := net.Listen("tcp4", address)
+	l, err := localport.Listen(port, atOnce, func(error) {})
 	if err != nil {
-		return nil, hint.To(fmt.Errorf("%w: listen on %s: %w", taken, address, err),
+		return nil, hint.To(fmt.Errorf("%w: listen on %s: %w", taken, net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port))), err),
 			"another run of this stack may be under way on this machine: wait for it, or see who listens: ss -ltnp")
 	}
 	return l, nil

@@ -1,0 +1,154 @@
+package localport
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"openclaw-azure/internal/localport/localporttest"
+)
+
+// Who is the same user is let in, by either kind of socket; anybody else hears nothing, and what they say is not read.
+func TestSameUser(t *testing.T) {
+	refused := make(chan error, 10)
+	l, err := Listen(0, 8, func(err error) { refused <- err })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var accepted atomic.Int32
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			accepted.Add(1)
+			io.WriteString(conn, "welcome")
+			conn.(interface{ CloseWrite() error }).CloseWrite()
+			io.Copy(io.Discard, conn)
+			conn.Close()
+		}
+	}()
+	address := l.Addr().String()
+	if got := localporttest.Say(t, 0, address, "hello"); got != "welcome" {
+		t.Errorf("the same user hears %q", got)
+	}
+	for _, uid := range []uint32{1000, 65534} {
+		before := accepted.Load()
+		if got := localporttest.Say(t, uid, address, "hello"); got != "" {
+			t.Errorf("user %d hears %q", uid, got)
+		}
+		want := fmt.Sprintf("refused a connection to port %d of this computer: it is user %d's", l.Port(), uid)
+		if err := <-refused; err.Error() != want {
+			t.Errorf("got %q, want %q", err, want)
+		}
+		if accepted.Load() != before {
+			t.Errorf("user %d is let in", uid)
+		}
+	}
+	// A socket of IPv6 that speaks IPv4; Go's dialer makes none.
+	six, err := dialMapped(l.Port())
+	if errors.Is(err, syscall.EAFNOSUPPORT) {
+		t.Log("this machine has no IPv6, and no such socket")
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer six.Close()
+	heard := make([]byte, 7)
+	if _, err := io.ReadFull(six, heard); err != nil || string(heard) != "welcome" {
+		t.Errorf("the same user by a socket of IPv6 hears %q, %v", heard, err)
+	}
+}
+
+func dialMapped(port uint16) (*os.File, error) {
+	fd, err := syscall.Socket(syscall.AF_INET6, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		return nil, err
+	}
+	to := &syscall.SockaddrInet6{Port: int(port), Addr: [16]byte{10: 0xff, 11: 0xff, 12: 127, 15: 1}}
+	if err := syscall.Connect(fd, to); err != nil {
+		syscall.Close(fd)
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), "six"), nil
+}
+
+// Whoever says something and is gone before the look is nobody, and so not root.
+func TestGone(t *testing.T) {
+	l, err := Listen(0, 8, func(error) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	conn, err := net.Dial("tcp4", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(conn, "hello")
+	conn.Close()
+	accepted, err := l.AcceptTCP()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer accepted.Close()
+	if err := sameUser(accepted); !errors.Is(err, errNobody) {
+		t.Errorf("got %v, want %v", err, errNobody)
+	}
+}
+
+// The ninth waits until one of eight is done, and Close does not wait for any.
+func TestAtOnce(t *testing.T) {
+	l, err := Listen(0, 8, func(err error) { t.Error(err) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted := make(chan net.Conn, 10)
+	ended := make(chan error, 1)
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				ended <- err
+				return
+			}
+			accepted <- conn
+		}
+	}()
+	for range 9 {
+		conn, err := net.Dial("tcp4", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	var first net.Conn
+	for range 8 {
+		first = <-accepted
+	}
+	select {
+	case <-accepted:
+		t.Error("nine are let in")
+	case <-time.After(200 * time.Millisecond):
+	}
+	first.Close()
+	first.Close() // gives one seat back, not two
+	<-accepted
+	select {
+	case <-accepted:
+		t.Error("a connection that was closed twice gave two seats back")
+	case <-time.After(100 * time.Millisecond):
+	}
+	l.Close()
+	if err := <-ended; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("after the end: %v", err)
+	}
+}
