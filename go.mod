@@ -3,6 +3,8 @@ module openclaw-azure
 go 1.26.6
 
 require (
+	// The control UI's WebSocket: claw reads its first messages. The library has no dependencies.
+	github.com/coder/websocket v1.8.15
 	// The newest: v0.14.15 is an older commit with a mistyped tag.
 	github.com/go-crypt/crypt v0.4.15
 	// Packs what the host is sent; what pulumi/pkg requires. Another packing changes bytes and no layer: layer_test.go sees it.

@@ -1,14 +1,15 @@
 package main
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
-	"io"
 	"maps"
-	"net/http"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -87,44 +88,28 @@ func stackOutputs(t *testing.T) map[string]any {
 	}
 }
 
-// A login link hands the token over once, to whoever has it, and to nobody else.
-func TestLoginLink(t *testing.T) {
-	l, err := newLogin("http://127.0.0.1:18789/", "a-token")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.close()
-	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	ask := func(method, url string) (int, string) {
-		request, err := http.NewRequest(method, url, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		answer, err := client.Do(request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer answer.Body.Close()
-		body, _ := io.ReadAll(answer.Body)
-		location := answer.Header.Get("Location")
-		if location == "" && strings.Contains(string(body), "a-token") {
-			t.Errorf("%s %s: the token is in %q", method, url, body)
-		}
-		return answer.StatusCode, location
-	}
+// A computer whose resolver does not take names under localhost to itself is told which browsers do.
+func TestNameNote(t *testing.T) {
+	here, there := netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("203.0.113.9")
 	for _, c := range []struct {
-		method, url string
-		status      int
-		location    string
+		what  string
+		found []netip.Addr
+		err   error
+		note  bool
 	}{
-		{"GET", l.url[:len(l.url)-1], 404, ""},
-		{"GET", l.url + "x", 404, ""},
-		{"HEAD", l.url, 405, ""},
-		{"GET", l.url, 302, "http://127.0.0.1:18789/#token=a-token"},
-		{"GET", l.url, 410, ""},
+		{"here", []netip.Addr{here, netip.IPv6Loopback(), netip.MustParseAddr("::ffff:127.0.0.1")}, nil, false},
+		{"nowhere", nil, &net.DNSError{IsNotFound: true}, true},
+		{"no address", nil, nil, true},
+		{"elsewhere", []netip.Addr{here, there}, nil, true},
 	} {
-		if status, location := ask(c.method, c.url); status != c.status || location != c.location {
-			t.Errorf("%s %s: %d, %q; want %d, %q", c.method, c.url, status, location, c.status, c.location)
+		note := nameNote(t.Context(), func(_ context.Context, _, host string) ([]netip.Addr, error) {
+			if !strings.HasSuffix(host, ".localhost") {
+				t.Errorf("it looks for %q", host)
+			}
+			return c.found, c.err
+		})
+		if (note != "") != c.note || strings.Contains(note, "127.0.0.1") {
+			t.Errorf("%s: it says %q", c.what, note)
 		}
 	}
 }

@@ -15,7 +15,6 @@ import (
 	"syscall"
 
 	"openclaw-azure/internal/foreign"
-	"openclaw-azure/internal/machine"
 	"openclaw-azure/internal/outputs"
 	"openclaw-azure/internal/tunnel"
 	"openclaw-azure/internal/version"
@@ -26,7 +25,7 @@ const usage = `usage: claw [--stack NAME] [--peer NAME] COMMAND
   ssh [-t] [-- CMD...]   log in as claw, or run a command there; -t: on a terminal, as sudo wants it
   openclaw [-t] -- ARGS  OpenClaw's own command line on the machine: channels status, pairing list, doctor, ...
   whatsapp               the QR that links the machine to a WhatsApp account
-  forward [--port PORT]  OpenClaw's control UI on a port of this computer
+  forward [--port PORT]  OpenClaw's control UI for a browser of this computer; without a port it takes one that is free
   observe [FILE]         how the machine differs from what was declared, with a key that can only look; status 1 where it does
   peer-file NAME         what observe needs of that peer, and nothing else: its FILE; - is standard input
   version                which version of this program this is
@@ -80,7 +79,7 @@ type request struct {
 	command     string
 	terminal    bool     // -t
 	argv        []string // ssh, openclaw
-	port        uint     // forward
+	port        uint     // forward; 0 is any
 	name        string   // observe: the file; peer-file: the peer
 }
 
@@ -181,7 +180,7 @@ func parse(args []string) (request, error) {
 	case "ssh", "openclaw":
 		own.BoolVar(&r.terminal, "t", false, "")
 	case "forward":
-		own.UintVar(&r.port, "port", machine.GatewayPort, "")
+		own.UintVar(&r.port, "port", 0, "")
 	case "version", "whatsapp", "observe", "peer-file":
 	default:
 		return r, fmt.Errorf("no command %q", r.command)
@@ -212,7 +211,7 @@ func parse(args []string) (request, error) {
 		return r, fmt.Errorf("%s takes no arguments but one, and got %q", r.command, strings.Join(r.argv, " "))
 	case !commands && len(r.argv) > 0:
 		return r, fmt.Errorf("%s takes no arguments, and got %q", r.command, strings.Join(r.argv, " "))
-	case r.command == "forward" && (r.port == 0 || r.port > 65535):
+	case r.command == "forward" && r.port > 65535:
 		return r, fmt.Errorf("forward: port %d is not between 1 and 65535", r.port)
 	}
 	return r, nil
