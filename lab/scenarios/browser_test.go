@@ -19,10 +19,11 @@ type browser struct {
 	answers *bufio.Reader
 	session string
 	id      int
+	traffic *strings.Builder // what it tells of requests and WebSockets, from listen on
 }
 
-// openBrowser starts a browser that knows nobody; it ends with close.
-func (l *one) openBrowser() *browser {
+// openBrowser starts a browser that knows nobody, with more options for its command line; it ends with close.
+func (l *one) openBrowser(options ...string) *browser {
 	l.t.Helper()
 	orders, to, err := os.Pipe()
 	if err != nil {
@@ -33,9 +34,9 @@ func (l *one) openBrowser() *browser {
 		l.t.Fatal(err)
 	}
 	b := &browser{l: l, orders: to, answers: bufio.NewReaderSize(from, 1<<20)}
-	b.command = exec.Command(l.root+"/bin/lab", "exec", "operator", "--", "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+	b.command = exec.Command(l.root+"/bin/lab", append([]string{"exec", "operator", "--", "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
 		"--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-		"--user-data-dir="+l.tempDir(), "--window-size=1280,860", "--remote-debugging-pipe")
+		"--user-data-dir=" + l.tempDir(), "--window-size=1280,860", "--remote-debugging-pipe"}, options...)...)
 	b.command.Env = append(os.Environ(), "LAB="+l.name)
 	b.command.ExtraFiles = []*os.File{orders, answers} // its descriptors 3 and 4
 	if err := b.command.Start(); err != nil {
@@ -97,8 +98,11 @@ func (b *browser) ask(method string, parameters map[string]any) map[string]any {
 		if err := json.Unmarshal(line[:len(line)-1], &answer); err != nil {
 			b.l.t.Fatal(err)
 		}
-		if answer.ID != b.id {
-			continue // an event
+		if answer.ID != b.id { // an event
+			if b.traffic != nil {
+				b.traffic.Write(line)
+			}
+			continue
 		}
 		if answer.Error != nil {
 			b.l.t.Fatalf("the browser refuses %s: %s", method, answer.Error.Message)
@@ -110,9 +114,26 @@ func (b *browser) ask(method string, parameters map[string]any) map[string]any {
 // run runs a program of JavaScript in the page and gives the text that it ends with.
 func (b *browser) run(program string) string {
 	b.l.t.Helper()
-	result, _ := b.ask("Runtime.evaluate", map[string]any{"expression": program})["result"].(map[string]any)
+	result, _ := b.ask("Runtime.evaluate", map[string]any{"expression": program, "awaitPromise": true})["result"].(map[string]any)
 	text, _ := result["value"].(string)
 	return text
+}
+
+// listen has the browser tell of all that goes over the network: addresses, headers, what WebSockets carry.
+func (b *browser) listen() {
+	b.l.t.Helper()
+	b.traffic = &strings.Builder{}
+	b.ask("Network.enable", nil)
+}
+
+// types writes a line where something with a label takes it.
+func (b *browser) types(label, line string) {
+	b.l.t.Helper()
+	b.click(label)
+	b.ask("Input.insertText", map[string]any{"text": line})
+	for _, what := range []string{"keyDown", "keyUp"} {
+		b.ask("Input.dispatchKeyEvent", map[string]any{"type": what, "key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"})
+	}
 }
 
 // shows opens an address and waits until its page shows a text.

@@ -63,6 +63,7 @@ func TestChannels(t *testing.T) {
 		{"WhatsApp is reached as far as its handshake", whatsAppIsReached},
 		{"root's openclaw is bounded as the service is, and leaves nothing of root's", commandLineIsBounded},
 		{"the control UI shows what it can do, and does it", controlUI},
+		{"the control UI is for the browser that was let in, and for no other page, user or run", controlUIDoor},
 		{"one broken channel is one broken channel", tokenRevoked},
 		{"a variable that nothing sets changes nothing", variableIsMissing},
 	})
@@ -183,9 +184,8 @@ func controlUI(l *one) {
 		l.pulumi(0, "config", "set", "--path", "openclawConfig."+set[0], set[1])
 	}
 	l.pulumi(0, "up", "--yes", "--skip-preview")
-	const port = "18790"
-	ui := "http://127.0.0.1:" + port + "/"
-	f := l.startForward(port)
+	f := l.startForward()
+	ui := f.ui
 	b := l.openBrowser()
 	b.shows(f.link, "Automations")
 

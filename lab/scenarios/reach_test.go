@@ -201,16 +201,17 @@ func reachGateway(l *one) {
 	}
 
 	const port = "18790"
-	f := l.startForward(port)
+	f := l.startForward("--port", port)
 	if r := l.claw("", "forward", "--port", port); r.code != 255 || !strings.HasPrefix(r.stderr, "claw: port "+port+" of this computer is taken\nhint: ") {
 		l.t.Errorf("a second forward on the port: %s", r)
 	}
 
-	// The link logs a browser in, and it stays logged in; one without it is asked for the token.
-	ui := "http://127.0.0.1:" + port + "/"
+	// The link logs a browser in, and it stays logged in; one without it is told where to find it. The gateway's token is nowhere in it.
 	known := l.openBrowser()
+	known.listen()
 	known.shows(f.link, "Gateway Connected")
-	known.shows(ui, "Gateway Connected")
+	known.shows(f.ui, "Gateway Connected")
+	known.knowsNot(l.output("gatewayToken"))
 	if path := os.Getenv("SCREENSHOT"); path != "" {
 		if err := os.WriteFile(path, known.picture(), 0o644); err != nil {
 			l.t.Error(err)
@@ -218,7 +219,8 @@ func reachGateway(l *one) {
 	}
 	known.close()
 	stranger := l.openBrowser()
-	stranger.shows(ui, "This Gateway expects its token")
+	stranger.shows(f.ui, "open the link that claw forward prints")
+	stranger.shows("http://127.0.0.1:"+port+"/", "nothing is served at this address")
 	stranger.close()
 
 	if code := f.stop(); code != 128+2 {
@@ -235,12 +237,14 @@ type forward struct {
 	cmd   *exec.Cmd
 	shown *screen
 	link  string // what it printed: opens the control UI once
+	ui    string // the control UI's address
+	port  string
 }
 
 // startForward waits for its link. It ends with stop, or with the test.
-func (l *one) startForward(port string) *forward {
+func (l *one) startForward(options ...string) *forward {
 	l.t.Helper()
-	f := &forward{l: l, shown: &screen{}, cmd: exec.Command(l.root+"/bin/lab", "exec", "operator", "--", l.clawProgram(), "forward", "--port", port)}
+	f := &forward{l: l, shown: &screen{}, cmd: exec.Command(l.root+"/bin/lab", append([]string{"exec", "operator", "--", l.clawProgram(), "forward"}, options...)...)}
 	f.cmd.Dir, f.cmd.Env = l.root, append(os.Environ(), "LAB="+l.name)
 	f.cmd.Stdout, f.cmd.Stderr = f.shown, f.shown
 	if err := f.cmd.Start(); err != nil {
@@ -251,13 +255,13 @@ func (l *one) startForward(port string) *forward {
 			f.stop()
 		}
 	})
-	link := regexp.MustCompile(`opening, once: +(http://127\.0\.0\.1:\d+/\S+)`)
+	link := regexp.MustCompile(`(?m)^    ((http://[a-z2-7]{26}\.localhost:(\d+)/)claw-login/\S+)$`)
 	l.eventually("claw forward prints a link", time.Minute, func() error {
 		found := link.FindStringSubmatch(f.shown.String())
 		if found == nil {
 			return fmt.Errorf("it said %q", f.shown.String())
 		}
-		f.link = found[1]
+		f.link, f.ui, f.port = found[1], found[2], found[3]
 		return nil
 	})
 	return f
