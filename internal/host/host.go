@@ -29,6 +29,7 @@ type Host struct {
 	BackupKey              string
 	SecurityOrigin         string
 	KeyAlgorithms          string // of users' keys that sshd accepts
+	PenaltyExempt          bool   // sshd has penalties, and can except somebody
 
 	stack *keys.Stack
 }
@@ -45,6 +46,7 @@ func New(cfg *config.Config, image string, stack *keys.Stack, peers map[string]*
 		GatewayToken:   stack.GatewayToken,
 		BackupKey:      stack.BackupKey(),
 		SecurityOrigin: securityOrigins[image],
+		PenaltyExempt:  hasPenalties[image],
 		AuthorizedKeys: []string{stack.Operator.Public},
 		DeployKey:      stack.Deployer.SSH.Public,
 		KeyAlgorithms:  "ssh-ed25519,sk-ssh-ed25519@openssh.com",

@@ -2,6 +2,7 @@ package host
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -11,6 +12,9 @@ import (
 	"openclaw-azure/internal/layer"
 	"openclaw-azure/internal/machine"
 )
+
+// hasPenalties are the images whose sshd turns away for a while who often does not log in: OpenSSH does since 9.8, and Ubuntu 24.04 has 9.6.
+var hasPenalties = map[string]bool{"debian-13": true}
 
 func (h *Host) ssh() layer.Layer {
 	var ports, listening []string
@@ -26,6 +30,9 @@ func (h *Host) ssh() layer.Layer {
 		"permituserenvironment", "permituserrc", "authorizedkeysfile", "maxauthtries", "logingracetime", "loglevel",
 		"allowtcpforwarding", "permitopen", "allowstreamlocalforwarding", "allowagentforwarding", "gatewayports", "permittunnel", "x11forwarding",
 		"ciphers", "macs", "hostkeyalgorithms", "pubkeyacceptedalgorithms", "requiredrsasize")
+	if h.PenaltyExempt {
+		maps.Copy(effective, only(dropIn, "persourcepenaltyexemptlist"))
+	}
 	effective["port"] = strings.Join(ports, " ")
 	// sshd's own defaults: each of these lets somebody in, or runs a program, where another file sets it.
 	for _, name := range []string{"authorizedkeyscommand", "authorizedprincipalscommand", "trustedusercakeys", "forcecommand"} {
