@@ -148,3 +148,39 @@ func TestLocalPortsAreOfOneUser(t *testing.T) {
 		}
 	}
 }
+
+// The provider opens a connection for each command and closes none: a run that changes every layer, and proves it, gets them all.
+func TestLocalPortTakesAWholeRun(t *testing.T) {
+	host, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer host.Close()
+	go echo(host)
+	const port = 29873
+	r := New(port, layer.Applier{})
+	defer r.Close()
+	if err := r.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	r.mu.Lock()
+	r.directTo = host.Addr().(*net.TCPAddr).AddrPort()
+	r.mu.Unlock()
+	for n := range len(layer.Names()) + 1 {
+		conn, err := net.Dial("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(int(BootstrapLocalPort(port)))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		heard := make([]byte, 4)
+		if _, err := io.WriteString(conn, "ping"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(conn, heard); err != nil || string(heard) != "ping" {
+			t.Fatalf("connection %d beside those that are open: %q, %v", n+1, heard, err)
+		}
+	}
+}
