@@ -30,7 +30,7 @@ import (
 )
 
 // atOnce is how many connections the control UI's port carries: a browser has a handful for each of its tabs.
-const atOnce = 64
+const atOnce = 250
 
 // forward opens a door to the gateway's control UI for a browser of this computer, until it is told to end. A connection to the
 // machine that was lost is opened again.

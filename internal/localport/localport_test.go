@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"openclaw-azure/internal/localport/localporttest"
 )
@@ -100,55 +99,53 @@ func TestGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer accepted.Close()
-	if err := sameUser(accepted); !errors.Is(err, errNobody) {
+	if err := l.admit(accepted); !errors.Is(err, errNobody) {
 		t.Errorf("got %v, want %v", err, errNobody)
 	}
 }
 
-// The ninth waits until one of eight is done, and Close does not wait for any.
+// A third is closed while two are open, and let in after one of them is done.
 func TestAtOnce(t *testing.T) {
-	l, err := Listen(0, 8, func(err error) { t.Error(err) })
+	refused := make(chan error, 1)
+	l, err := Listen(0, 2, func(err error) { refused <- err })
 	if err != nil {
 		t.Fatal(err)
 	}
-	accepted := make(chan net.Conn, 10)
-	ended := make(chan error, 1)
+	defer l.Close()
+	accepted := make(chan net.Conn, 3)
 	go func() {
 		for {
 			conn, err := l.Accept()
 			if err != nil {
-				ended <- err
 				return
 			}
 			accepted <- conn
 		}
 	}()
-	for range 9 {
+	dial := func() net.Conn {
 		conn, err := net.Dial("tcp4", l.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close()
+		t.Cleanup(func() { conn.Close() })
+		return conn
 	}
-	var first net.Conn
-	for range 8 {
-		first = <-accepted
+	dial()
+	first := <-accepted
+	dial()
+	<-accepted
+	third := dial()
+	if _, err := third.Read(make([]byte, 1)); err == nil {
+		t.Error("a third is let in")
 	}
-	select {
-	case <-accepted:
-		t.Error("nine are let in")
-	case <-time.After(200 * time.Millisecond):
+	if err, want := <-refused, fmt.Sprintf("refused a connection to port %d of this computer: 2 are open", l.Port()); err.Error() != want {
+		t.Errorf("got %q, want %q", err, want)
 	}
 	first.Close()
-	first.Close() // gives one seat back, not two
+	first.Close() // makes room for one, not for two
+	dial()
 	<-accepted
-	select {
-	case <-accepted:
-		t.Error("a connection that was closed twice gave two seats back")
-	case <-time.After(100 * time.Millisecond):
-	}
-	l.Close()
-	if err := <-ended; !errors.Is(err, net.ErrClosed) {
-		t.Errorf("after the end: %v", err)
+	if _, err := dial().Read(make([]byte, 1)); err == nil {
+		t.Error("one that was closed twice made room for two")
 	}
 }

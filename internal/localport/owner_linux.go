@@ -3,6 +3,7 @@ package localport
 import (
 	"bufio"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -13,6 +14,21 @@ import (
 
 // owner is the user whose process holds the other end of a connection from remote, as proc_pid_net(5) tells it.
 func owner(local, remote netip.AddrPort) (uid int, told bool, err error) {
+	uid, err = look(local, remote)
+	release, _ := os.ReadFile("/proc/sys/kernel/osrelease")
+	return tell(string(release), uid, err)
+}
+
+// tell is what a look says on a kernel of that release. In WSL, Windows' own programs are among the dialers, and its browser first of all:
+// they come as root's, or as nobody's.
+func tell(release string, uid int, err error) (int, bool, error) {
+	if strings.Contains(strings.ToLower(release), "microsoft") && (errors.Is(err, errNobody) || err == nil && uid == 0) {
+		return 0, false, nil
+	}
+	return uid, err == nil, err
+}
+
+func look(local, remote netip.AddrPort) (int, error) {
 	// A table is read in pieces, and a socket may be missed while others come and go.
 	for range 5 {
 		for _, table := range []struct {
@@ -21,12 +37,12 @@ func owner(local, remote netip.AddrPort) (uid int, told bool, err error) {
 		}{{"/proc/net/tcp", four}, {"/proc/net/tcp6", six}} {
 			uid, found, err := ownerIn(table.path, table.address(remote), table.address(local))
 			if err != nil || found {
-				return uid, found, err
+				return uid, err
 			}
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	return 0, false, errNobody
+	return 0, errNobody
 }
 
 func ownerIn(path, from, to string) (uid int, found bool, err error) {

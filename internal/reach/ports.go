@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"openclaw-azure/internal/hint"
-	"openclaw-azure/internal/layer"
 	"openclaw-azure/internal/localport"
 )
 
@@ -70,14 +69,15 @@ func agentAnswers(socket string) error {
 // agentPatience is for an agent on this machine.
 const agentPatience = 3 * time.Second
 
-// atOnce is how many connections a local port carries at a time: those of a run, and a few more. The provider opens one for each command,
-// and leaves it open when that has ended.
-func atOnce() int { return len(layer.Names()) + 6 }
+// atOnce is how many connections a local port carries at a time: fewer than the 60 at which the host's sshd takes nobody any more
+// (MaxStartups), since the program's own confirmations come beside them. The provider has one for each command, and keeps it until
+// it ends.
+const atOnce = 40
 
 // takePort listens for processes of the same user: the host would take another's tries for the deployer's, and its sshd turns away who
 // tries too often.
 func takePort(port uint16, taken error) (net.Listener, error) {
-	l, err := localport.Listen(port, atOnce(), func(error) {})
+	l, err := localport.Listen(port, atOnce, func(error) {})
 	if err != nil {
 		return nil, hint.To(fmt.Errorf("%w: listen on %s: %w", taken, net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port))), err),
 			"another run of this stack may be under way on this machine: wait for it, or see who listens: ss -ltnp")

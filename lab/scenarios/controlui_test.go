@@ -80,10 +80,16 @@ func controlUIDoor(l *one) {
 	f := l.startForward()
 	b := l.openBrowser("--host-resolver-rules=MAP evil.example 127.0.0.1")
 	b.listen()
-	b.shows(f.link, "Gateway Connected")
+	b.shows(f.link, "Automations")
 	b.shows(f.ui+"chat", "Message")
 	b.types("Chat composer", "hello by the door")
-	b.has("nothing to run")
+	l.eventually("the message is answered", time.Minute, func() error {
+		text := b.run(`document.body.textContent`)
+		if asked := strings.LastIndex(text, "hello by the door"); asked < 0 || strings.LastIndex(text, "nothing to run") < asked {
+			return fmt.Errorf("it shows %q", b.run("document.body.innerText"))
+		}
+		return nil
+	})
 	b.knowsNot(token)
 
 	// A page of another server on this computer, which is what a local application is, or a page of the agent's by another way.
@@ -107,7 +113,7 @@ func controlUIDoor(l *one) {
 	b.shows("http://127.0.0.1:"+f.port+"/", "nothing is served at this address")
 	b.shows("http://localhost:"+f.port+"/", "nothing is served at this address")
 	// The twin: the same place, by the user themselves.
-	b.shows(f.ui, "Gateway Connected")
+	b.shows(f.ui, "Automations")
 
 	// Another user of the operator's computer, who knows the address.
 	ask := []string{"curl", "-sS", "-m", "20", "-H", "Host: " + strings.Trim(strings.TrimPrefix(f.ui, "http://"), "/"), "http://127.0.0.1:" + f.port + "/"}
@@ -135,7 +141,7 @@ func controlUIDoor(l *one) {
 	next := l.startForward("--port", f.port)
 	b.shows(f.ui, "nothing is served at this address")
 	b.shows(next.ui, "open the link that claw forward prints")
-	b.shows(next.link, "Gateway Connected")
+	b.shows(next.link, "Automations")
 	b.close()
 	next.stop()
 }
