@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"text/template"
 
@@ -115,8 +116,12 @@ func (h *Host) RootAlone() []netip.Prefix {
 	return append(prefix.MustParse("169.254.0.0/16"), machine.PlatformAddress, h.VNet)
 }
 
-// ReservedVariables are what no environment file may set, by name and by how the name begins.
-func (h *Host) ReservedVariables() string { return strings.Join(config.ReservedEnv, " ") }
+// ReservedVariables are what no environment file may set, by name and by how the name begins. An authority of certificates root may
+// add by hand.
+func (h *Host) ReservedVariables() string {
+	names := slices.DeleteFunc(slices.Clone(config.ReservedEnv), func(name string) bool { return name == "NODE_EXTRA_CA_CERTS" })
+	return strings.Join(names, " ")
+}
 
 func (h *Host) ReservedPrefixes() string { return strings.Join(config.ReservedEnvPrefixes, " ") }
 

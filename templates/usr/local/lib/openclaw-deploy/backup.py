@@ -634,6 +634,8 @@ def run_unit(unit: str, failed: str) -> None:
                             "_SYSTEMD_INVOCATION_ID=" + shown], stdout=subprocess.PIPE, text=True, errors="replace",
                            check=False).stdout.splitlines()
     said = [re.sub("[^ -~]", "?", line[:LONGEST_LINE]) for line in lines if line.strip()]  # a terminal obeys some characters
+    # What this program says there comes before the last word of OpenClaw's, now and then.
+    said = [line for line in said if line.startswith(("openclaw-inspect: ", "openclaw-unpack: "))] or said
     raise Failure(f"{failed}: {said[-1] if said else 'see journalctl --namespace=+openclaw -u ' + unit}")
 
 
