@@ -23,6 +23,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"openclaw-azure/internal/localport"
 )
 
 const installer = "../../templates/usr/local/sbin/openclaw-install"
@@ -529,18 +531,6 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
-// userOf gives the number of the user whose end of a connection on loopback an address is.
-func userOf(end net.Addr) string {
-	table, _ := os.ReadFile("/proc/net/tcp")
-	for line := range strings.Lines(string(table)) {
-		fields := strings.Fields(line)
-		if strings.HasSuffix(fields[1], fmt.Sprintf(":%04X", end.(*net.TCPAddr).Port)) {
-			return fields[7]
-		}
-	}
-	return "of nobody knows whom"
-}
-
 // TestWhoeverAnswersAsTheGateway: the agent has its port. It leads root nowhere, is asked by nobody, and holds nobody up.
 func TestWhoeverAnswersAsTheGateway(t *testing.T) {
 	p := newPlace(t)
@@ -584,8 +574,9 @@ func TestWhoeverAnswersAsTheGateway(t *testing.T) {
 					}
 					go func() {
 						defer conn.Close()
-						if uid := userOf(conn.RemoteAddr()); uid != "65534" {
-							t.Errorf("the user %s asks, not nobody", uid)
+						uid, told, err := localport.Owner(conn.LocalAddr().(*net.TCPAddr).AddrPort(), conn.RemoteAddr().(*net.TCPAddr).AddrPort())
+						if uid != 65534 || !told || err != nil {
+							t.Errorf("the user %d asks (told %v, %v), not nobody", uid, told, err)
 						}
 						_, _ = conn.Read(make([]byte, 1024))
 						answer(conn)

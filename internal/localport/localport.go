@@ -66,7 +66,7 @@ func (s *seated) Close() error {
 var errNobody = errors.New("the system does not say whose it is")
 
 func (l *Listener) admit(conn *net.TCPConn) error {
-	uid, told, err := owner(conn.LocalAddr().(*net.TCPAddr).AddrPort(), conn.RemoteAddr().(*net.TCPAddr).AddrPort())
+	uid, told, err := Owner(conn.LocalAddr().(*net.TCPAddr).AddrPort(), conn.RemoteAddr().(*net.TCPAddr).AddrPort())
 	switch {
 	case err != nil:
 		return err

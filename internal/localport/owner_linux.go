@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// owner is the user whose process holds the other end of a connection from remote, as proc_pid_net(5) tells it.
-func owner(local, remote netip.AddrPort) (uid int, told bool, err error) {
+// Owner is the user whose process holds the other end of a connection from remote, as proc_pid_net(5) tells it.
+func Owner(local, remote netip.AddrPort) (uid int, told bool, err error) {
 	uid, err = look(local, remote)
 	release, _ := os.ReadFile("/proc/sys/kernel/osrelease")
 	return tell(string(release), uid, err)

@@ -12,6 +12,34 @@ import (
 	"openclaw-azure/internal/localport/localporttest"
 )
 
+// forwarding is a run whose local port for the bootstrap door leads to a host, and that port's address.
+func forwarding(t *testing.T, port uint16, host net.Listener) (r *Doors, local string) {
+	t.Helper()
+	r = New(port, layer.Applier{})
+	t.Cleanup(r.Close)
+	if err := r.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	r.mu.Lock()
+	r.directTo = host.Addr().(*net.TCPAddr).AddrPort()
+	r.mu.Unlock()
+	return r, net.JoinHostPort("127.0.0.1", strconv.Itoa(int(BootstrapLocalPort(port))))
+}
+
+// dial connects to an address that answers within a limit.
+func dial(t *testing.T, address string, limit time.Duration) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp4", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(limit)); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
 // echo gives everybody back what they say.
 func echo(l net.Listener) {
 	for {
@@ -36,24 +64,12 @@ func TestDirectForwardLimit(t *testing.T) {
 			_, err = c.Write(buf)
 		}
 	}()
-	const port = 29872
-	r := New(port, layer.Applier{})
-	defer r.Close()
-	if err := r.Listen(); err != nil {
-		t.Fatal(err)
-	}
+	r, local := forwarding(t, 29872, host)
 	said := make(chan string, 1)
 	r.mu.Lock()
-	r.directTo, r.say = host.Addr().(*net.TCPAddr).AddrPort(), func(line string) { said <- line }
+	r.say = func(line string) { said <- line }
 	r.mu.Unlock()
-	conn, err := net.Dial("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(int(BootstrapLocalPort(port)))))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
+	conn := dial(t, local, 20*time.Second)
 	if n, err := io.Copy(io.Discard, conn); n > 32<<20+1 {
 		t.Errorf("%d bytes came, %v", n, err)
 	}
@@ -69,17 +85,10 @@ func TestDirectForward(t *testing.T) {
 		t.Fatal(err)
 	}
 	const port = 29871
-	r := New(port, layer.Applier{})
-	defer r.Close()
-	if err := r.Listen(); err != nil {
-		t.Fatal(err)
-	}
+	r, local := forwarding(t, port, host)
 	if err := r.Listen(); err != nil {
 		t.Fatalf("taken by itself: %v", err)
 	}
-	r.mu.Lock()
-	r.directTo = host.Addr().(*net.TCPAddr).AddrPort()
-	r.mu.Unlock()
 	// As an sshd that is restarted just then.
 	address := host.Addr().String()
 	host.Close()
@@ -89,14 +98,7 @@ func TestDirectForward(t *testing.T) {
 			echo(host)
 		}
 	})
-	conn, err := net.Dial("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(int(BootstrapLocalPort(port)))))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
+	conn := dial(t, local, 10*time.Second)
 	b := make([]byte, 5)
 	if _, err := io.WriteString(conn, "hello"); err != nil {
 		t.Fatal(err)
@@ -132,16 +134,7 @@ func TestLocalPortsAreOfOneUser(t *testing.T) {
 			conn.Close()
 		}
 	}()
-	const port = 29872
-	r := New(port, layer.Applier{})
-	defer r.Close()
-	if err := r.Listen(); err != nil {
-		t.Fatal(err)
-	}
-	r.mu.Lock()
-	r.directTo = host.Addr().(*net.TCPAddr).AddrPort()
-	r.mu.Unlock()
-	local := net.JoinHostPort("127.0.0.1", strconv.Itoa(int(BootstrapLocalPort(port))))
+	_, local := forwarding(t, 29872, host)
 	for uid, want := range map[uint32]string{0: "SSH-2.0-host", 65534: ""} {
 		if heard := localporttest.Say(t, uid, local, ""); heard != want {
 			t.Errorf("user %d hears %q, want %q", uid, heard, want)
@@ -157,24 +150,9 @@ func TestLocalPortTakesAWholeRun(t *testing.T) {
 	}
 	defer host.Close()
 	go echo(host)
-	const port = 29873
-	r := New(port, layer.Applier{})
-	defer r.Close()
-	if err := r.Listen(); err != nil {
-		t.Fatal(err)
-	}
-	r.mu.Lock()
-	r.directTo = host.Addr().(*net.TCPAddr).AddrPort()
-	r.mu.Unlock()
+	_, local := forwarding(t, 29873, host)
 	for n := range len(layer.Names()) + 1 {
-		conn, err := net.Dial("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(int(BootstrapLocalPort(port)))))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
-			t.Fatal(err)
-		}
+		conn := dial(t, local, 10*time.Second)
 		heard := make([]byte, 4)
 		if _, err := io.WriteString(conn, "ping"); err != nil {
 			t.Fatal(err)

@@ -69,9 +69,8 @@ func agentAnswers(socket string) error {
 // agentPatience is for an agent on this machine.
 const agentPatience = 3 * time.Second
 
-// atOnce is how many connections a local port carries at a time: fewer than the 60 at which the host's sshd takes nobody any more
-// (MaxStartups), since the program's own confirmations come beside them. The provider has one for each command, and keeps it until
-// it ends.
+// atOnce is how many connections a local port carries at a time: three times what a run takes. The provider has one for each command,
+// and keeps it until it ends.
 const atOnce = 40
 
 // takePort listens for processes of the same user: the host would take another's tries for the deployer's, and its sshd turns away who

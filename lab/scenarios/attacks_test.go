@@ -10,10 +10,7 @@ import (
 // TestAttacks is what a red team tried on a host, each attack beside the same act by who may. Some of it runs in make test, in
 // other scenarios; docs/threat-model.md says what shows what.
 func TestAttacks(t *testing.T) {
-	l := newLab(t, "attacks")
-	if r := l.lab("", "start"); r.code != 0 {
-		t.Fatalf("bin/lab start: %s", r)
-	}
+	l := startLab(t, "attacks")
 	l.pulumi(0, "up", "--yes", "--skip-preview")
 	l.run([]part{
 		{"what a stolen SSH key leaves in claw's home meets nothing of the program's", keptKey},

@@ -53,10 +53,7 @@ func configureChannels(l *one) {
 
 // TestChannels is all that chat services and the control UI do on a host; make test has the first hour of it.
 func TestChannels(t *testing.T) {
-	l := newLab(t, "channels")
-	if r := l.lab("", "start"); r.code != 0 {
-		t.Fatalf("bin/lab start: %s", r)
-	}
+	l := startLab(t, "channels")
 	l.pulumi(0, "up", "--yes", "--skip-preview")
 	l.run([]part{
 		{"the first hour: channels connect, and a message is answered", channelsConnect},

@@ -167,6 +167,16 @@ func newLab(t *testing.T, name string) *one {
 	return l
 }
 
+// startLab is newLab with its machine's network and the stack, and nothing deployed.
+func startLab(t *testing.T, name string) *one {
+	t.Helper()
+	l := newLab(t, name)
+	if r := l.lab("", "start"); r.code != 0 {
+		t.Fatalf("bin/lab start: %s", r)
+	}
+	return l
+}
+
 // part is one part of a scenario.
 type part struct {
 	name string

@@ -21,10 +21,7 @@ func TestOpenClaw(t *testing.T) {
 	// It deploys too, an older OpenClaw: not beside those whose deploys others wait for.
 	deployed.wait()
 	takeSeat(t, openClawSeat, "OpenClaw")
-	l := newLab(t, "openclaw")
-	if r := l.lab("", "start"); r.code != 0 {
-		t.Fatalf("bin/lab start: %s", r)
-	}
+	l := startLab(t, "openclaw")
 	l.pulumi(0, "config", "set", "openclawVersion", olderOpenClaw)
 	l.pulumi(0, "config", "set", "openclawPlugins", "discord,slack,whatsapp")
 	up := l.pulumi(0, "up", "--yes", "--skip-preview")
