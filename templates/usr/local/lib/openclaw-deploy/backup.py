@@ -353,7 +353,7 @@ class Entries:
 
     def admit(self, member: tarfile.TarInfo) -> str | None:
         name = member.name.rstrip("/") if member.isdir() else member.name
-        shown = repr(name[:200])
+        shown = repr((name.partition("/payload/posix")[2] or name)[:200])  # as it is called on the host
         parts = name.split("/")
         if not name or name.startswith("/") or any(part in ("", ".", "..") for part in parts) or "\0" in name:
             raise Failure(f"{INNER} holds {shown}, which leads out of it")
