@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -126,14 +127,35 @@ func (b *browser) listen() {
 	b.ask("Network.enable", nil)
 }
 
-// types writes a line where something with a label takes it.
+// written is the text in the field that has the focus.
+const written = `(() => {
+	let e = document.activeElement;
+	while (e && e.shadowRoot && e.shadowRoot.activeElement) e = e.shadowRoot.activeElement;
+	return e && typeof e.value === "string" ? e.value : "no field";
+})()`
+
+// types writes a line where something with a label takes it, and sends it: a page that is drawn anew may lose either.
 func (b *browser) types(label, line string) {
 	b.l.t.Helper()
-	b.click(label)
-	b.ask("Input.insertText", map[string]any{"text": line})
-	for _, what := range []string{"keyDown", "keyUp"} {
-		b.ask("Input.dispatchKeyEvent", map[string]any{"type": what, "key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"})
-	}
+	b.l.eventually(fmt.Sprintf("%q takes a line and sends it", label), 60*time.Second, func() error {
+		b.clicked(label)
+		if b.run(written) == "" {
+			b.ask("Input.insertText", map[string]any{"text": line})
+		}
+		if got := b.run(written); got != line {
+			return fmt.Errorf("its field holds %q", got)
+		}
+		for _, what := range []string{"keyDown", "keyUp"} {
+			b.ask("Input.dispatchKeyEvent", map[string]any{"type": what, "key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"})
+		}
+		for range 10 {
+			if b.run(written) != line {
+				return nil
+			}
+			time.Sleep(200 * time.Millisecond)
+		}
+		return errors.New("its field keeps the line")
+	})
 }
 
 // shows opens an address and waits until its page shows a text.
