@@ -119,11 +119,13 @@ def set_hash(name: str, value: str) -> None:
 
 
 def set_home(name: str, home: str) -> None:
-    """usermod refuses while the account has a process, which the service's always has. vipw locks as usermod does."""
+    """usermod refuses while the account has a process, which the service's always has. vipw locks as usermod does, and takes a
+    file for unchanged that was written in the second in which it began."""
     import shlex
 
     to = re.sub(r"([\\&#])", r"\\\1", home)
-    editor = "sed -i -E " + shlex.quote(rf"s#^({re.escape(name)}(:[^:]*){{4}}):[^:]*:#\1:{to}:#")
+    edit = "sed -i -E " + shlex.quote(rf"s#^({re.escape(name)}(:[^:]*){{4}}):[^:]*:#\1:{to}:#")
+    editor = "sh -c " + shlex.quote(edit + ' "$1" && touch -d "2 seconds" "$1"') + " sh"
     must(f"changing the home of the account {quote(name)}", ["env", "VISUAL=" + editor, "vipw"])
 
 

@@ -3,6 +3,7 @@ package applier_test
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -765,4 +766,25 @@ func TestUnitDoesNotStart(t *testing.T) {
 | x.service says why not
 what was before is in force again`)
 	r.Has("/etc/simple/one.conf", "")
+}
+
+// TestHomeOfABusyAccount: usermod refuses it while a process runs, and vipw forgets what is written in the second in which it began.
+func TestHomeOfABusyAccount(t *testing.T) {
+	t.Parallel()
+	r := newRoot(t)
+	modules, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Sh("useradd --system --home-dir /a busy")
+	got := r.Sh(`PYTHONPATH=$1 python3 -c '
+import os, pwd
+from applier.accounts import set_home
+for home in ("/b", "/c & d", "/e", "/f", "/nonexistent"):
+    os.utime("/etc/passwd")
+    set_home("busy", home)
+    print(pwd.getpwnam("busy").pw_dir)'`, modules)
+	if want := "/b\n/c & d\n/e\n/f\n/nonexistent\n"; got != want {
+		t.Errorf("homes: got %q, want %q", got, want)
+	}
 }
