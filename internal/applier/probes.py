@@ -139,7 +139,7 @@ def with_numbers(line: str, host: Host) -> str:
     def number(match: re.Match[str]) -> str:
         return str(host.accounts.uid(match[1]))
 
-    return re.sub(r"\{uid:([a-z]+)\}", number, line)
+    return re.sub(r"\{uid:([a-z0-9_-]+)\}", number, line)
 
 
 def probe_iptables(probe: Spec, done: Done, host: Host) -> Iterator[Finding]:

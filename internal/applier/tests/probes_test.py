@@ -12,7 +12,8 @@ from applier.findings import Finding, Put, Reinstall, Run, gone
 
 def accounts() -> Accounts:
     found = Accounts.__new__(Accounts)
-    found.users = {"root": User(0, 0, "/root", "/bin/bash", "x"), "openclaw": User(989, 989, "/", "/bin/false", "x")}
+    found.users = {"root": User(0, 0, "/root", "/bin/bash", "x"), "openclaw": User(989, 989, "/", "/bin/false", "x"),
+                   "openclaw-keys": User(989, 989, "/", "/bin/false", "x")}
     found.groups = {"root": Group(0, [])}
     found.shadow = {}
     return found
@@ -67,6 +68,7 @@ class Probes(unittest.TestCase):
         for want, got, found in (
             (["-N a", "-A a -j DROP"], ["-A a -j DROP", "-N a"], []),
             (["-A a -m owner --uid-owner {uid:openclaw}"], ["-A a -m owner --uid-owner 989"], []),
+            (["-A a -m owner --uid-owner {uid:openclaw-keys}"], ["-A a -m owner --uid-owner 989"], []),
             (["-N a"], ["-N a", "-N ignored"], []),
             (["-N a"], ["-N a", "-A a -j X"], [
                 Finding("iptables filter a", "nothing more", "-A a -j X", Run([wait + ["-D", "a", "-j", "X"]]))]),
