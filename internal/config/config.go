@@ -27,8 +27,11 @@ type Config struct {
 	VNet             netip.Prefix
 	Peers            []Peer // sorted by name
 	OpenClawVersion  string
-	Plugins          []Plugin          // sorted by id
-	OpenClawEnv      map[string]string // secret
+	Plugins          []Plugin                    // sorted by id
+	OpenClawEnv      map[string]string           // secret
+	Providers        []Provider                  // sorted by name: whose keys the host adds on the way
+	InMemory         map[string]string           // secret: keys that OpenClaw is handed when it starts, by name
+	Prices           map[string]map[string]Price // by provider and model
 	Egress           Egress
 	AgentMayReach    []netip.AddrPort // sorted; in the VPN or the VNet
 	Sandbox          []string         // lines of the unit, by which its sandbox is relaxed

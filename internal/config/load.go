@@ -18,25 +18,25 @@ type rawConfig struct {
 	project string
 	values  map[string]string // by full key: openclaw:sshPort
 	secrets []string          // full keys; an object with one secret in it is one
-	plain   []string          // openclawEnv's variables that are known to stand in plain text
+	plain   []string          // members of openclawEnv and openclawKeys that are known to stand in plain text: openclawEnv.NAME
 }
 
 // Load reads the stack's configuration. It wants the whole RunInfo, which
 // a pulumi.RunOption sees, since a Context tells only of keys that one can name,
 // and a misspelt key is found only by looking at all of them.
 func Load(run pulumi.RunInfo) (*Config, error) {
-	plain, err := plainVariables(run.RootDirectory, run.Project, run.Stack)
+	plain, err := plainMembers(run.RootDirectory, run.Project, run.Stack)
 	if err != nil {
 		return nil, err
 	}
 	return parseConfig(rawConfig{project: run.Project, values: run.Config, secrets: run.ConfigSecretKeys, plain: plain})
 }
 
-// plainVariables finds the variables of openclawEnv that stand in plain text in
+// plainMembers finds the members of openclawEnv and openclawKeys that stand in plain text in
 // the stack's file. The engine calls an object secret as soon as one value in it
 // is: only the file knows of the others. Without that file (a configuration
 // that came another way) there is nothing to find.
-func plainVariables(root, project, stack string) ([]string, error) {
+func plainMembers(root, project, stack string) ([]string, error) {
 	path := filepath.Join(root, "Pulumi."+stack+".yaml")
 	text, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -45,11 +45,17 @@ func plainVariables(root, project, stack string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the stack's configuration file: %w", err)
 	}
-	plain, err := plainIn(text, project+":"+KeyOpenClawEnv)
-	if err != nil {
-		return nil, hint.To(fmt.Errorf("read the stack's configuration file %q: %w", path, err), "its YAML cannot be read; pulumi config shows where")
+	var all []string
+	for _, object := range secretObjects {
+		plain, err := plainIn(text, project+":"+object)
+		if err != nil {
+			return nil, hint.To(fmt.Errorf("read the stack's configuration file %q: %w", path, err), "its YAML cannot be read; pulumi config shows where")
+		}
+		for _, name := range plain {
+			all = append(all, object+"."+name)
+		}
 	}
-	return plain, nil
+	return all, nil
 }
 
 // plainIn finds the members of an object that stand in plain text in the text of a stack's file.
@@ -122,10 +128,14 @@ func parseConfig(raw rawConfig) (*Config, error) {
 	known := knownPlugins(c.OpenClawVersion)
 	c.Plugins = r.openclawPlugins(known)
 	c.OpenClawEnv = r.openclawEnv()
+	c.Providers, c.InMemory = r.openclawKeys(r.ownProviders())
+	r.keysTwice(c.OpenClawEnv, c.Providers, c.InMemory)
+	r.budgets(c.Providers)
+	c.Prices = r.prices(c.Providers)
 	c.Egress = r.egress()
 	c.AgentMayReach = r.agentMayReach(c.Peers, c.VPN, c.VNet)
 	c.Sandbox = r.sandbox()
-	c.OpenClawConfig = r.openclawConfig()
+	c.OpenClawConfig = r.withKeys(r.openclawConfig(), c.Providers, c.InMemory)
 	r.wantedPlugins(c.OpenClawConfig, c.OpenClawEnv, known, c.Plugins)
 	r.baseURLs(c.OpenClawConfig, c.Egress, c.AgentMayReach, c.VPN, c.VNet)
 	c.Node = r.node()

@@ -11,6 +11,9 @@ import (
 
 // Keys that the program does not read, and how a command of Pulumi's spells one.
 
+// objects are the keys whose members --path sets.
+var objects = append(slices.Clone(secretObjects), KeyPeers, KeyOpenClawConfig, KeySandbox, KeyTags, KeyOpenClawProviders, KeyOpenClawBudget, KeyOpenClawPrices)
+
 // strangers refuses every key in the project's own namespace that the program
 // does not read: the CLI takes any, and a misspelt one would be ignored without
 // a word.
@@ -44,14 +47,18 @@ func (r *reader) stranger(name string, known []string) {
 		return
 	}
 	root, _, dotted := strings.Cut(name, ".")
-	if dotted && (root == KeyPeers || root == KeyOpenClawEnv || root == KeyOpenClawConfig || root == KeySandbox || root == KeyTags) {
+	if dotted && slices.Contains(objects, root) {
 		set, hint := "pulumi config set --path "+name+" VALUE", ""
-		if root == KeyOpenClawEnv {
+		if slices.Contains(secretObjects, root) {
 			set = "pulumi config set --secret --path " + name + "    # asks for the value"
 			hint = "\nwhere the old value was readable, renew it where it came from"
 		}
 		r.faultKey(name, errPathForgotten, "expected --path, since the dot leads into "+root,
 			"pulumi config rm "+shell.Quote(name)+"\n"+set+hint)
+		return
+	}
+	if key, known := keyOfVariable(name); known {
+		r.faultKey(name, errUnknownKey, "expected it in "+KeyOpenClawKeys, "pulumi config rm "+name+"\n"+again+KeyOpenClawKeys+"."+key+"    # asks for the value\nwhere the old value was readable, renew it where it came from")
 		return
 	}
 	near := nearest(name, known)
@@ -67,9 +74,13 @@ func (r *reader) assignment(key, base, value string, known []string) {
 	const want = "expected a space between key and value"
 	root, rest, dotted := strings.Cut(base, ".")
 	name := nearest(root, known)
+	variable, isVariable := keyOfVariable(root)
 	switch {
-	case name == KeyOpenClawEnv:
-		r.faultKey(base+"=…", errAssignmentKey, want, r.exposedHint(KeyOpenClawEnv+"."+cmp.Or(rest, "NAME")))
+	case isVariable:
+		r.faultKey(base+"=…", errAssignmentKey, want, r.exposedHint(KeyOpenClawKeys+"."+variable))
+		return
+	case slices.Contains(secretObjects, name):
+		r.faultKey(base+"=…", errAssignmentKey, want, r.exposedHint(name+"."+cmp.Or(rest, "NAME")))
 		return
 	case edits(root, name) > nearEnough:
 		// Nobody knows what this was meant to be: it may be an API key.
@@ -123,8 +134,14 @@ func (r *reader) setCommand(key, value string) string {
 		return "pulumi config set --path peers.NAME.address ADDRESS"
 	case KeyOpenClawConfig:
 		return "pulumi config set --path openclawConfig.agents.defaults.model.primary PROVIDER/MODEL"
-	case KeyOpenClawEnv:
-		return "pulumi config set --secret --path openclawEnv.NAME    # asks for the value"
+	case KeyOpenClawEnv, KeyOpenClawKeys:
+		return again + key + ".NAME    # asks for the value"
+	case KeyOpenClawProviders:
+		return "pulumi config set --path openclawProviders.NAME.url https://HOST/PREFIX"
+	case KeyOpenClawBudget:
+		return "pulumi config set --path openclawBudget.PROVIDER.usdPerDay 5"
+	case KeyOpenClawPrices:
+		return "pulumi config set --path 'openclawPrices.PROVIDER[\"MODEL\"].input' VALUE"
 	case KeyTags:
 		return "pulumi config set --path tags.NAME VALUE"
 	case KeySandbox:

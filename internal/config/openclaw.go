@@ -78,39 +78,61 @@ func (r *reader) node() Download {
 func (r *reader) npmRegistry() string { return strings.TrimRight(r.mirror(KeyNPMRegistry), "/") }
 
 func (r *reader) openclawEnv() map[string]string {
-	env := map[string]string{}
-	v := r.value(KeyOpenClawEnv)
+	return r.secretMembers(KeyOpenClawEnv, "variables", func(name, value string) *Fault {
+		key := KeyOpenClawEnv + "." + name
+		switch {
+		case !envName.MatchString(name):
+			return &Fault{Kind: errNotEnvName, Want: "expected letters, digits and _, no digit first", Hint: "pulumi config rm --path " + pathQuote(KeyOpenClawEnv, name)}
+		case reserved(name):
+			return &Fault{Kind: errReservedEnv, Want: "expected none that decides what the service runs, where it keeps its state or who may talk to it",
+				Hint: "pulumi config rm --path " + key}
+		case len(name)+1+len(value) >= longestEnv:
+			return &Fault{Kind: errTooLong, Want: fmt.Sprintf("expected less than %d KiB", longestEnv>>10)}
+		}
+		return nil
+	})
+}
+
+// again sets a secret, for which the CLI asks.
+const again = "pulumi config set --secret --path "
+
+// secretObjects have members that are secrets.
+var secretObjects = []string{KeyOpenClawEnv, KeyOpenClawKeys}
+
+// secretMembers reads an object of secrets by name. refuse says what is wrong with a name and its value, which may be empty; no message
+// shows a value.
+func (r *reader) secretMembers(root, what string, refuse func(name, value string) *Fault) map[string]string {
+	out := map[string]string{}
+	v := r.value(root)
 	if v == "" {
-		return env
+		return out
 	}
 	entries, err := members(v)
 	if err != nil {
-		r.fault(KeyOpenClawEnv, v, errNotObject, "expected an object of variables by name",
-			"pulumi config rm openclawEnv\npulumi config set --secret --path openclawEnv.NAME    # asks for the value")
-		return env
+		r.fault(root, v, errNotObject, "expected an object of "+what+" by name",
+			"pulumi config rm "+root+"\npulumi config set --secret --path "+root+".NAME    # asks for the value")
+		return out
 	}
 	slices.SortStableFunc(entries, func(a, b member) int { return cmp.Compare(a.name, b.name) })
-	secret := r.secret(KeyOpenClawEnv)
+	secret := r.secret(root)
 	for i, entry := range entries {
 		name, _, assigned := strings.Cut(entry.name, "=")
-		key := KeyOpenClawEnv + "." + name
+		key := root + "." + name
 		if assigned {
 			// The value is in the name: show neither it nor a command with it.
 			r.faultKey(key+"=…", errAssignmentKey, "expected the name alone, and a space before the value", r.exposedHint(key))
 			continue
 		}
 		value, ok := scalar(entry.value)
-		const again = "pulumi config set --secret --path "
+		if f := refuse(name, value); f != nil {
+			f.Key = key
+			r.faults = append(r.faults, f)
+			continue
+		}
 		switch {
-		case !envName.MatchString(name):
-			r.faultKey(key, errNotEnvName, "expected letters, digits and _, no digit first",
-				"pulumi config rm --path "+pathQuote(KeyOpenClawEnv, name))
 		case i > 0 && entries[i-1].name == entry.name:
-			r.faultKey(key, errTwice, "expected each variable once", "")
-		case reserved(name):
-			r.faultKey(key, errReservedEnv, "expected none that decides what the service runs, where it keeps its state or who may talk to it",
-				"pulumi config rm --path "+key)
-		case !secret || slices.Contains(r.raw.plain, name):
+			r.faultKey(key, errTwice, "expected each once", "")
+		case !secret || slices.Contains(r.raw.plain, key):
 			r.faultKey(key, errNotSecret, "expected a secret", again+key+"    # asks for the value\nthe old value was readable: renew it where it came from")
 		case !ok:
 			r.fault(key, "", errNotPlain, "expected a text", again+key+"    # asks for the value")
@@ -118,13 +140,11 @@ func (r *reader) openclawEnv() map[string]string {
 			r.fault(key, "", errEmptyEnv, "expected a value", again+key+"    # asks for the value\nor: pulumi config rm --path "+key)
 		case strings.ContainsFunc(value, func(r rune) bool { return r != '\t' && unicode.IsControl(r) }) || !utf8.ValidString(value):
 			r.fault(key, "", errControl, "expected one line of text", again+key+"    # asks for the value")
-		case len(name)+1+len(value) >= longestEnv:
-			r.fault(key, "", errTooLong, fmt.Sprintf("expected less than %d KiB", longestEnv>>10), "")
 		default:
-			env[name] = value
+			out[name] = value
 		}
 	}
-	return env
+	return out
 }
 
 // reserved tells whether a variable would change the service's sandbox.

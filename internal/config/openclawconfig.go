@@ -141,6 +141,11 @@ func isSecret(path []string, value string) bool {
 
 // secretFault says how a secret becomes a variable.
 func (r *reader) secretFault(path []string, value string) {
+	if name, known := keyOfSetting(path); known {
+		r.faultKey(shell.ConfigPath(KeyOpenClawConfig, path...), errNotSecret, "expected it in openclawKeys."+name,
+			again+KeyOpenClawKeys+"."+name+"    # asks for the value\n"+r.configRemove(path...)+"\nthe old value was readable: renew it where it came from")
+		return
+	}
 	variable := r.variableOf(path)
 	text, rest := "${"+variable+"}", ""
 	switch scheme, _, more := strings.Cut(value, " "); {

@@ -40,7 +40,7 @@ func (r *reader) value(key string) string {
 func (r *reader) fault(key, value string, kind error, want, hint string) {
 	root, _, _ := strings.Cut(key, ".")
 	f := &Fault{Key: key, Value: &value, Kind: kind, Want: want, Hint: hint}
-	if r.secret(root) || root == KeyOpenClawEnv {
+	if r.secret(root) || slices.Contains(secretObjects, root) {
 		f.Value = nil
 	}
 	r.faults = append(r.faults, f)

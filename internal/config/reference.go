@@ -2,35 +2,39 @@ package config
 
 // The keys, as `pulumi config set` takes them.
 const (
-	KeyLocation         = "azure-native:location"
-	KeyAllowedSSH       = "allowedSshCidr"
-	KeyWireGuardSources = "wireguardCidrs"
-	KeyBootstrap        = "bootstrap"
-	KeyTags             = "tags"
-	KeyResourceGroup    = "resourceGroup"
-	KeyImage            = "image"
-	KeyVMSize           = "vmSize"
-	KeyAdminUsername    = "adminUsername"
-	KeyVNet             = "vnetCidr"
-	KeyVPN              = "vpnCidr"
-	KeySSHPort          = "sshPort"
-	KeyWireGuardPort    = "wireguardPort"
-	KeyPeers            = "peers"
-	KeyOpenClawVersion  = "openclawVersion"
-	KeyOpenClawPlugins  = "openclawPlugins"
-	KeyOpenClawEnv      = "openclawEnv"
-	KeyEgress           = "egress"
-	KeyAgentMayReach    = "agentMayReach"
-	KeySandbox          = "sandbox"
-	KeyOpenClawConfig   = "openclawConfig"
-	KeyNodeURL          = "nodeUrl"
-	KeyNodeSHA256       = "nodeSha256"
-	KeyNPMRegistry      = "npmRegistry"
-	KeyKeyGeneration    = "keyGeneration"
-	KeyRescue           = "rescue"
-	KeyConfirmSeconds   = "confirmSeconds"
-	KeyBackupKeepDays   = "backupKeepDays"
-	KeyDriftCheck       = "driftCheck"
+	KeyLocation          = "azure-native:location"
+	KeyAllowedSSH        = "allowedSshCidr"
+	KeyWireGuardSources  = "wireguardCidrs"
+	KeyBootstrap         = "bootstrap"
+	KeyTags              = "tags"
+	KeyResourceGroup     = "resourceGroup"
+	KeyImage             = "image"
+	KeyVMSize            = "vmSize"
+	KeyAdminUsername     = "adminUsername"
+	KeyVNet              = "vnetCidr"
+	KeyVPN               = "vpnCidr"
+	KeySSHPort           = "sshPort"
+	KeyWireGuardPort     = "wireguardPort"
+	KeyPeers             = "peers"
+	KeyOpenClawVersion   = "openclawVersion"
+	KeyOpenClawPlugins   = "openclawPlugins"
+	KeyOpenClawEnv       = "openclawEnv"
+	KeyOpenClawKeys      = "openclawKeys"
+	KeyOpenClawProviders = "openclawProviders"
+	KeyOpenClawBudget    = "openclawBudget"
+	KeyOpenClawPrices    = "openclawPrices"
+	KeyEgress            = "egress"
+	KeyAgentMayReach     = "agentMayReach"
+	KeySandbox           = "sandbox"
+	KeyOpenClawConfig    = "openclawConfig"
+	KeyNodeURL           = "nodeUrl"
+	KeyNodeSHA256        = "nodeSha256"
+	KeyNPMRegistry       = "npmRegistry"
+	KeyKeyGeneration     = "keyGeneration"
+	KeyRescue            = "rescue"
+	KeyConfirmSeconds    = "confirmSeconds"
+	KeyBackupKeepDays    = "backupKeepDays"
+	KeyDriftCheck        = "driftCheck"
 )
 
 // Setting describes one key. Where Default is empty, an empty value is the same
@@ -81,6 +85,14 @@ func Reference() []Setting {
 			"plugins that OpenClaw gets, comma-separated, for example discord,slack; docs/plugins.md"},
 		{KeyOpenClawEnv, "", "no variables",
 			"variables of the service's environment file: openclawEnv.NAME, set with --secret --path"},
+		{KeyOpenClawKeys, "", "no keys",
+			"keys that the agent never holds: openclawKeys.NAME, set with --secret --path; docs/keys.md"},
+		{KeyOpenClawProviders, "", "those that the program knows",
+			"other providers of models: openclawProviders.NAME.url, and .header and .api where they differ, set with --path; docs/keys.md"},
+		{KeyOpenClawBudget, "", "no limit",
+			"what a provider may be asked for: openclawBudget.PROVIDER.requestsPerMinute, .tokensPerDay and .usdPerDay, set with --path; docs/keys.md"},
+		{KeyOpenClawPrices, "", "those of the program's table",
+			"prices that a budget counts with, in USD for a million tokens: openclawPrices.PROVIDER[\"MODEL\"].input, .output, .cacheRead and .cacheWrite, set with --path"},
 		{KeyEgress, "open", "",
 			"where the agent may go: open (the Internet), none, or a list of name, .suffix, name:port and address:port, comma-separated; docs/network.md"},
 		{KeyAgentMayReach, "", "nothing",

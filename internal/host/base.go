@@ -20,15 +20,18 @@ func (h *Host) base() layer.Layer {
 	}
 	return layer.Layer{
 		Armed: true, // sudo and authorized keys
-		Packages: []string{"fail2ban", "git", "haproxy", "iptables", "needrestart", "nftables", "openssh-server", "python3-systemd", "sudo", "ufw",
+		Packages: []string{"fail2ban", "git", "haproxy", "iptables", "needrestart", "nftables", "openssh-server", "python3-h11", "python3-systemd", "sudo", "ufw",
 			"unattended-upgrades", "unbound", "wireguard-tools"},
-		Groups: []layer.Group{{Name: machine.Operator}, {Name: machine.Deploy, System: true}, {Name: machine.Service, System: true}},
+		Groups: []layer.Group{{Name: machine.Operator}, {Name: machine.Deploy, System: true}, {Name: machine.Service, System: true},
+			{Name: machine.Keys, System: true}, {Name: machine.Budget, System: true}},
 		Users: []layer.User{
 			{Name: machine.Operator, Group: machine.Operator, Shell: "/bin/bash", Home: "/home/claw", Password: h.stack.SudoPassword.Hash},
 			// Nothing that it is given lies where a user may write.
 			{Name: machine.Deploy, Group: machine.Deploy, Shell: "/bin/sh", Home: "/", System: true},
 			// The service: no login, no sudo, no further groups, and no home: a user manager would run what it wrote there.
 			{Name: machine.Service, Group: machine.Service, Shell: "/usr/sbin/nologin", Home: "/nonexistent", System: true},
+			{Name: machine.Keys, Group: machine.Keys, Shell: "/usr/sbin/nologin", Home: "/nonexistent", System: true},
+			{Name: machine.Budget, Group: machine.Budget, Shell: "/usr/sbin/nologin", Home: "/nonexistent", System: true},
 		},
 		Directories: []layer.Directory{
 			{Path: "/home/claw", Mode: "0700", Owner: machine.Operator, Group: machine.Operator},

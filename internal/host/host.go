@@ -93,6 +93,7 @@ var builders = map[string]func(*Host) layer.Layer{
 	"fail2ban":  (*Host).fail2ban,
 	"updates":   (*Host).updates,
 	"network":   (*Host).network,
+	"providers": (*Host).providers,
 	"openclaw":  (*Host).openclaw,
 	"backup":    (*Host).backup,
 }

@@ -29,7 +29,8 @@ func testConfig(t *testing.T, set map[string]string) *config.Config {
 	t.Helper()
 	values := map[string]string{"azure-native:location": "westeurope", "openclaw:allowedSshCidr": "198.18.1.10/32"}
 	maps.Copy(values, set)
-	cfg, err := config.Load(pulumi.RunInfo{Project: "openclaw", Stack: "dev", RootDirectory: t.TempDir(), Config: values})
+	cfg, err := config.Load(pulumi.RunInfo{Project: "openclaw", Stack: "dev", RootDirectory: t.TempDir(), Config: values,
+		ConfigSecretKeys: []string{"openclaw:openclawEnv", "openclaw:openclawKeys"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,8 +67,13 @@ func TestEveryTemplateIsInTheTable(t *testing.T) {
 func TestRendered(t *testing.T) {
 	stack, peers := keystest.Keys(t)
 	for name, set := range map[string]map[string]string{
-		"open-debian":   {},
-		"closed-ubuntu": {"openclaw:bootstrap": "false", "openclaw:image": "ubuntu-24.04", "openclaw:peers": `{"laptop":{"address":"10.100.0.2","observe":true}}`},
+		"open-debian": {},
+		"closed-ubuntu": {"openclaw:bootstrap": "false", "openclaw:image": "ubuntu-24.04", "openclaw:peers": `{"laptop":{"address":"10.100.0.2","observe":true}}`,
+			"openclaw:openclawKeys":      `{"anthropic":"a-key-of-anthropics","google":"a-key-of-googles","mine":"a-key-of-mine","openai":"a-key-of-openais","telegram":"815:a-token-of-telegrams","discord":"a-token-of-discords"}`,
+			"openclaw:openclawProviders": `{"mine":{"url":"https://models.example.com:8443/base/v2","header":"x-key"}}`,
+			"openclaw:openclawBudget":    `{"anthropic":{"usdPerDay":"5","requestsPerMinute":20},"mine":{"tokensPerDay":1000000}}`,
+			"openclaw:openclawPrices":    `{"mine":{"small-1.5":{"input":"0.5","output":"1"}}}`,
+			"openclaw:openclawPlugins":   "discord"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHostOf(testConfig(t, set), stack, peers)
@@ -195,7 +201,7 @@ func TestLayersAreNamedInOrder(t *testing.T) {
 		}
 	}
 	// Their resources have these names, which never change.
-	want := []string{"base", "sysctl", "wireguard", "firewall", "ssh", "fail2ban", "updates", "network", "openclaw", "backup"}
+	want := []string{"base", "sysctl", "wireguard", "firewall", "ssh", "fail2ban", "updates", "network", "providers", "openclaw", "backup"}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Errorf("the layers (+) differ:\n%s", diff)
 	}

@@ -37,6 +37,7 @@ const networkAnew = `systemctl daemon-reload
 systemctl stop openclaw.service 2>/dev/null
 systemctl stop openclaw-entry.socket openclaw-net.service 2>/dev/null
 [ -e /etc/systemd/system/openclaw-net.service ] || exit 0
+[ ! -e /etc/systemd/system/openclaw-keys.service ] || systemctl start openclaw-keys.socket
 systemctl start openclaw-net.service openclaw-gate.socket openclaw-gate.service openclaw-dns.socket openclaw-dns.service openclaw-entry.socket || exit
 if [ -x /opt/openclaw/current/bin/openclaw ] && grep -q '^NetworkNamespacePath=' /etc/systemd/system/openclaw.service; then systemctl start openclaw.service; fi`
 
@@ -73,7 +74,7 @@ GATE_TCP=/tmp/openclaw-tcp GATE_HTTP=/tmp/openclaw-http haproxy -c -q -f opencla
 			layer.Shell("links of the agent's network", "lo", within(`ip -br link | awk '{print $1}' | cut -d@ -f1 | LC_ALL=C sort`)),
 			layer.Shell("routes of the agent's network", ownRoutes, within(`ip -4 rule | tr '\t' ' '; ip -4 route show table all | sed 's/ *$//'; ip -6 route show table all | cut -d' ' -f1-4`)),
 			layer.Shell("rules of the agent's network", ownRules, within(`nft -s list ruleset`)),
-			layer.Shell("ports of the gate and the resolver", ownPorts, within(`ss -H -ltnu 'sport < :1024' | awk '{print $1, $5}' | LC_ALL=C sort`)),
+			layer.Shell("ports of the gate and the resolver", ownPorts, within(fmt.Sprintf(`ss -H -ltnu 'sport < :1024 and sport != :%d' | awk '{print $1, $5}' | LC_ALL=C sort`, machine.KeysPort))),
 			layer.Command("what gate and resolver have loaded", "as in their files", machine.EgressPath, "loaded"),
 			layer.Shell("the gateway's port on the host", fmt.Sprintf("127.0.0.1:%d", machine.GatewayPort),
 				fmt.Sprintf(`ss -H -ltn 'sport = :%d' | awk '{print $4}'`, machine.GatewayPort)),
@@ -140,10 +141,13 @@ func (h *Host) networkRules() []string {
 	for _, p := range h.AgentMayReach {
 		rules = append(rules, fmt.Sprintf("-A ufw-before-output -d %s/32 -p tcp %s -m tcp --dport %d -j ACCEPT", p.Addr(), owner(machine.Gate), p.Port()))
 	}
-	for _, p := range h.NeverReached {
-		rules = append(rules, fmt.Sprintf("-A ufw-before-output -d %s %s%s", p, owner(machine.Gate), reject))
+	for _, user := range []string{machine.Gate, machine.Keys} {
+		for _, p := range h.NeverReached {
+			rules = append(rules, fmt.Sprintf("-A ufw-before-output -d %s %s%s", p, owner(user), reject))
+		}
 	}
 	rules = append(rules, "-A ufw-before-output "+owner(machine.Resolver)+reject,
+		"-A ufw-before-output "+owner(machine.Budget)+reject,
 		"-A ufw-before-output -o lo -j ACCEPT",
 		"-A ufw-before-output -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
 		"-A ufw-before-output -o "+machine.Tunnel+reject,

@@ -32,6 +32,9 @@ func (*Host) RequestLimit() string          { return layer.Limit }
 func (*Host) Service() string               { return machine.Service }
 func (*Host) Gate() string                  { return machine.Gate }
 func (*Host) Resolver() string              { return machine.Resolver }
+func (*Host) Keys() string                  { return machine.Keys }
+func (*Host) Budget() string                { return machine.Budget }
+func (*Host) KeysPort() uint16              { return machine.KeysPort }
 func (*Host) Tunnel() string                { return machine.Tunnel }
 func (*Host) GatewayPort() uint16           { return machine.GatewayPort }
 func (*Host) MTU() int                      { return machine.MTU }

@@ -11,13 +11,19 @@ const (
 	Service  = "openclaw"        // runs OpenClaw: no login, no sudo
 	Gate     = "haproxy"         // its package's; dials for the agent
 	Resolver = "unbound"         // its package's; resolves names for the agent
+	Keys     = "openclaw-keys"   // adds keys to what the agent asks of providers
+	Budget   = "openclaw-budget" // counts what the agent asks of providers; holds no key
 )
 
 // Ports that no configuration changes.
 const (
 	BootstrapPort = 22    // of sshd, while the bootstrap door is open
 	GatewayPort   = 18789 // of OpenClaw, on the machine's own loopback; sshd forwards to it and to nothing else
+	KeysPort      = 81    // in the agent's network: what is asked there goes on with a key
 )
+
+// ProviderHeader says between the parts of the keys' service which provider a request is for.
+const ProviderHeader = "x-openclaw-provider"
 
 // Tunnel is the interface of the tunnel.
 const Tunnel = "wg0"
@@ -40,6 +46,8 @@ const (
 	InstallerPath = "/usr/local/sbin/openclaw-install"
 	// EgressPath has the program that shows where the agent went and what it was refused.
 	EgressPath = "/usr/local/sbin/openclaw-egress"
+	// BudgetPath has the program that counts what the agent asks of providers.
+	BudgetPath = "/usr/local/sbin/openclaw-budget"
 	// Namespace is the agent's own network.
 	Namespace = "/run/netns/openclaw"
 	// ConfigPath has what OpenClaw is told; the stack's openclawConfig is added to its template.

@@ -117,6 +117,7 @@ var facts = []struct {
 	{"agent's network", Namespace, true, []place{
 		{service, `^NetworkNamespacePath=(.*)$`},
 		{units + "openclaw-gate.socket", `^NetworkNamespacePath=(.*)$`},
+		{units + "openclaw-keys.socket", `^NetworkNamespacePath=(.*)$`},
 		{units + "openclaw-dns.socket", `^NetworkNamespacePath=(.*)$`},
 		{units + "openclaw-entry.service", `^NetworkNamespacePath=(.*)$`},
 	}},
