@@ -75,6 +75,7 @@ images:
 	LAB_SUITE=noble $(MAKE) scenarios SCENARIOS='MainJob|OpenClaw'
 	LAB_LIKE=ubuntu $(MAKE) scenarios SCENARIOS='MainJob|OpenClaw'
 
+attacks: export LAB_SCENARIOS = 1
 attacks: prepare
 	$(SCENARIO) '^TestAttacks$$'
 

@@ -18,6 +18,8 @@ func TestAttacks(t *testing.T) {
 		{"the agent's words are in a journal of their own", agentsJournal},
 		{"the agent stays in its sandbox, and nobody beside it reaches inside", agentStaysIn},
 		{"out of the unit there is nothing", nothingOutside},
+		{"the agent stays within its limits, and the operator gets in beside it", agentStaysBounded},
+		{"the control UI is for the browser that was let in, and for no other page, user or run", controlUIDoor},
 		{"the platform's address is kept while the firewall is loaded", noWindow},
 		{"what installs a release reaches nothing inside", installerStaysOut},
 		{"the agent is who answers as the gateway", squattersGateway},

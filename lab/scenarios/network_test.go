@@ -220,6 +220,6 @@ func agentsNetworkLives(l *one) {
 	l.on(`systemctl restart openclaw-net.service`)
 	l.awaitGateway(pid)
 	back("its network was made anew")
-	l.on(`systemctl restart mock-model`) // it served in the old one
+	l.turn("id -un") // by the service that adds keys
 	l.quiet()
 }

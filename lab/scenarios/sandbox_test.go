@@ -162,7 +162,8 @@ echo '` + forged + `' >/proc/$PPID/fd/1`)
 
 // sandboxScores are what systemd says of the units that run: those that handle what the agent says.
 func sandboxScores(l *one) {
-	for unit, most := range map[string]float64{"openclaw.service": 0.9, "openclaw-gate.service": 1.2, "openclaw-dns.service": 1.9, "openclaw-entry.service": 0.7} {
+	for unit, most := range map[string]float64{"openclaw.service": 0.9, "openclaw-gate.service": 1.2, "openclaw-dns.service": 1.9, "openclaw-entry.service": 0.7,
+		"openclaw-keys.service": 1.2, "openclaw-budget.service": 0.7} {
 		said := l.on(`systemctl start ` + unit + ` && systemd-analyze security --no-pager ` + unit + ` | tail -n 1`)
 		m := regexp.MustCompile(`: ([0-9.]+) `).FindStringSubmatch(said)
 		if m == nil {

@@ -24,8 +24,16 @@ const (
 	WhatsAppInFile  = "whatsapp-in"  // how each connection to WhatsApp began, a line each: four bytes in hexadecimal
 )
 
-// RevokedToken is one that every service refuses.
-const RevokedToken = "10000:revoked"
+// Tokens that the chat services take; they refuse all others.
+const (
+	TelegramToken = "123456789:AAlablablablablablablablablablablab"
+	DiscordToken  = "MTIzNDU2Nzg5MDEyMzQ1Njc4.Glab01.lablablablablablablablablablablablab"
+	SlackBotToken = "xoxb-1-2-lab"
+	SlackAppToken = "xapp-1-A1-2-lab"
+)
+
+// RevokedToken is one that looks like Telegram's.
+const RevokedToken = "10000:revoked-revoked"
 
 // longestPoll bounds how long getUpdates waits for a message.
 const longestPoll = 20 * time.Second
@@ -59,7 +67,7 @@ type telegram struct {
 }
 
 func (t *telegram) serve(w http.ResponseWriter, r *http.Request) {
-	if strings.TrimPrefix(r.PathValue("bot"), "bot") == RevokedToken {
+	if strings.TrimPrefix(r.PathValue("bot"), "bot") != TelegramToken {
 		answer(w, http.StatusUnauthorized, fields{"ok": false, "error_code": 401, "description": "Unauthorized"})
 		return
 	}
@@ -133,7 +141,7 @@ func (t *telegram) updates(r *http.Request, offset int, patience time.Duration) 
 func discord(w http.ResponseWriter, r *http.Request) {
 	user := fields{"id": "42", "username": "lab", "discriminator": "0", "bot": true}
 	switch {
-	case strings.TrimPrefix(r.Header.Get("Authorization"), "Bot ") == RevokedToken:
+	case strings.TrimPrefix(r.Header.Get("Authorization"), "Bot ") != DiscordToken:
 		answer(w, http.StatusUnauthorized, fields{"message": "401: Unauthorized", "code": 0})
 	case strings.HasSuffix(r.URL.Path, "/gateway/bot"), strings.HasSuffix(r.URL.Path, "/gateway"):
 		answer(w, http.StatusOK, fields{"url": "wss://gateway.discord.gg", "shards": 1,
@@ -177,11 +185,12 @@ func discordGateway(conn *websocket.Conn) {
 
 // slack is the Web API: https://api.slack.com/web.
 func slack(w http.ResponseWriter, r *http.Request) {
-	if strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ") == RevokedToken {
+	token, method := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "), path.Base(r.URL.Path)
+	if want := map[bool]string{true: SlackAppToken, false: SlackBotToken}[method == "apps.connections.open"]; token != want {
 		answer(w, http.StatusOK, fields{"ok": false, "error": "invalid_auth"})
 		return
 	}
-	switch path.Base(r.URL.Path) {
+	switch method {
 	case "auth.test":
 		answer(w, http.StatusOK, fields{"ok": true, "url": "https://lab.slack.com/", "team": "lab", "user": "lab", "team_id": "T1", "user_id": "U1", "bot_id": "B1"})
 	case "apps.connections.open":

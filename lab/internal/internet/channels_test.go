@@ -43,13 +43,13 @@ func TestChannels(t *testing.T) {
 		status                                  int
 		want                                    string
 	}{
-		{"POST", "api.telegram.org", "/bot42:good/getMe", "", "", 200, `"username":"lab_bot"`},
+		{"POST", "api.telegram.org", "/bot" + TelegramToken + "/getMe", "", "", 200, `"username":"lab_bot"`},
 		{"POST", "api.telegram.org", "/bot" + RevokedToken + "/getMe", "", "", 401, `"description":"Unauthorized"`},
-		{"POST", "api.telegram.org", "/bot42:good/getUpdates", "", `{"timeout":0}`, 200, `"result":[]`},
-		{"POST", "api.telegram.org", "/bot42:good/sendMessage", "", `{"chat_id":1001,"text":"hi\nthere"}`, 200, `"message_id":1001`},
-		{"GET", "discord.com", "/api/v10/gateway/bot", "Bot good", "", 200, `"wss://gateway.discord.gg"`},
+		{"POST", "api.telegram.org", "/bot" + TelegramToken + "/getUpdates", "", `{"timeout":0}`, 200, `"result":[]`},
+		{"POST", "api.telegram.org", "/bot" + TelegramToken + "/sendMessage", "", `{"chat_id":1001,"text":"hi\nthere"}`, 200, `"message_id":1001`},
+		{"GET", "discord.com", "/api/v10/gateway/bot", "Bot " + DiscordToken, "", 200, `"wss://gateway.discord.gg"`},
 		{"GET", "discord.com", "/api/v10/users/@me", "Bot " + RevokedToken, "", 401, `401: Unauthorized`},
-		{"POST", "slack.com", "/api/apps.connections.open", "Bearer good", "", 200, `"wss://wss-primary.slack.com/`},
+		{"POST", "slack.com", "/api/apps.connections.open", "Bearer " + SlackAppToken, "", 200, `"wss://wss-primary.slack.com/`},
 		{"POST", "slack.com", "/api/auth.test", "Bearer " + RevokedToken, "", 200, `"invalid_auth"`},
 	} {
 		if status, got := ask(t, server, c.method, c.host, c.path, c.authorization, c.body); status != c.status || !strings.Contains(got, c.want) {
@@ -62,7 +62,7 @@ func TestChannels(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(folder, TelegramInFile), []byte("1001 hello\n1002 you\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, got := ask(t, server, "POST", "api.telegram.org", "/bot42:good/getUpdates", "", `{"offset":2,"timeout":10}`); strings.Contains(got, "hello") || !strings.Contains(got, `"text":"you"`) {
+	if _, got := ask(t, server, "POST", "api.telegram.org", "/bot"+TelegramToken+"/getUpdates", "", `{"offset":2,"timeout":10}`); strings.Contains(got, "hello") || !strings.Contains(got, `"text":"you"`) {
 		t.Errorf("from the second message on: %s", got)
 	}
 }

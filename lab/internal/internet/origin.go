@@ -29,8 +29,6 @@ func origin(folder string) http.Handler {
 	mux.HandleFunc("POST /upload", upload)
 	mux.HandleFunc("PUT /upload", upload)
 	mux.HandleFunc("/sse", sendEvents)
-	// Where a model's answer would stream.
-	mux.HandleFunc("POST /v1/messages", sendEvents)
 	mux.HandleFunc("/ws", spoken(echo))
 	// As much of a repository as git asks for where it lists branches.
 	mux.HandleFunc("GET /repository.git/info/refs", func(w http.ResponseWriter, _ *http.Request) {
@@ -44,6 +42,7 @@ func origin(folder string) http.Handler {
 	})
 	mux.HandleFunc("GET /"+wheelName, wheel)
 	addChannels(mux, folder)
+	addModels(mux, folder)
 	return mux
 }
 

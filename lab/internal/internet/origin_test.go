@@ -143,7 +143,7 @@ func TestEventsComeOneByOne(t *testing.T) {
 		t.Run(fmt.Sprintf("HTTP/%d", protocol), func(t *testing.T) {
 			t.Parallel()
 			began := time.Now()
-			response, err := s.client(t, protocol).Post("https://api.anthropic.com/v1/messages", "application/json", strings.NewReader("{}"))
+			response, err := s.client(t, protocol).Post("https://good.example/sse", "application/json", strings.NewReader("{}"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -156,7 +156,7 @@ func TestEventsComeOneByOne(t *testing.T) {
 				if lines.Text() == "" {
 					continue
 				}
-				if want := fmt.Sprintf(`data: %d host="api.anthropic.com" `, len(when)); !strings.HasPrefix(lines.Text(), want) {
+				if want := fmt.Sprintf(`data: %d host="good.example" `, len(when)); !strings.HasPrefix(lines.Text(), want) {
 					t.Errorf("got %q, want %q", lines.Text(), want)
 				}
 				when = append(when, time.Since(began))

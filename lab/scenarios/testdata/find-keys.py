@@ -1,0 +1,69 @@
+"""Looks for keys wherever whoever runs it may look, and says where each was found: NAME PLACE, a line each.
+
+The words that it looks for are in pieces here, so that it does not find itself.
+"""
+
+import os
+import re
+import stat
+
+WORDS = {"anthropic": ("sk-ant-", "lab-"), "telegram": ("123456789:", "AAlab"), "discord": ("Glab01", ".lab"), "slackBot": ("xoxb-", "1-2-lab"),
+         "slackApp": ("xapp-", "1-A1-2-lab")}
+PATTERNS = {name: re.compile(re.escape("".join(pieces).encode())) for name, pieces in WORDS.items()}
+MOST = 256 << 20
+
+
+def look(place, data):
+    for name, pattern in PATTERNS.items():
+        if pattern.search(data):
+            print(name, place)
+
+
+def files():
+    for folder, folders, names in os.walk("/"):
+        folders[:] = [name for name in folders if os.path.join(folder, name) not in ("/proc", "/sys", "/dev", "/opt", "/usr/lib", "/usr/share")]
+        for name in names:
+            path = os.path.join(folder, name)
+            try:
+                status = os.lstat(path)
+                if stat.S_ISREG(status.st_mode) and status.st_size < MOST:
+                    with open(path, "rb") as file:
+                        look("file " + path, file.read())
+            except OSError:
+                pass
+
+
+def processes():
+    for number in filter(str.isdigit, os.listdir("/proc")):
+        for what in ("environ", "cmdline"):
+            try:
+                with open(f"/proc/{number}/{what}", "rb") as file:
+                    look(f"{what} {number}", file.read())
+            except OSError:
+                pass
+        if int(number) != os.getpid():
+            memory(number)
+
+
+def memory(number):
+    try:
+        with open(f"/proc/{number}/comm") as file:
+            name = file.read().strip()
+        with open(f"/proc/{number}/maps") as maps, open(f"/proc/{number}/mem", "rb", 0) as mem:
+            for line in maps:
+                span, mode = line.split()[:2]
+                start, end = (int(part, 16) for part in span.split("-"))
+                if not mode.startswith("rw") or end - start > MOST:
+                    continue
+                try:
+                    mem.seek(start)
+                    look(f"memory of {name}", mem.read(end - start))
+                except (OSError, ValueError):
+                    pass
+    except OSError:
+        pass
+
+
+files()
+processes()
+print("looked")
