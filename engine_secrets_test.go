@@ -16,10 +16,12 @@ func TestEngineSecretsStandNowhere(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Secrets["openclaw:openclawEnv"] = `{"OPENAI_API_KEY":"sk-canary-of-the-environment","TELEGRAM_TOKEN":"0815:canary-of-telegram"}`
+	w.Secrets["openclaw:openclawKeys"] = `{"anthropic":"sk-ant-canary-of-a-provider","telegram":"4711:canary-of-a-bot","slackBot":"xoxb-canary-of-a-channel"}`
+	w.Set("openclawPlugins", "slack")
 	w.Set("peers", `{"laptop":{"address":"10.100.0.2"},"phone":{"address":"10.100.0.3"}}`)
 	w.Preview()
 	w.MustUp()
-	if kinds := len(w.Canaries); kinds < 12 {
+	if kinds := len(w.Canaries); kinds < 15 {
 		t.Fatalf("%d canaries", kinds)
 	}
 	w.Set("keyGeneration", "2")

@@ -73,7 +73,7 @@ const plainPrices = `{"providers": {
 	"openrouter": {"date": "2026-11-01", "source": "", "usageInStream": true, "models": {}}}}`
 
 // allProviders have no limits.
-const allProviders = `{"providers": {"anthropic": {}, "openai": {}, "google": {}, "openrouter": {}, "own": {}, "telegram": {"apis": ["none"]}}}`
+const allProviders = `{"providers": {"anthropic": {}, "openai": {}, "google": {}, "openrouter": {}, "own": {}}}`
 
 type budget struct {
 	t       testing.TB
@@ -684,7 +684,7 @@ func TestBudgetRefuses(t *testing.T) {
 // TestBudgetSpeaksAsTheProvider: a client knows its provider's errors.
 func TestBudgetSpeaksAsTheProvider(t *testing.T) {
 	t.Parallel()
-	b := newBudgetWith(t, `{"providers": {"openai": {"usdPerDay": 0, "apis": ["openai-completions", "embeddings"]}, "google": {"tokensPerDay": 1}, "anthropic": {"tokensPerDay": 1}, "telegram": {"apis": ["none"], "requestsPerMinute": 0}}}`,
+	b := newBudgetWith(t, `{"providers": {"openai": {"usdPerDay": 0}, "google": {"tokensPerDay": 1}, "anthropic": {"tokensPerDay": 1}}}`,
 		plainPrices, `{"MOST_BODY": 100000, "MOST_PARTS": 60000}`)
 	b.says(200, "application/json", "{}", 100)
 	for name, c := range map[string]struct {
@@ -696,7 +696,6 @@ func TestBudgetSpeaksAsTheProvider(t *testing.T) {
 			`{"error": {"message": "…", "type": "insufficient_quota", "param": null, "code": "insufficient_quota"}}`},
 		"Google":    {"google", "/v1beta/models/gemini-plain:generateContent", `{}`, 429, `{"error": {"code": 429, "message": "…", "status": "RESOURCE_EXHAUSTED"}}`},
 		"Anthropic": {"anthropic", "/v1/messages", `{}`, 429, `{"type": "error", "error": {"type": "rate_limit_error", "message": "…"}}`},
-		"Telegram":  {"telegram", "/bot/sendMessage", `{}`, 429, `{"ok": false, "error_code": 429, "description": "…", "parameters": {"retry_after": 60}}`},
 		"too large": {"google", "/v1beta/models/gemini-plain:generateContent", `{"x":"` + strings.Repeat("x", 200000) + `"}`, 413,
 			`{"error": {"code": 413, "message": "…", "status": "INVALID_ARGUMENT"}}`},
 		"too many parts": {"anthropic", "/v1/messages", `{"x":[` + strings.Repeat("[],", 30000) + `[]]}`, 413,
@@ -707,9 +706,8 @@ func TestBudgetSpeaksAsTheProvider(t *testing.T) {
 		"not an object": {"anthropic", "/v1/messages", `[]`, 400, `{"type": "error", "error": {"type": "invalid_request_error", "message": "…"}}`},
 		"said twice": {"openai", "/v1/chat/completions", `{"model":"gpt-plain","max_tokens":1,"max_tokens":100000}`, 400,
 			`{"error": {"message": "…", "type": "invalid_request_error", "param": null, "code": null}}`},
-		"not listed": {"openai", "/v1/responses", `{}`, 404, `{"error": {"message": "…", "type": "invalid_request_error", "param": null, "code": null}}`},
-		"not known":  {"anthropic", "/v1/messages/batches", `{}`, 404, `{"type": "error", "error": {"type": "not_found_error", "message": "…"}}`},
-		"nobody":     {"nobody", "/v1/messages", `{}`, 404, `{"type": "error", "error": {"type": "not_found_error", "message": "…"}}`},
+		"not known": {"anthropic", "/v1/messages/batches", `{}`, 404, `{"type": "error", "error": {"type": "not_found_error", "message": "…"}}`},
+		"nobody":    {"nobody", "/v1/messages", `{}`, 404, `{"type": "error", "error": {"type": "not_found_error", "message": "…"}}`},
 	} {
 		response, text := b.ask(c.provider, c.path, c.body)
 		got := regexp.MustCompile(`("message"|"description"): "(\\"|[^"])*"`).ReplaceAllString(text, `$1: "…"`)
@@ -1218,44 +1216,18 @@ func TestBudgetSecrets(t *testing.T) {
 	}
 }
 
-func TestBudgetUnmetered(t *testing.T) {
-	t.Parallel()
-	b := newBudget(t, `{"providers": {"telegram": {"apis": ["none"], "requestsPerMinute": 3}}}`)
-	b.says(200, "application/json", `{"ok":true}`, 100)
-	for path, body := range map[string]string{"/getUpdates?offset=1": "", "/sendMessage": "not JSON", "/v1/messages": smallRequest} {
-		if response, text := b.ask("telegram", path, body); response.StatusCode != 200 || text != `{"ok":true}` {
-			t.Errorf("%s: %s: %s", path, response.Status, text)
-		}
-	}
-	b.expect("counted", b.counted("telegram", 3).modelSum, modelSum{Requests: 3, USD: "0.00"})
-	if response, _ := b.ask("telegram", "/getMe", ""); response.StatusCode != 429 {
-		t.Error(response.Status)
-	}
-	// A long poll does not hold up a stop.
-	b.write("shift", "61")
-	end := b.waits(context.Background(), "telegram", "/getUpdates", "x", "", "")
-	start := time.Now()
-	b.command.Process.Signal(syscall.SIGTERM)
-	if err := b.command.Wait(); err != nil || time.Since(start) > 5*time.Second {
-		t.Errorf("it stopped with %v after %v", err, time.Since(start))
-	}
-	end()
-}
-
 func TestBudgetCheck(t *testing.T) {
 	t.Parallel()
 	b := newBudget(t, allProviders)
 	for config, want := range map[string]string{
 		allProviders: "",
-		`{"providers": {"anthropic": {"apis": ["anthropic-messages"], "requestsPerMinute": 20, "tokensPerDay": 2000000, "usdPerDay": "5.00"}}, "prices": {"anthropic": {"m": {"input": 1, "output": 2.5, "cacheRead": "0.1", "cacheWrite": 1.25, "context": 1000, "maxOutput": 10}}}}`: "",
+		`{"providers": {"anthropic": {"requestsPerMinute": 20, "tokensPerDay": 2000000, "usdPerDay": "5.00"}}, "prices": {"anthropic": {"m": {"input": 1, "output": 2.5, "cacheRead": "0.1", "cacheWrite": 1.25, "context": 1000, "maxOutput": 10}}}}`: "",
 		`{`:                                     "not valid JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
 		`[]`:                                    `it needs an object "providers", and takes an object "prices"`,
 		`{"providers": {}, "limits": {}}`:       `"limits" is not known`,
 		`{"providers": {"A b": {}}}`:            "providers.A b: not a name",
 		`{"providers": {"a": []}}`:              "providers.a: not an object",
 		`{"providers": {"a": {"usdPerDy": 1}}}`: `providers.a: "usdPerDy" is not known`,
-		`{"providers": {"a": {"apis": ["openai"]}}}`:                                      "providers.a.apis: not a list of anthropic-messages, openai-completions, openai-responses, embeddings, google, none",
-		`{"providers": {"a": {"apis": ["none"], "usdPerDay": 1}}}`:                        "providers.a: with the api none there is nothing to count but requests",
 		`{"providers": {"a": {"usdPerDay": "5,00"}}}`:                                     "providers.a.usdPerDay: not a number",
 		`{"providers": {"a": {"usdPerDay": -1}}}`:                                         "providers.a.usdPerDay: not a price",
 		`{"providers": {"a": {"tokensPerDay": 1.5}}}`:                                     "providers.a.tokensPerDay: not a whole number",
