@@ -706,6 +706,11 @@ func TestBudgetSpeaksAsTheProvider(t *testing.T) {
 		"not an object": {"anthropic", "/v1/messages", `[]`, 400, `{"type": "error", "error": {"type": "invalid_request_error", "message": "…"}}`},
 		"said twice": {"openai", "/v1/chat/completions", `{"model":"gpt-plain","max_tokens":1,"max_tokens":100000}`, 400,
 			`{"error": {"message": "…", "type": "invalid_request_error", "param": null, "code": null}}`},
+		// A reader written in Go takes the one for the other, and believes the last.
+		"said twice in other letters": {"openai", "/v1/chat/completions", `{"model":"gpt-plain","Model":"gpt-long"}`, 400,
+			`{"error": {"message": "…", "type": "invalid_request_error", "param": null, "code": null}}`},
+		"a name without end": {"openai", "/v1/chat/completions", `{"model":"` + strings.Repeat("-", 90_000) + `"}`, 400,
+			`{"error": {"message": "…", "type": "invalid_request_error", "param": null, "code": null}}`},
 		"not known": {"anthropic", "/v1/messages/batches", `{}`, 404, `{"type": "error", "error": {"type": "not_found_error", "message": "…"}}`},
 		"nobody":    {"nobody", "/v1/messages", `{}`, 404, `{"type": "error", "error": {"type": "not_found_error", "message": "…"}}`},
 	} {
@@ -930,6 +935,9 @@ func TestBudgetPrices(t *testing.T) {
 		{"openai", `{"model":"gpt-plain","max_tokens":20,"max_completion_tokens":30,"n":3}`, plainChat, false, "0.002", "90"},
 		{"openai", `{"model":"gpt-plain","max_tokens":1e30,"n":1e30}`, plainChat, false, "0.002", "1000000000"},
 		{"openai", `{"model":"gpt-plain","max_tokens":-5,"n":true}`, plainChat, false, "0.002", "1000"},
+		{"openai", `{"model":"gpt-plain","max_tokens":1` + strings.Repeat("0", 400) + `}`, plainChat, false, "0.002", "1000000000"},
+		// A field that its API does not have bounds nothing.
+		{"openai", `{"model":"gpt-plain","max_output_tokens":1}`, plainChat, false, "0.002", "1000"},
 		{"openai", `{"model":"gpt-plain","service_tier":"flex"}`, plainChat, false, "0.002", "1000"},
 		{"openai", `{"model":"gpt-plain","service_tier":"priority"}`, plainChat, false, "0.006", "1000"},
 		{"openai", `{"model":"gpt-plain","service_tier":"unheard-of"}`, plainChat, false, "0.006", "1000"},
@@ -1213,6 +1221,50 @@ func TestBudgetSecrets(t *testing.T) {
 	}
 	if got := b.counted("free", 111); len(got.Models) != 101 || got.Models["others"].Requests != 11 {
 		t.Errorf("%d names, %+v", len(got.Models), got.Models["others"])
+	}
+	// Nor do those of snapshots, of which there is no end either.
+	for i := range 110 {
+		b.ask("free", "/v1/chat/completions", fmt.Sprintf(`{"model":"openai/gpt-plain-%08d"}`, i))
+	}
+	if got := b.counted("free", 221); len(got.Models) != 202 || got.Models["other snapshots"].Requests != 10 {
+		t.Errorf("%d names, %+v", len(got.Models), got.Models["other snapshots"])
+	}
+}
+
+// TestBudgetNames: whatever a model is called, the program looks it up in a moment.
+func TestBudgetNames(t *testing.T) {
+	t.Parallel()
+	b := newBudget(t, allProviders)
+	b.says(200, "application/json", plainAnswer, 100)
+	for _, end := range []string{"-2024-05-13", "-05-13-2024", "-12345678", "-latest", "@-:"} {
+		for _, length := range []int{184, 1000} {
+			start := time.Now()
+			b.ask("anthropic", "/v1/messages", `{"model":"claude-small-1`+strings.Repeat(end, length/len(end))+`x"}`)
+			if took := time.Since(start); took > 5*time.Second {
+				t.Errorf("%s: %v", end, took)
+			}
+		}
+	}
+}
+
+// TestBudgetFreeIsFree: what is not counted asks nothing of a model.
+func TestBudgetFreeIsFree(t *testing.T) {
+	t.Parallel()
+	b := newBudget(t, allProviders)
+	b.answers(func(http.ResponseWriter, *http.Request) { t.Error("the provider was asked") })
+	request, err := http.NewRequest(http.MethodGet, "http://broker/v1beta/models/gemini-plain:generateContent", strings.NewReader(`{"contents":[]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("X-Openclaw-Provider", "google")
+	request.Header.Set("X-HTTP-Method-Override", "POST")
+	response, err := b.client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != 400 {
+		t.Errorf("a question for models with a body: %s", response.Status)
 	}
 }
 

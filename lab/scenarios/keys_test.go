@@ -100,13 +100,18 @@ out by dots: 404
 an encoded path: 404
 two slashes: 404
 a key in the query: 400
+a key in a list's query: 400
+a list with a body: 400
+a method in the query: 400
 an absolute address: 400
 another's tunnel: 404
 two lengths: 400
 length and chunks: 400
+another protocol: 400
 a provider named by the client: 200
 an answer that is elsewhere: 502
 a bot's webhook: 403
+a bot's webhook, as in tests: 403
 a bot's way out: 403
 another bot: 404
 the bot: 200
