@@ -137,7 +137,10 @@ var (
 
 // Headers that say something else than who asks.
 var notForKeys = []string{"host", "content-type", "content-length", "transfer-encoding", "connection", "accept", "accept-encoding", "expect", "te", "upgrade",
-	machine.ProviderHeader}
+	"keep-alive", "proxy-connection", "trailer"}
+
+// Headers of this prefix stay on the host.
+const headersOfHost = "x-openclaw-"
 
 // ownProviders reads openclawProviders: what the program does not know.
 func (r *reader) ownProviders() []Provider {
@@ -159,7 +162,7 @@ func (r *reader) ownProviders() []Provider {
 		r.providerURL(key+".url", url, &p)
 		if header != "" {
 			p.Header = strings.ToLower(header)
-			if !headerName.MatchString(p.Header) || slices.Contains(notForKeys, p.Header) {
+			if !headerName.MatchString(p.Header) || slices.Contains(notForKeys, p.Header) || strings.HasPrefix(p.Header, headersOfHost) {
 				r.fault(key+".header", header, errNotHeader, "expected the one that the provider reads its key from, such as x-api-key", "pulumi config rm --path "+key+".header    # authorization, as a bearer's")
 			}
 		}
@@ -183,9 +186,9 @@ func (r *reader) providerURL(key, text string, p *Provider) {
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "https" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.ForceQuery ||
-		!hostName.MatchString(strings.ToLower(u.Hostname())) || len(u.Hostname()) > longestName || !plainPrefix.MatchString(strings.TrimRight(u.Path, "/")) {
-		if u == nil || u.User != nil {
-			r.faultKey(key, errNotProviderURL, want, "") // it may hold a password
+		!hostName.MatchString(strings.ToLower(u.Hostname())) || len(u.Hostname()) > longestName || !plainPrefix.MatchString(strings.TrimRight(u.Path, "/")) || strings.Contains(u.Path, "..") {
+		if u == nil || u.User != nil || u.RawQuery != "" {
+			r.faultKey(key, errNotProviderURL, want, "") // it may hold a password, or a key
 			return
 		}
 		r.fault(key, text, errNotProviderURL, want, "")
