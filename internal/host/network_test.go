@@ -3,12 +3,14 @@ package host
 import (
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"openclaw-azure/internal/keys/keystest"
 	"openclaw-azure/internal/machine"
+	"openclaw-azure/templates"
 )
 
 func networkOf(t *testing.T, set map[string]string) *Host {
@@ -174,5 +176,18 @@ func TestEgressDigestTellsListsApart(t *testing.T) {
 			t.Errorf("%s and %s have the digest %s", name, other, digest)
 		}
 		seen[digest] = name
+	}
+}
+
+// TestNoRegularExpressions: HAProxy compiles them to memory that is written and run, which its units may not have; it would not start.
+func TestNoRegularExpressions(t *testing.T) {
+	for _, path := range []string{"/etc/openclaw-gate/gate.cfg", "/etc/openclaw-keys/keys.cfg"} {
+		text, err := templates.Read(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found := regexp.MustCompile(`(?m)^ .*(-m reg|_reg\b|regsub|regm|replace-).*$`).Find(text); found != nil {
+			t.Errorf("%s has a regular expression: %s", path, found)
+		}
 	}
 }

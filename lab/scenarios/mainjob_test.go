@@ -84,7 +84,7 @@ func layersEffective(l *one) {
 			"0: from all lookup local\n32766: from all lookup main\n32767: from all lookup default\ndefault via 10.0.0.1 dev eth0 proto static\n0"},
 		{"wireguard: MTU", `cat /sys/class/net/wg0/mtu`, "1280"},
 		{"network: loopback alone, and the gate's ports on it", `ip -n openclaw -br link | awk '{print $1}'; nsenter --net=/run/netns/openclaw ss -Hltnu 'sport < :1024' | awk '{print $1, $5}' | LC_ALL=C sort; openclaw-egress loaded; systemctl is-enabled haproxy.service unbound.service || true`,
-			"lo\ntcp 127.0.0.1:1\ntcp 127.0.0.1:53\ntcp 127.0.0.1:80\nudp 127.0.0.1:53\nas in their files\nmasked\nmasked"},
+			"lo\ntcp 127.0.0.1:1\ntcp 127.0.0.1:53\ntcp 127.0.0.1:80\ntcp 127.0.0.1:81\nudp 127.0.0.1:53\nas in their files\nmasked\nmasked"},
 		{"openclaw: environment file", `stat -c '%U:%G %a' /etc/openclaw.env`, "root:openclaw 640"},
 		{"openclaw: on, and ready", `systemctl is-enabled openclaw.service; systemctl is-active openclaw.service; openclaw-install ready`, "enabled\nactive\nready"},
 		{"openclaw: the sandbox", `systemctl show openclaw.service -p NoNewPrivileges -p PrivateTmp -p ProtectSystem -p ProtectHome -p LimitNOFILE -p User | sort`,

@@ -26,7 +26,7 @@ func TestOpenClaw(t *testing.T) {
 		l.booted()
 		l.pulumi(0, "config", "rm", "confirmSeconds")
 		// The older OpenClaw, which comes first here, takes no state of the newer one's.
-		l.on(`systemctl stop openclaw.service && find /var/lib/openclaw -mindepth 1 -delete && ln -sfn none /opt/openclaw/current && rm -r /opt/openclaw/releases/*`)
+		l.on(`systemctl stop openclaw.service && find /var/lib/openclaw -mindepth 1 -delete && rm -r /opt/openclaw/current /opt/openclaw/releases/*`)
 	} else if r := l.lab("", "start"); r.code != 0 {
 		t.Fatalf("bin/lab start: %s", r)
 	}
