@@ -256,7 +256,7 @@ func tokenRevoked(l *one) {
 	}
 	want := "channel telegram does not connect: OpenClaw says: "
 	got := doNotConnect(l.pulumi(0, "up", "--yes", "--skip-preview"))
-	if len(got) != 2 || !strings.HasPrefix(got[0], want) || !strings.Contains(got[0], "401") || strings.Contains(got[0], internet.RevokedToken) {
+	if len(got) != 2 || !strings.HasPrefix(got[0], want) || !strings.Contains(got[0], "Unauthorized") || strings.Contains(got[0], internet.RevokedToken) {
 		l.t.Errorf("a revoked token: the run warns %q", got)
 	}
 	if l.mainPID() != before {
