@@ -42,6 +42,10 @@ const longestPoll = 20 * time.Second
 func addChannels(mux *http.ServeMux, folder string) {
 	t := &telegram{in: filepath.Join(folder, TelegramInFile), out: notes{filepath.Join(folder, TelegramOutFile)}}
 	mux.HandleFunc("api.telegram.org/{bot}/{method}", t.serve)
+	// All else is refused without a word of what was asked: the origin's own answer would repeat the token in the path.
+	mux.HandleFunc("api.telegram.org/", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusNotFound, fields{"ok": false, "error_code": 404, "description": "Not Found"})
+	})
 	mux.HandleFunc("discord.com/api/v10/", discord)
 	mux.HandleFunc("gateway.discord.gg/", spoken(discordGateway))
 	mux.HandleFunc("slack.com/api/", slack)
