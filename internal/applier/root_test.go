@@ -10,13 +10,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"openclaw-azure/internal/applier"
 	"openclaw-azure/internal/hosttest/privateroot"
+	"openclaw-azure/internal/hosttest/screen"
 	"openclaw-azure/internal/layer"
 )
 
@@ -49,26 +49,8 @@ type answer struct {
 type running struct {
 	r           *root
 	command     *exec.Cmd
-	out, err    said
+	out, err    screen.Screen
 	interrupted bool
-}
-
-// said is what a run has printed so far: tests look while it prints.
-type said struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (s *said) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.Write(p)
-}
-
-func (s *said) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.String()
 }
 
 // begin sends a request the way the program does: the loader of the remote command, with the applier and the request

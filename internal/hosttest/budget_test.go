@@ -22,6 +22,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"openclaw-azure/internal/hosttest/screen"
 )
 
 const (
@@ -81,7 +83,7 @@ type budget struct {
 	changes string
 	command *exec.Cmd
 	client  *http.Client
-	log     *syncBuffer
+	log     *screen.Screen
 
 	teller   *exec.Cmd
 	question io.Writer
@@ -89,23 +91,6 @@ type budget struct {
 
 	mutex  sync.Mutex
 	answer http.HandlerFunc
-}
-
-type syncBuffer struct {
-	mutex sync.Mutex
-	bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mutex.Lock()
-	defer b.mutex.Unlock()
-	return b.Buffer.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mutex.Lock()
-	defer b.mutex.Unlock()
-	return b.Buffer.String()
 }
 
 // newBudget is the program with the configuration, behind a real socket and before a broker that answers as told.
@@ -116,7 +101,7 @@ func newBudget(t testing.TB, config string) *budget {
 
 func newBudgetWith(t testing.TB, config, prices, changes string) *budget {
 	t.Helper()
-	b := &budget{t: t, root: t.TempDir(), changes: changes, log: &syncBuffer{}}
+	b := &budget{t: t, root: t.TempDir(), changes: changes, log: &screen.Screen{}}
 	if err := os.Mkdir(b.root+"/state", 0o700); err != nil {
 		t.Fatal(err)
 	}
