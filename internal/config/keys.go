@@ -145,7 +145,7 @@ const headersOfHost = "x-openclaw-"
 // ownProviders reads openclawProviders: what the program does not know.
 func (r *reader) ownProviders() []Provider {
 	var out []Provider
-	for _, entry := range r.objectOf(KeyOpenClawProviders, "providers", "pulumi config set --path openclawProviders.NAME.url https://HOST/PREFIX") {
+	for _, entry := range r.objectOf(KeyOpenClawProviders, "providers") {
 		key := KeyOpenClawProviders + "." + entry.name
 		p := Provider{Name: entry.name, Header: authorization, API: APIOpenAI}
 		_, taken := variablesOf[entry.name]
@@ -167,10 +167,7 @@ func (r *reader) ownProviders() []Provider {
 			}
 		}
 		if api != "" {
-			p.API = api
-			if !slices.Contains(apis, api) {
-				r.fault(key+".api", api, errNotOneOf, "expected "+strings.Join(apis[:len(apis)-1], ", ")+" or "+apis[len(apis)-1], "")
-			}
+			p.API = r.isOneOf(key+".api", api, apis...)
 		}
 		out = append(out, p)
 	}
@@ -223,11 +220,11 @@ func (r *reader) openclawKeys(own []Provider) (providers []Provider, inMemory ma
 		}
 		return nil
 	})
-	for _, p := range slices.Concat(known, own) {
+	for i, p := range slices.Concat(known, own) {
 		if key, set := keys[p.Name]; set {
 			p.Key, p.Port = key, cmp.Or(p.Port, 443)
 			providers = append(providers, p)
-		} else if slices.ContainsFunc(own, func(o Provider) bool { return o.Name == p.Name }) && !r.told(KeyOpenClawKeys+"."+p.Name) {
+		} else if i >= len(known) && !r.told(KeyOpenClawKeys+"."+p.Name) {
 			r.faultKey(KeyOpenClawProviders+"."+p.Name, errAlone, "expected its key beside it", again+KeyOpenClawKeys+"."+p.Name+"    # asks for the value")
 		}
 	}
@@ -267,7 +264,7 @@ func (r *reader) keysTwice(env map[string]string, providers []Provider, inMemory
 
 // budgets reads what bounds the providers.
 func (r *reader) budgets(providers []Provider) {
-	for _, entry := range r.objectOf(KeyOpenClawBudget, "limits by provider", "pulumi config set --path openclawBudget.PROVIDER.usdPerDay 5") {
+	for _, entry := range r.objectOf(KeyOpenClawBudget, "limits by provider") {
 		key := KeyOpenClawBudget + "." + entry.name
 		i := slices.IndexFunc(providers, func(p Provider) bool { return p.Name == entry.name && p.API != APITelegram })
 		if i < 0 {
@@ -290,17 +287,14 @@ func (r *reader) limit(key, text string, most int) *int {
 	if text == "" {
 		return nil
 	}
-	n, err := strconv.Atoi(text)
-	if !wholeNumber.MatchString(text) || err != nil || n < 1 || n > most {
-		r.fault(key, text, errNotNumber, fmt.Sprintf("expected a whole number from 1 to %d", most), "")
-	}
+	n := r.isNumber(key, text, 1, most)
 	return &n
 }
 
 // prices reads what models cost, where the program's own table does not say so or is out of date.
 func (r *reader) prices(providers []Provider) map[string]map[string]Price {
 	var out map[string]map[string]Price
-	for _, entry := range r.objectOf(KeyOpenClawPrices, "prices by provider and model", "pulumi config set --path 'openclawPrices.PROVIDER[\"MODEL\"].input' 3") {
+	for _, entry := range r.objectOf(KeyOpenClawPrices, "prices by provider and model") {
 		key := KeyOpenClawPrices + "." + entry.name
 		if !slices.ContainsFunc(providers, func(p Provider) bool { return p.Name == entry.name && p.API != APITelegram }) {
 			r.faultKey(key, errNotProvider, "expected a provider of models whose key openclawKeys has", "pulumi config rm --path "+pathQuote(KeyOpenClawPrices, entry.name))
@@ -333,14 +327,14 @@ func (r *reader) prices(providers []Provider) map[string]map[string]Price {
 }
 
 // objectOf reads an object's members, sorted by name, each once.
-func (r *reader) objectOf(root, what, hint string) []member {
+func (r *reader) objectOf(root, what string) []member {
 	v := r.value(root)
 	if v == "" {
 		return nil
 	}
 	entries, err := members(v)
 	if err != nil {
-		r.fault(root, v, errNotObject, "expected an object of "+what, "pulumi config rm "+root+"\n"+hint)
+		r.fault(root, v, errNotObject, "expected an object of "+what, "pulumi config rm "+root+"\n"+r.setCommand(root, ""))
 		return nil
 	}
 	slices.SortStableFunc(entries, func(a, b member) int { return cmp.Compare(a.name, b.name) })

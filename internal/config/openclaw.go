@@ -110,7 +110,7 @@ func (r *reader) secretMembers(root, what string, refuse func(name, value string
 	entries, err := members(v)
 	if err != nil {
 		r.fault(root, v, errNotObject, "expected an object of "+what+" by name",
-			"pulumi config rm "+root+"\npulumi config set --secret --path "+root+".NAME    # asks for the value")
+			"pulumi config rm "+root+"\n"+r.setCommand(root, ""))
 		return out
 	}
 	slices.SortStableFunc(entries, func(a, b member) int { return cmp.Compare(a.name, b.name) })

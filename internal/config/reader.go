@@ -81,7 +81,10 @@ func (r *reader) isTrue(key, v string) bool {
 }
 
 func (r *reader) oneOf(key string, known ...string) string {
-	v := r.value(key)
+	return r.isOneOf(key, r.value(key), known...)
+}
+
+func (r *reader) isOneOf(key, v string, known ...string) string {
 	if !slices.Contains(known, v) {
 		r.fault(key, v, errNotOneOf, "expected "+strings.Join(known[:len(known)-1], ", ")+" or "+known[len(known)-1], "")
 	}
@@ -90,7 +93,10 @@ func (r *reader) oneOf(key string, known ...string) string {
 
 // number reads a whole number in its limits, both included.
 func (r *reader) number(key string, least, most int) int {
-	v := r.value(key)
+	return r.isNumber(key, r.value(key), least, most)
+}
+
+func (r *reader) isNumber(key, v string, least, most int) int {
 	n, err := strconv.Atoi(v)
 	if !wholeNumber.MatchString(v) || err != nil || n < least || n > most {
 		r.fault(key, v, errNotNumber, fmt.Sprintf("expected a whole number from %d to %d", least, most), "")
