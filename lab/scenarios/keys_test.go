@@ -67,6 +67,9 @@ func keysAreHeld(l *one) {
 	if !strings.Contains(found, "looked") {
 		l.t.Errorf("the search ended early: %q", found)
 	}
+	if l.t.Failed() {
+		l.t.Logf("the agent's search: %s", found)
+	}
 	// The twin: root finds them, by the same search.
 	found = l.on("python3 - <<'END'\n" + program(l.t, "find-keys.py") + "END")
 	for _, want := range []string{"anthropic file /etc/openclaw-keys/keys\n", "telegram file /etc/openclaw-keys/keys\n", "discord file /etc/openclaw/keys.json\n", "anthropic memory of haproxy\n"} {

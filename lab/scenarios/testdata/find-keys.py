@@ -1,4 +1,4 @@
-"""Looks for keys wherever whoever runs it may look, and says where each was found: NAME PLACE, a line each.
+"""Looks for keys wherever whoever runs it may look, and says where each was found: NAME PLACE, a line each, and what is around it.
 
 The words that it looks for are in pieces here, so that it does not find itself.
 """
@@ -15,8 +15,10 @@ MOST = 256 << 20
 
 def look(place, data):
     for name, pattern in PATTERNS.items():
-        if pattern.search(data):
+        found = pattern.search(data)
+        if found:
             print(name, place)
+            print("around:", data[max(0, found.start() - 60):found.start()], "KEY")
 
 
 def files():
