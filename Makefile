@@ -4,6 +4,7 @@
 # make race    all unit and engine tests with Go's race detector
 # make faults  the fault suite, a line for each fault (FAULTS=regexp: some of it; two hours for all)
 # make drift   every tampering with a host that the tests know; make test runs a few
+# make openclaw  OpenClaw on a host, all that the tests know of it; make test runs the first half
 # make images  the main job and OpenClaw itself on the other images: Ubuntu 24.04, and a Debian made like Azure's Ubuntu
 # make attacks  what a red team tried, on a host; make test runs some of it
 # make channels  chat services and the control UI in a real browser, as far as they go without an account
@@ -20,7 +21,7 @@ GOTESTSUM = go run gotest.tools/gotestsum@v1.12.3
 # UNIT runs unit tests. What go vet finds, make lint finds.
 UNIT = $(GOTESTSUM) --format testname -- -vet=off -count=1 -timeout 25m
 
-.PHONY: lab audit bench lint test unit race unit-root unit-lab prepare scenarios faults drift images attacks channels overtime
+.PHONY: lab audit bench lint test unit race unit-root unit-lab prepare scenarios faults drift images openclaw attacks channels overtime
 
 lab:
 	@lab/setup.sh bin/lab up
@@ -70,7 +71,12 @@ scenarios: export LAB_SCENARIOS = 1
 scenarios: prepare
 	$(SCENARIO) '^Test($(SCENARIOS))$$'
 
+openclaw: export OPENCLAW = all
+openclaw:
+	$(MAKE) scenarios SCENARIOS=OpenClaw
+
 images: export CLIENTS = all
+images: export OPENCLAW = all
 images:
 	LAB_SUITE=noble $(MAKE) scenarios SCENARIOS='MainJob|OpenClaw'
 	LAB_LIKE=ubuntu $(MAKE) scenarios SCENARIOS='MainJob|OpenClaw'

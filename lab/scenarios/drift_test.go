@@ -271,11 +271,7 @@ printf '#!/bin/sh\nuseradd --system --shell /usr/sbin/nologin innocent\nsystemct
 // what is innocent is not named at all. They are made together, as an intruder would: what one hides another must not.
 func TestDrift(t *testing.T) {
 	t.Parallel()
-	wanted := os.Getenv("DRIFT")
-	all := wanted == "all"
-	if !all && wanted != "" {
-		t.Fatalf("DRIFT: value %q: all is every tampering, and empty a few", wanted)
-	}
+	all := wantsAll(t, "DRIFT")
 	l := newLab(t, "drift")
 	taken := l.takeDeployed()
 	takeSeat(t, driftSeat, "Drift")

@@ -330,7 +330,7 @@ var singular = []scenario{
 		x.configure("wireguardCidrs", "198.18.1.10/32")
 		x.converges(tunnelDoor)
 	}, closed},
-	{"reopen: the run command fails", closed, true, func(x *trial) {
+	{"reopen: the run command fails", closed, false, func(x *trial) {
 		x.azureFault(azure.Fault{Method: "PUT", Token: "azure-native:compute:VirtualMachineRunCommandByVirtualMachine", Times: 1, Status: 409, Code: "OperationNotAllowed", Message: "The VM agent is busy."})
 		x.configure("bootstrap", "true")
 		x.said = x.wait(x.up())

@@ -190,6 +190,16 @@ func (l *one) run(parts []part) {
 	}
 }
 
+// wantsAll says whether a variable of the environment asks for all of a scenario; make test runs some of it.
+func wantsAll(t *testing.T, variable string) bool {
+	t.Helper()
+	wanted := os.Getenv(variable)
+	if wanted != "all" && wanted != "" {
+		t.Fatalf("%s: value %q: all is all of the scenario, and empty what make test runs", variable, wanted)
+	}
+	return wanted == "all"
+}
+
 // inTurn runs parts that build on each other: the first that fails is the last.
 func (l *one) inTurn(parts []part) {
 	for _, part := range parts {
