@@ -1,15 +1,15 @@
 """Looks for keys wherever whoever runs it may look, and says where each was found: NAME PLACE, a line each, and what is around it.
 
-The words that it looks for are in pieces here, so that it does not find itself.
+The words that it looks for stand backwards here, so that it does not find itself: words in pieces become whole where a program
+keeps this text compressed.
 """
 
 import os
 import re
 import stat
 
-WORDS = {"anthropic": ("sk-ant-", "lab-"), "telegram": ("123456789:", "AAlab"), "discord": ("Glab01", ".lab"), "slackBot": ("xoxb-", "1-2-lab"),
-         "slackApp": ("xapp-", "1-A1-2-lab")}
-PATTERNS = {name: re.compile(re.escape("".join(pieces).encode())) for name, pieces in WORDS.items()}
+WORDS = {"anthropic": "-bal-tna-ks", "telegram": "balAA:987654321", "discord": "bal.10balG", "slackBot": "bal-2-1-bxox", "slackApp": "bal-2-1A-1-ppax"}
+PATTERNS = {name: re.compile(re.escape(word[::-1].encode())) for name, word in WORDS.items()}
 MOST = 256 << 20
 
 
