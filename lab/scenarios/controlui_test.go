@@ -51,9 +51,11 @@ func (l *one) serve(user, port, page string) *exec.Cmd {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		l.t.Fatal(err)
 	}
+	// By its path: what comes first in root's may be root's alone.
 	server := exec.Command(l.root+"/bin/lab", "exec", "operator", "--", "setpriv", "--reuid", user, "--regid", user, "--clear-groups",
-		"python3", "-m", "http.server", port, "--bind", "127.0.0.1", "--directory", dir)
+		"/usr/bin/python3", "-m", "http.server", port, "--bind", "127.0.0.1", "--directory", dir)
 	server.Env = append(os.Environ(), "LAB="+l.name)
+	server.Stderr = os.Stderr
 	if err := server.Start(); err != nil {
 		l.t.Fatal(err)
 	}
