@@ -18,7 +18,10 @@ def look(place, data):
         found = pattern.search(data)
         if found:
             print(name, place)
-            print("around:", data[max(0, found.start() - 60):found.start()], "KEY")
+            before = data[max(0, found.start() - 60):found.start()]
+            for other in PATTERNS.values():  # what it prints, others read
+                before = other.sub(b"KEY", before)
+            print("around:", before, "KEY")
 
 
 def files():
