@@ -149,12 +149,12 @@ func (b *browser) types(label, line string) {
 			b.ask("Input.dispatchKeyEvent", map[string]any{"type": what, "key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"})
 		}
 		for range 10 {
-			if b.run(written) != line {
+			if b.run(written) != line && strings.Contains(b.run("document.body.innerText"), line) {
 				return nil
 			}
 			time.Sleep(200 * time.Millisecond)
 		}
-		return errors.New("its field keeps the line")
+		return errors.New("its field keeps the line, or lost it")
 	})
 }
 
