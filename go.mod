@@ -3,6 +3,8 @@ module openclaw-azure
 go 1.26.6
 
 require (
+	// Opens a backup on the operator's computer; the host has the distribution's age.
+	filippo.io/age v1.3.2
 	// The control UI's WebSocket: claw reads its first messages. The library has no dependencies.
 	github.com/coder/websocket v1.8.15
 	// The newest: v0.14.15 is an older commit with a mistyped tag.
@@ -31,13 +33,14 @@ require (
 	github.com/blang/semver v3.5.1+incompatible
 	github.com/google/go-cmp v0.7.0
 	github.com/pulumi/pulumi/pkg/v3 v3.276.0
-	github.com/rogpeppe/go-internal v1.14.1
+	github.com/rogpeppe/go-internal v1.16.0
 	golang.org/x/sys v0.50.0
 )
 
 require github.com/pulumi/pulumi-azure-native-sdk/v2 v2.90.0
 
 require (
+	filippo.io/hpke v0.4.0 // indirect
 	github.com/AlecAivazis/survey/v2 v2.3.7 // indirect
 	github.com/BurntSushi/toml v1.6.0 // indirect
 	github.com/Microsoft/go-winio v0.6.2 // indirect

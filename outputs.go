@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -77,6 +78,10 @@ func export(ctx *pulumi.Context, cfg *config.Config, allKeys *stackKeys, n *netR
 	ctx.Export(outputs.OperatorKey, allKeys.secret(func() string { return allKeys.stack.Operator.Private }))
 	ctx.Export(outputs.SudoPassword, allKeys.secret(func() string { return allKeys.stack.SudoPassword.Plain }))
 	ctx.Export(outputs.GatewayToken, allKeys.secret(func() string { return allKeys.stack.GatewayToken }))
+	ctx.Export(outputs.Backup, after(func(e evidence) string { return newestBackup(e.proof, observed) }))
+	if cfg.BackupKey != nil {
+		ctx.Export(outputs.BackupKey, pulumi.ToSecret(pulumi.String(cfg.BackupKey.String())))
+	}
 	peers := pulumi.StringMap{}
 	for _, p := range cfg.Peers {
 		peers[p.Name] = pulumi.ToSecret(after(func(e evidence) string {
@@ -94,6 +99,24 @@ func export(ctx *pulumi.Context, cfg *config.Config, allKeys *stackKeys, n *netR
 	ctx.Export("readme", after(func(e evidence) string { return readme(ctx.Stack(), cfg, e) }))
 	ctx.Export(lastrun.Output, pulumi.ToSecret(after(func(e evidence) string { return thisRun(cfg, allKeys, e, vm, last, proven).Text() })))
 	return nil
+}
+
+// backupFact is what the host says of its newest backup.
+var backupFact = regexp.MustCompile(`^openclaw-[0-9TZ.]+\.tar sha256 [0-9a-f]{64}$`)
+
+// newestBackup is the newest that was seen, with its SHA-256: by the look where there was one, else by the proof, which a run without
+// changes keeps.
+func newestBackup(proof *layer.Proof, observed *layer.Observation) string {
+	facts := proof.Facts
+	if observed != nil {
+		facts = observed.Facts
+	}
+	for _, fact := range facts {
+		if text := fact.String(); backupFact.MatchString(text) {
+			return text
+		}
+	}
+	return ""
 }
 
 func openDoors(cfg *config.Config, address string) []string {
@@ -185,8 +208,12 @@ func readme(stack string, cfg *config.Config, e evidence) string {
 	fmt.Fprintf(&b, "\nThe password for sudo: `pulumi stack output --stack %s --show-secrets sudoPassword`\n", stack)
 	fmt.Fprintf(&b, "\nOpenClaw %s runs as openclaw.service; its gateway listens on the machine's own 127.0.0.1:%d.\n", cfg.OpenClawVersion, machine.GatewayPort)
 	fmt.Fprintf(&b, "The agent may go to %s.\n", agentReaches(cfg))
-	fmt.Fprintf(&b, "Backups stand on the machine, in /backups/openclaw: `pulumi destroy` takes them along. Bring the newest home first: "+
-		"`go run ./cmd/claw --stack %s ssh -- cat /backups/openclaw/latest > openclaw-backup.tar`\n", stack)
+	fmt.Fprintf(&b, "Backups stand on the machine, in /backups/openclaw: `pulumi destroy` takes them along. ")
+	if cfg.BackupKey == nil {
+		fmt.Fprintf(&b, "No other machine opens them, nor do you, before you have a key of your own: `%s`, then `pulumi up`\n", config.MakeBackupKey)
+	} else {
+		fmt.Fprintf(&b, "Bring the newest home first: `go run ./cmd/claw --stack %s ssh -- cat /backups/openclaw/latest > openclaw-backup.tar`\n", stack)
+	}
 	b.WriteString(proofTable(cfg, e.proof))
 	fmt.Fprintf(&b, "\nMade by openclaw-azure %s.\n", version.Number)
 	return b.String()

@@ -19,7 +19,7 @@ const module = "openclaw-azure"
 
 // rows are the packages of this module, from the ground up. A package imports only those of rows below its own.
 var rows = [][]string{
-	{"internal/prefix", "internal/shell", "internal/hint", "internal/foreign", "internal/version", "internal/breakglass", "internal/hosttest/privateroot", "internal/hosttest/screen", "internal/localport", "templates"},
+	{"internal/backup", "internal/prefix", "internal/shell", "internal/hint", "internal/foreign", "internal/version", "internal/breakglass", "internal/hosttest/privateroot", "internal/hosttest/screen", "internal/localport", "templates"},
 	{"internal/machine", "internal/layer", "internal/keys", "internal/tunnel", "internal/door", "internal/controlui", "internal/engine", "internal/sandbox", "internal/lockfile", "internal/applier",
 		"internal/hosttest", "internal/localport/localporttest"},
 	{"internal/config", "internal/outputs", "internal/azure", "internal/keys/keystest"},

@@ -61,9 +61,9 @@ if ! flock -n 9; then
 fi
 
 # What the lab itself uses, what a real client at the operator's place uses (wg-quick, ssh), what scenarios look with,
-# what programs of the host import (h11), and linters.
-packages='ca-certificates conntrack debian-archive-keyring e2fsprogs git iproute2 iptables iputils-ping mmdebstrap mypy
-	netcat-openbsd nftables openssh-client perl pyflakes3 python3 python3-h11 shellcheck systemd-container util-linux wireguard-go wireguard-tools'
+# what programs of the host import and run (h11, age, zstd), and linters.
+packages='age ca-certificates conntrack debian-archive-keyring e2fsprogs git iproute2 iptables iputils-ping mmdebstrap mypy
+	netcat-openbsd nftables openssh-client perl pyflakes3 python3 python3-h11 shellcheck systemd-container util-linux wireguard-go wireguard-tools zstd'
 # A browser, which is large, for the scenarios alone.
 [ -z "${LAB_SCENARIOS-}" ] || packages="$packages chromium"
 [ -z "${LAB_RACE-}" ] || packages="$packages gcc libc6-dev"

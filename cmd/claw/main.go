@@ -11,6 +11,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -25,6 +27,9 @@ const usage = `usage: claw [--stack NAME] [--peer NAME] COMMAND
   ssh [-t] [-- CMD...]   log in as claw, or run a command there; -t: on a terminal, as sudo wants it
   openclaw [-t] -- ARGS  OpenClaw's own command line on the machine: channels status, pairing list, doctor, ...
   whatsapp               the QR that links the machine to a WhatsApp account
+  restore [--sha256 SUM] FILE
+                         put a backup that was brought home into the place of the machine's state; FILE latest is the newest there.
+                         SUM is what it was when it was made: the stack's output backup has the newest's
   forward [--port PORT]  OpenClaw's control UI for a browser of this computer; without a port it takes one that is free
   observe [FILE]         how the machine differs from what was declared, with a key that can only look; status 1 where it does
   peer-file NAME         what observe needs of that peer, and nothing else: its FILE; - is standard input
@@ -80,8 +85,11 @@ type request struct {
 	terminal    bool     // -t
 	argv        []string // ssh, openclaw
 	port        uint     // forward; 0 is any
-	name        string   // observe: the file; peer-file: the peer
+	name        string   // observe, restore: the file; peer-file: the peer
+	sum         string   // restore
 }
+
+var sumForm = regexp.MustCompile("^[0-9A-Fa-f]{64}$")
 
 func claw(args []string) error {
 	if len(args) > 0 && (args[0] == "help" || args[0] == "-h" || args[0] == "--help") {
@@ -109,6 +117,8 @@ func claw(args []string) error {
 		err = observe(ctx, r, os.Stdout)
 	case "peer-file":
 		err = peerFile(ctx, r, os.Stdout)
+	case "restore":
+		err = restore(ctx, r, signals)
 	default:
 		err = withTunnel(ctx, r, func(way outputs.Way, stack *outputs.Stack) error {
 			if r.command == "whatsapp" {
@@ -117,7 +127,7 @@ func claw(args []string) error {
 			first := ""
 			if r.command == "openclaw" {
 				var err error
-				if r.argv, first, err = asRoot(r.argv, r.terminal, stack); err != nil {
+				if r.argv, first, err = asRoot("openclaw", r.argv, r.terminal, stack); err != nil {
 					return err
 				}
 			}
@@ -181,6 +191,8 @@ func parse(args []string) (request, error) {
 		own.BoolVar(&r.terminal, "t", false, "")
 	case "forward":
 		own.UintVar(&r.port, "port", 0, "")
+	case "restore":
+		own.StringVar(&r.sum, "sha256", "", "")
 	case "version", "whatsapp", "observe", "peer-file":
 	default:
 		return r, fmt.Errorf("no command %q", r.command)
@@ -193,7 +205,11 @@ func parse(args []string) (request, error) {
 	switch {
 	case r.command == "peer-file" && len(r.argv) == 0:
 		return r, errors.New("peer-file: whose? claw peer-file NAME")
-	case (r.command == "peer-file" || r.command == "observe") && len(r.argv) > 0:
+	case r.command == "restore" && len(r.argv) == 0:
+		return r, errors.New("restore: which backup? claw restore FILE")
+	case r.sum != "" && !sumForm.MatchString(r.sum):
+		return r, fmt.Errorf("restore: --sha256 %q is no SHA-256: 64 hexadecimal digits", r.sum)
+	case slices.Contains([]string{"peer-file", "observe", "restore"}, r.command) && len(r.argv) > 0:
 		if r.name, r.argv = r.argv[0], r.argv[1:]; r.name == "" {
 			return r, fmt.Errorf("%s: an empty name", r.command)
 		}

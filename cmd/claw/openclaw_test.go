@@ -21,7 +21,7 @@ func TestOpenClawGetsThePasswordOnStandardInput(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	argv, first, err := asRoot([]string{"pairing", "approve", "telegram", "it's; a code"}, false, stack)
+	argv, first, err := asRoot("openclaw", []string{"pairing", "approve", "telegram", "it's; a code"}, false, stack)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func TestOpenClawGetsThePasswordOnStandardInput(t *testing.T) {
 	if first != "canary\n" {
 		t.Errorf("sudo reads %q", first)
 	}
-	argv, first, err = asRoot([]string{"tui"}, true, stack)
+	argv, first, err = asRoot("openclaw", []string{"tui"}, true, stack)
 	if err != nil || first != "" || !slices.Equal(argv, []string{"sudo", "openclaw", "tui"}) {
 		t.Errorf("on a terminal it runs %q with %q, %v", argv, first, err)
 	}
@@ -40,7 +40,7 @@ func TestOpenClawGetsThePasswordOnStandardInput(t *testing.T) {
 	if stack, err = outputs.Parse(text); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err = asRoot([]string{"status"}, false, stack); err == nil || !strings.Contains(err.Error(), "no sudo password") {
+	if _, _, err = asRoot("openclaw", []string{"status"}, false, stack); err == nil || !strings.Contains(err.Error(), "no sudo password") {
 		t.Errorf("without a password: %v", err)
 	}
 }

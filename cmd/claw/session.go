@@ -33,9 +33,9 @@ func wantTerminal(command string) error {
 	return nil
 }
 
-// asRoot is OpenClaw's command line as the machine's shell reads it, and what its standard input begins with: the password,
-// which sudo asks for each time, or OpenClaw would read it. On a terminal, which would show it, sudo asks by itself.
-func asRoot(words []string, terminal bool, stack *outputs.Stack) (argv []string, first string, err error) {
+// asRoot is a program of the machine's as its shell reads it, and what its standard input begins with: the password,
+// which sudo asks for each time, or the program would read it. On a terminal, which would show it, sudo asks by itself.
+func asRoot(program string, words []string, terminal bool, stack *outputs.Stack) (argv []string, first string, err error) {
 	argv = []string{"sudo"}
 	if !terminal {
 		if stack.SudoPassword() == "" {
@@ -43,7 +43,7 @@ func asRoot(words []string, terminal bool, stack *outputs.Stack) (argv []string,
 		}
 		argv, first = append(argv, "-k", "-S", "-p", "''"), stack.SudoPassword()+"\n"
 	}
-	argv = append(argv, "openclaw")
+	argv = append(argv, program)
 	for _, word := range words {
 		argv = append(argv, shell.Quote(word))
 	}

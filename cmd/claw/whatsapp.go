@@ -39,7 +39,7 @@ func whatsapp(ctx context.Context, way outputs.Way, stack *outputs.Stack, show f
 		if err != nil {
 			return linking{}, err
 		}
-		argv, password, err := asRoot([]string{"gateway", "call", method, "--params", string(text), "--timeout", fmt.Sprint((2 * callLimit).Milliseconds()), "--json"}, false, stack)
+		argv, password, err := asRoot("openclaw", []string{"gateway", "call", method, "--params", string(text), "--timeout", fmt.Sprint((2 * callLimit).Milliseconds()), "--json"}, false, stack)
 		if err != nil {
 			return linking{}, err
 		}

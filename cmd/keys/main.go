@@ -1,6 +1,7 @@
 // Command keys makes keys and prints them as one JSON object: all of a stack's
 // with "stack", one peer's with "peer". The Pulumi program runs it and
-// keeps what it prints as a secret.
+// keeps what it prints as a secret. With "backup" it makes the operator's own
+// key of the backups, which outlives a stack's.
 package main
 
 import (
@@ -8,18 +9,21 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
+	"filippo.io/age"
 	"golang.org/x/term"
 
 	"openclaw-azure/internal/hint"
 	"openclaw-azure/internal/keys"
 )
 
-const usage = `usage: keys stack | peer
+const usage = `usage: keys stack | peer | backup
 
 Makes keys and prints them as one JSON object: all keys of a stack, or those of
-one peer. The Pulumi program runs it; nothing is printed to a
-terminal.
+one peer. The Pulumi program runs it. With backup, it prints your own key of the
+backups, for: keys backup | pulumi config set --secret backupKey
+Nothing is printed to a terminal.
 `
 
 // The statuses that it exits with.
@@ -33,7 +37,7 @@ func main() {
 }
 
 func run(args []string, stdout *os.File, stderr io.Writer) int {
-	if len(args) != 1 || args[0] != "stack" && args[0] != "peer" {
+	if len(args) != 1 || !slices.Contains([]string{"stack", "peer", "backup"}, args[0]) {
 		fmt.Fprint(stderr, usage)
 		return statusUsage
 	}
@@ -44,12 +48,18 @@ func run(args []string, stdout *os.File, stderr io.Writer) int {
 	}
 	var made any
 	var err error
-	if args[0] == "stack" {
+	switch args[0] {
+	case "stack":
 		made, err = keys.NewStack()
-	} else {
+	case "peer":
 		made, err = keys.NewPeer()
+	case "backup":
+		var identity *age.X25519Identity
+		if identity, err = age.GenerateX25519Identity(); err == nil {
+			_, err = fmt.Fprintln(stdout, identity)
+		}
 	}
-	if err == nil {
+	if err == nil && made != nil {
 		err = json.NewEncoder(stdout).Encode(made)
 	}
 	if err != nil {

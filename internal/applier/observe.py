@@ -105,7 +105,7 @@ def pending_now() -> dict[str, Any] | None:
 
 def observe(body: dict[str, Any]) -> int:
     only(body, REQUESTS["observe"], (), "request")
-    layers, words = observe_all(("notes", "warnings"))
+    layers, words = observe_all(("notes", "warnings", "facts"))
     return answer({"layers": layers, **words, "pending": pending_now(), "lastRollback": read_state(LAST_ROLLBACK)}, 0)
 
 
@@ -116,7 +116,7 @@ SETTINGS = ("packages", "groups", "users", "directories", "files", "units", "pro
 def prove(body: dict[str, Any]) -> int:
     """Fails with a table unless every layer is in place, as declared by the digests that came with the request."""
     only(body, REQUESTS["prove"], ("digests",), "request")
-    layers, words = observe_all(("warnings",))
+    layers, words = observe_all(("warnings", "facts"))
     rows: list[tuple[str, str, str]] = []
     for name, digest in body["digests"].items():
         found = layers.get(name)

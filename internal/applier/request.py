@@ -24,7 +24,7 @@ SECRET_FIELDS = {"users", "env"}
 CONFIRM_FIELDS = {"port", "seconds"}
 FIELDS = {
     "": {"layer", "packages", "groups", "users", "directories", "files", "checks", "units",
-         "quick", "reload", "undo", "probes", "notes", "warnings", "commandSeconds"},
+         "quick", "reload", "undo", "probes", "notes", "warnings", "facts", "commandSeconds"},
     "groups": {"name", "system"},
     "users": {"name", "group", "shell", "home", "system", "passwordSHA256"},
     "directories": {"path", "mode", "owner", "group"},

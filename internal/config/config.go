@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"filippo.io/age"
 	"golang.org/x/crypto/ssh"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
@@ -40,7 +41,8 @@ type Config struct {
 	NPMRegistry      string // URL without a slash at its end; empty: npm's own default
 	ConfirmSeconds   int
 	BackupKeepDays   int
-	DriftCheck       string // DriftOn, DriftRequired or DriftOff
+	BackupKey        *age.X25519Identity // secret: the operator's; nil: backups are read on the machine alone
+	DriftCheck       string              // DriftOn, DriftRequired or DriftOff
 }
 
 // Image is a marketplace image that the program knows how to harden.

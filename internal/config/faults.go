@@ -83,6 +83,7 @@ var (
 	errNotEnvName     = kind("is no variable's name")
 	errReservedEnv    = kind("is a variable that is not yours to set")
 	errNotSecret      = kind("stands in plain text in the stack's configuration")
+	errNotBackupKey   = kind("is no key of age's")
 	errEmptyEnv       = kind("is empty")
 	errControl        = kind("has a line break or another control character")
 	errTooLong        = kind("is too long")

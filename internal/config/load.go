@@ -144,6 +144,7 @@ func parseConfig(raw rawConfig) (*Config, error) {
 	c.Rescue = r.number(KeyRescue, 0, mostNumbered)
 	c.ConfirmSeconds = r.number(KeyConfirmSeconds, 30, 900)
 	c.BackupKeepDays = r.number(KeyBackupKeepDays, 1, 365)
+	c.BackupKey = r.backupKey()
 	c.DriftCheck = r.oneOf(KeyDriftCheck, DriftOn, DriftRequired, DriftOff)
 	r.strangers()
 	if len(r.faults) > 0 {

@@ -34,6 +34,7 @@ const (
 	KeyRescue            = "rescue"
 	KeyConfirmSeconds    = "confirmSeconds"
 	KeyBackupKeepDays    = "backupKeepDays"
+	KeyBackupKey         = "backupKey"
 	KeyDriftCheck        = "driftCheck"
 )
 
@@ -115,6 +116,8 @@ func Reference() []Setting {
 			"how long the host waits for the proof that the way in still works before it puts the old settings back, 30 to 900"},
 		{KeyBackupKeepDays, "14", "",
 			"how many days backups are kept, 1 to 365"},
+		{KeyBackupKey, "", "backups are read on the machine alone, and go with it",
+			"your own key of the backups, a secret: `" + MakeBackupKey + "`; docs/backups.md"},
 		{KeyDriftCheck, "on", "",
 			"on: a host that does not answer costs a warning; required: an error; off: the host is not looked at"},
 	}

@@ -20,8 +20,8 @@ func (h *Host) base() layer.Layer {
 	}
 	return layer.Layer{
 		Armed: true, // sudo and authorized keys
-		Packages: []string{"fail2ban", "git", "haproxy", "iptables", "needrestart", "nftables", "openssh-server", "python3-h11", "python3-systemd", "sudo", "ufw",
-			"unattended-upgrades", "unbound", "wireguard-tools"},
+		Packages: []string{"age", "fail2ban", "git", "haproxy", "iptables", "needrestart", "nftables", "openssh-server", "python3-h11", "python3-systemd", "sudo", "ufw",
+			"unattended-upgrades", "unbound", "wireguard-tools", "zstd"},
 		Groups: []layer.Group{{Name: machine.Operator}, {Name: machine.Deploy, System: true}, {Name: machine.Service, System: true},
 			{Name: machine.Keys, System: true}, {Name: machine.Budget, System: true}},
 		Users: []layer.User{

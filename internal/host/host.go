@@ -26,7 +26,6 @@ type Host struct {
 	Admitted               []admitted
 	NeverReached           []netip.Prefix // by the agent, but for AgentMayReach
 	GatewayToken           string
-	BackupKey              string
 	SecurityOrigin         string
 	KeyAlgorithms          string // of users' keys that sshd accepts
 	PenaltyExempt          bool   // sshd has penalties, and can except somebody
@@ -44,7 +43,6 @@ func New(cfg *config.Config, image string, stack *keys.Stack, peers map[string]*
 		ServerKey:      stack.WireGuardServer.Private.String(),
 		BootstrapKey:   ssh.FingerprintSHA256(stack.Bootstrap.PublicKey),
 		GatewayToken:   stack.GatewayToken,
-		BackupKey:      stack.BackupKey(),
 		SecurityOrigin: securityOrigins[image],
 		PenaltyExempt:  hasPenalties[image],
 		AuthorizedKeys: []string{stack.Operator.Public},

@@ -247,7 +247,6 @@ func TestSecretsStayOutOfTheDeclaration(t *testing.T) {
 	}
 	secrets := map[string]string{
 		"gateway token":         stack.GatewayToken,
-		"backups' key":          stack.BackupKey(),
 		"sudo password":         stack.SudoPassword.Plain,
 		"sudo hash":             stack.SudoPassword.Hash,
 		"server's key":          stack.WireGuardServer.Private.String(),

@@ -1,12 +1,17 @@
 package hosttest
 
 import (
+	"io"
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"openclaw-azure/internal/hosttest/privateroot"
 )
@@ -14,35 +19,8 @@ import (
 const (
 	backupPath = "../../templates/usr/local/lib/openclaw-deploy/backup.py"
 	installed  = "/usr/local/lib/openclaw-deploy/backup.py"
+	pipe       = "/var/lib/openclaw-backup/pipe"
 )
-
-// inner makes what OpenClaw's own backup looks like, in the service's user's spool. It is a script, so that a test adds
-// entries of its own.
-const inner = `
-import io, os, sys, tarfile, time
-TOP = "2026-11-24T19-04-00.188+00-00-openclaw-backup"
-STATE = TOP + "/payload/posix/var/lib/openclaw"
-def entry(name, type=tarfile.REGTYPE, content=b"", mode=0o600, link="", size=None):
-    e = tarfile.TarInfo(name)
-    e.type, e.mode, e.linkname, e.mtime = type, mode, link, 1700000000
-    e.size = len(content) if size is None else size
-    tar.addfile(e, io.BytesIO(content) if size is None else None)
-with tarfile.open(sys.argv[1], "w:gz", format=tarfile.PAX_FORMAT) as tar:
-    entry(TOP + "/payload/posix/etc/openclaw/openclaw.json", content=b"{}")
-    entry(STATE, tarfile.DIRTYPE, mode=0o755)
-    for base, folders, names in os.walk("/var/lib/openclaw"):
-        for name in sorted(folders + names):
-            path = base + "/" + name
-            place = TOP + "/payload/posix" + path
-            if os.path.islink(path):
-                entry(place, tarfile.SYMTYPE, link=os.readlink(path), mode=0o777)
-            elif os.path.isdir(path):
-                entry(place, tarfile.DIRTYPE, mode=os.stat(path).st_mode & 0o7777)
-            else:
-                entry(place, content=open(path, "rb").read(), mode=os.stat(path).st_mode & 0o7777)
-    entry(TOP + "/manifest.json", content=b"{}")
-    exec(sys.argv[2])
-`
 
 const asService = "setpriv --reuid openclaw --regid openclaw --clear-groups "
 
@@ -58,18 +36,18 @@ func backupRoot(t *testing.T) *privateroot.Root {
 	// The root has 64 MB in all.
 	text := strings.Replace(string(program), "SPARE = 256 << 20", "SPARE = 1 << 20", 1)
 	r.Write(installed, text)
-	r.Write("/run/inner.py", inner)
 	for _, name := range []string{"openclaw-backup", "openclaw-restore"} {
 		wrapper, err := os.ReadFile("../../templates/usr/local/sbin/" + name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.Write("/usr/local/sbin/"+name, strings.Replace(string(wrapper), "{{.BackupKeepDays}}", "14", 1))
+		r.Write("/usr/local/sbin/"+name, strings.NewReplacer("{{.BackupKeepDays}}", "14", "{{.AgentFolder}}", "/srv/agent").Replace(string(wrapper)))
 	}
-	r.Write("/run/units/openclaw-backup-archive.service.run",
-		"set -e; rm -rf /var/spool/openclaw-backup/*\n"+asService+"/usr/bin/python3 -I /run/inner.py /var/spool/openclaw-backup/state.tar.gz \"$(cat /run/extra)\"\n"+
-			asService+"/usr/bin/python3 -I "+installed+" inspect\n")
-	r.Write("/run/units/openclaw-restore-unpack.service.run", asService+"/usr/bin/python3 -I "+installed+" unpack\n")
+	// Root opens the pipe for them, as systemd does.
+	r.Write("/run/units/openclaw-backup-archive.service.run", "set -e; sh /run/extra; exec "+asService+"/usr/bin/python3 -I "+installed+" archive --folder=/srv/agent >"+pipe+"\n")
+	for _, work := range []string{"list", "unpack"} {
+		r.Write("/run/units/openclaw-restore@"+work+".service.run", "exec "+asService+"/usr/bin/python3 -I "+installed+" "+work+" <"+pipe+"\n")
+	}
 	r.Write("/usr/local/sbin/journalctl", `#!/bin/sh
 for word in "$@"; do case $word in --unit=*) cat "/run/units/${word#--unit=}.log" ;; esac; done
 `)
@@ -83,34 +61,35 @@ if [ -e /run/sick ]; then cat /run/sick; exit 1; fi
 rm -rf /backups /var/lib/openclaw* /var/spool/openclaw-backup /etc/openclaw /etc/openclaw.env
 id openclaw >/dev/null 2>&1 || useradd --system --user-group openclaw
 getent group claw >/dev/null || groupadd claw
-mkdir -p /etc/openclaw /backups/openclaw /var/lib/openclaw-restore
-install -d -o openclaw -g openclaw -m 700 /var/lib/openclaw /var/spool/openclaw-backup
+mkdir -p /etc/openclaw /backups/openclaw /var/lib/openclaw-restore /var/lib/openclaw-backup
+chmod 700 /var/lib/openclaw-backup
+install -d -o openclaw -g openclaw -m 700 /var/lib/openclaw /var/spool/openclaw-backup /srv/agent
 touch /run/extra /run/units/openclaw.service.active
 printf 'KEY=then\n' >/etc/openclaw.env; chmod 640 /etc/openclaw.env; chgrp openclaw /etc/openclaw.env
-printf '%064d\n' 7 >/etc/openclaw/backup-key
+echo '# nobody else' >/etc/openclaw/backup-recipients
 cd /var/lib/openclaw
 echo remember >note; chmod 640 note; mkdir -m 750 sub; echo x >sub/tool; chmod 700 sub/tool
-ln -s note link; ln -s /etc/hostname out; chown -hR openclaw:openclaw .`)
+ln -s note link; ln -s /etc/hostname out; chown -hR openclaw:openclaw .; echo beside >/srv/agent/beside; chown openclaw: /srv/agent/beside`)
 	return r
 }
 
-const tree = `cd /var/lib/openclaw && find . -printf '%P %y %m %u:%g %l\n' | sort && cat note && cat /etc/openclaw.env && stat -c '%U:%G %a' /etc/openclaw.env`
+const tree = `cd /var/lib/openclaw && find . /srv/agent -printf '%P %y %m %u:%g %l\n' | sort && cat note /srv/agent/beside /etc/openclaw.env && stat -c '%U:%G %a' /etc/openclaw.env`
 
 func TestBackupAndRestore(t *testing.T) {
 	t.Parallel()
 	r := backupRoot(t)
 	before := r.Sh(tree)
 	code, out := r.Run("openclaw-backup")
-	said := regexp.MustCompile(`^(/backups/openclaw/openclaw-\S+\.tar): verified\nsha256 ([0-9a-f]{64})\n$`).FindStringSubmatch(out)
+	said := regexp.MustCompile(`^(/backups/openclaw/(openclaw-\S+\.tar)): verified\nsha256 ([0-9a-f]{64})\n$`).FindStringSubmatch(out)
 	if code != 0 || said == nil {
 		t.Fatalf("openclaw-backup: exit status %d\n%s", code, out)
 	}
-	if got := r.Sh(`readlink -f /backups/openclaw/latest; sha256sum <"$1"; stat -c '%U:%G %a' "$1"; ls -A /backups/openclaw | wc -l; d=$(mktemp -d); cd $d; tar -xf "$1"; sha256sum --quiet -c SHA256SUMS; ls`, said[1]); got !=
-		said[1]+"\n"+said[2]+"  -\nroot:claw 640\n2\nSEAL\nSHA256SUMS\nopenclaw.env\nstate.tar.gz\n" {
-		t.Errorf("the backup is not as it should be:\n%s", got)
+	if got, want := r.Sh(`readlink -f /backups/openclaw/latest; sha256sum <"$1"; stat -c '%U:%G %a' "$1"; ls /backups/openclaw; cat /backups/openclaw/SHA256SUMS; openclaw-backup --newest; tar -tf "$1"; grep -c -a -e remember -e KEY= "$1" || true; ls /var/spool/openclaw-backup`, said[1]),
+		said[1]+"\n"+said[3]+"  -\nroot:claw 640\nSHA256SUMS\nlatest\n"+said[2]+"\nrecipient\n"+said[3]+"  "+said[2]+"\n"+said[2]+" sha256 "+said[3]+"\nopenclaw.env.age\nstate.tar.zst.age\n0\nexcluded\nleft-out.json\n"; got != want {
+		t.Errorf("the backup is not as it should be:\n%s\nwant\n%s", got, want)
 	}
 
-	r.Sh(`cd /var/lib/openclaw; echo forgot >note; rm sub/tool; echo new >new; chown openclaw new; echo KEY=now >/etc/openclaw.env`)
+	r.Sh(`cd /var/lib/openclaw; echo forgot >note; rm sub/tool; echo new >new; chown openclaw new; echo KEY=now >/etc/openclaw.env; echo now >/srv/agent/beside; touch /srv/agent/more`)
 	altered := r.Sh(tree)
 	if code, out := r.Run("openclaw-restore", "latest"); code != 0 || !strings.Contains(out, "restored, and the gateway is ready") {
 		t.Fatalf("openclaw-restore: exit status %d\n%s", code, out)
@@ -129,6 +108,83 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 }
 
+// TestTheAgentsFilesStopNoBackup: whatever a user can make is kept, or left out by name.
+func TestTheAgentsFilesStopNoBackup(t *testing.T) {
+	t.Parallel()
+	r := backupRoot(t)
+	r.Write("/run/make.py", `
+import os, socket, sqlite3
+os.chdir("/var/lib/openclaw"); os.umask(0)
+def put(name, content=b"x"):
+    with open(name, "wb") as file: file.write(content)
+os.makedirs("a/b"); put("a/b/f"); os.link("a/b/f", "a/hard")
+for name, target in (("abs", "/etc/passwd"), ("up", "../../.."), ("loop", "loop"), ("gone", "nowhere"), ("dir", "a")): os.symlink(target, name)
+for name in (b"\xff\xfe", b"new\nline", b"A", b"a2", "\u00e9".encode(), "e\u0301".encode(), b"-dash", b"*glob[", b"back\\slash", b" ", b"tar: x: y", b"'\"$(id)"): put(name)
+os.mkfifo("fifo"); socket.socket(socket.AF_UNIX).bind("sock")
+with open("sparse", "wb") as file: file.truncate(1 << 40); file.seek(1 << 30); file.write(b"data")
+os.mkdir("shared"); os.chmod("shared", 0o2775); os.mkdir("sticky"); os.chmod("sticky", 0o1777); put("suid"); os.chmod("suid", 0o4755)
+put("unreadable"); os.chmod("unreadable", 0); os.mkdir("shut"); os.chmod("shut", 0)
+put("no.sqlite", b"SQLite format 3\0" + bytes(1008))
+keep = []
+for name in ("live.sqlite", "new\nline.sqlite", "back\\n.sqlite", "/srv/agent/beside.sqlite"):
+    database = sqlite3.connect(name); keep.append(database)
+    database.execute("pragma journal_mode=wal"); database.execute("create table t(x)"); database.execute("insert into t values ('committed')"); database.commit()
+locked = sqlite3.connect("locked.sqlite", isolation_level=None); locked.execute("create table t(x)"); locked.execute("begin exclusive")
+top = os.getcwd()
+for _ in range(2500): os.mkdir("deep"); os.chdir("deep")
+os.chdir(top)
+for n in range(3000): put(f"a/b/{n}", b"")
+print("made", flush=True)
+import time; time.sleep(3600)
+`)
+	r.Sh(`sed -i 's/^LOCK_SECONDS = .*/LOCK_SECONDS = 0.2/' ` + installed)
+	maker := r.Command("setpriv", "--reuid", "openclaw", "--regid", "openclaw", "--clear-groups", "/usr/bin/python3", "/run/make.py")
+	made, err := maker.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	maker.Stderr = os.Stderr
+	if err := maker.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = maker.Process.Kill(); _ = maker.Wait() }()
+	if line := make([]byte, 5); true {
+		if _, err := io.ReadFull(made, line); err != nil {
+			t.Fatal(err)
+		}
+	}
+	code, out := r.Run("openclaw-backup")
+	if want := "the newest backup is without 4 of the agent's files, which cannot be kept:\n"; code != 0 || !strings.Contains(out, want) {
+		t.Fatalf("exit status %d, want %q:\n%s", code, want, out)
+	}
+	for _, want := range []string{"/deep'", "| /var/lib/openclaw/shut: Cannot open: Permission denied", "| /var/lib/openclaw/unreadable: Cannot open: Permission denied",
+		"| /var/lib/openclaw/sock: socket ignored"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is not said:\n%s", want, out)
+		}
+	}
+	if _, again := r.Run("openclaw-backup", "--left-out"); !strings.HasSuffix(out, again) || again == "" {
+		t.Errorf("--left-out says\n%s", again)
+	}
+	// All but content that is the same anyhow: kinds, modes, lengths, targets, links and what databases hold.
+	const list = `cd /var/lib/openclaw; find . -path ./deep -prune -o -name 'shut' -o -name unreadable -o -name sock -o -name '*-wal' -o -name '*-shm' -o -name '*-journal' -o -type d -printf '%P %y %m\n' -o -printf '%P %y %m %n %l %TY\n' | LC_ALL=C sort; stat -c %s sparse
+for base in live.sqlite "$(printf 'new\nline')".sqlite 'back\n.sqlite' /srv/agent/beside.sqlite; do /usr/bin/python3 -c 'import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute("select x from t").fetchall())' "$base"; done`
+	before := r.Sh(list)
+	if strings.Count(before, "committed") != 4 {
+		t.Fatalf("before:\n%s", before)
+	}
+	r.Sh(`find /var/lib/openclaw /srv/agent -mindepth 1 -delete`)
+	if code, out := r.Run("openclaw-restore", "latest"); code != 0 {
+		t.Fatalf("exit status %d:\n%s", code, out)
+	}
+	if diff := cmp.Diff(before, r.Sh(list)); diff != "" {
+		t.Errorf("what came back differs (-made +back):\n%s", diff)
+	}
+	if deep, err := strconv.Atoi(strings.TrimSpace(r.Sh(`find /var/lib/openclaw/deep | wc -l`))); err != nil || deep < 700 {
+		t.Errorf("%d of the deep folders came back, %v", deep, err)
+	}
+}
+
 // TestRestoreRefuses: whatever is wrong with a backup is found before the service is stopped or a file touched.
 func TestRestoreRefuses(t *testing.T) {
 	t.Parallel()
@@ -138,37 +194,33 @@ func TestRestoreRefuses(t *testing.T) {
 	}
 	r.Sh(`cp /backups/openclaw/latest /run/good; : >/run/systemctl.log; mkdir /run/parts; tar -C /run/parts -xf /run/good`)
 	before := r.Sh(tree)
-	const pack = `tar --format=ustar --owner=0 --group=0 --numeric-owner --mode=600 -C /run/parts -cf /run/bad `
+	const (
+		pack  = `tar --format=gnu --blocking-factor=1 --owner=0 --group=0 --numeric-owner --mode=600 -C /run/parts -cf /run/bad `
+		both  = `openclaw.env.age state.tar.zst.age`
+		other = "this machine made no such backup: another one did, or it was altered"
+	)
 	for name, c := range map[string]struct{ make, want string }{
-		"nothing there":            {`rm -f /run/bad`, "there is no /run/bad"},
-		"a folder":                 {`mkdir /run/bad`, "/run/bad: not a plain file"},
-		"a fifo":                   {`mkfifo /run/bad`, "/run/bad: not a plain file"},
-		"empty":                    {`: >/run/bad`, "it ends too early: it was cut off"},
-		"another program's":        {`tar -C / -cf /run/bad etc/hostname`, "no backup of this program: 'etc/hostname' stands where state.tar.gz should be"},
-		"no tar":                   {`head -c 20000 /dev/zero | tr '\0' x >/run/bad`, "no backup of this program: it has no state.tar.gz where that should be"},
-		"OpenClaw's own alone":     {`cat /run/parts/state.tar.gz /run/parts/state.tar.gz /run/parts/state.tar.gz >/run/bad`, "no backup of this program: it has no state.tar.gz where that should be"},
-		"cut off in the state":     {`head -c 700 /run/good >/run/bad`, "it ends too early: it was cut off"},
-		"cut off before the seal":  {pack + `state.tar.gz openclaw.env SHA256SUMS`, "no backup of this program: it has no SEAL where that should be"},
-		"cut off in the seal":      {`head -c "$(($(stat -c %s /run/good) - 9000))" /run/good >/run/bad; truncate -s -1500 /run/bad`, ""},
-		"a byte of the state":      {`cp /run/good /run/bad; printf '\377' | dd of=/run/bad bs=1 seek=600 conv=notrunc status=none`, "its files are not those that SHA256SUMS was made of: it was altered or damaged"},
-		"the environment":          {`cd /run/parts; cp openclaw.env e; echo BASE=evil >>openclaw.env; ` + pack + `state.tar.gz openclaw.env SHA256SUMS SEAL; mv e openclaw.env`, "its files are not those that SHA256SUMS was made of: it was altered or damaged"},
-		"the environment and sums": {`cd /run/parts; cp openclaw.env e; cp SHA256SUMS s; echo BASE=evil >>openclaw.env; sha256sum state.tar.gz openclaw.env >SHA256SUMS; ` + pack + `state.tar.gz openclaw.env SHA256SUMS SEAL; mv e openclaw.env; mv s SHA256SUMS`, "it does not bear this machine's seal: another machine made it, or it was altered"},
-		"another order":            {pack + `openclaw.env state.tar.gz SHA256SUMS SEAL`, "no backup of this program: 'openclaw.env' stands where state.tar.gz should be"},
-		"one twice":                {pack + `state.tar.gz state.tar.gz openclaw.env SHA256SUMS SEAL`, ""},
-		"one more":                 {`cp SEAL /run/parts/more 2>/dev/null || cp /run/parts/SEAL /run/parts/more; ` + pack + `state.tar.gz openclaw.env SHA256SUMS SEAL more`, "something follows the backup: it was altered, or something else made it"},
-		"junk at its end":          {`cp /run/good /run/bad; printf x >>/run/bad`, "something follows the backup: it was altered, or something else made it"},
-		"an absolute name":         {pack + `-P --transform 's,^state,/etc/state,' state.tar.gz openclaw.env SHA256SUMS SEAL`, "no backup of this program: '/etc/state.tar.gz' stands where state.tar.gz should be"},
-		"a link":                   {`mv /run/parts/state.tar.gz /run/s; ln -s /etc/shadow /run/parts/state.tar.gz; ` + pack + `state.tar.gz openclaw.env SHA256SUMS SEAL; mv /run/s /run/parts/state.tar.gz`, "no backup of this program: 'state.tar.gz' stands where state.tar.gz should be"},
-		"another user's":           {`tar --format=ustar --owner=1000 --group=0 --numeric-owner --mode=600 -C /run/parts -cf /run/bad state.tar.gz openclaw.env SHA256SUMS SEAL`, "no backup of this program: 'state.tar.gz' stands where state.tar.gz should be"},
-		"setuid":                   {`tar --format=ustar --owner=0 --group=0 --numeric-owner --mode=4755 -C /run/parts -cf /run/bad state.tar.gz openclaw.env SHA256SUMS SEAL`, "no backup of this program: 'state.tar.gz' stands where state.tar.gz should be"},
-		"a header that claims 8 GiB": {`cp /run/good /run/bad; /usr/bin/python3 -c "
-import tarfile
-e = tarfile.TarInfo('state.tar.gz'); e.size = (8 << 30) - 1; e.mode = 0o600
-f = open('/run/bad', 'r+b'); f.write(e.tobuf(tarfile.USTAR_FORMAT))"`, "it ends too early: it was cut off"},
+		"nothing there":      {`rm -f /run/bad`, "there is no such file"},
+		"a folder":           {`mkdir /run/bad`, "not a plain file"},
+		"a fifo":             {`mkfifo /run/bad`, "not a plain file"},
+		"empty":              {`: >/run/bad`, "it ends too early: it was cut off"},
+		"another program's":  {`tar -C / -cf /run/bad etc/hostname`, "no backup of this program: 'etc/hostname' stands where openclaw.env.age should be"},
+		"no tar":             {`head -c 20000 /dev/zero | tr '\0' x >/run/bad`, "no backup of this program: it has no openclaw.env.age where that should be"},
+		"cut off":            {`head -c 700 /run/good >/run/bad`, "it ends too early: it was cut off"},
+		"cut off at its end": {`head -c -1 /run/good >/run/bad`, "it ends too early: it was cut off"},
+		"a byte":             {`cp /run/good /run/bad; printf '\377' | dd of=/run/bad bs=1 seek=700 conv=notrunc status=none`, other},
+		"another order":      {pack + `state.tar.zst.age openclaw.env.age`, "no backup of this program: 'state.tar.zst.age' stands where openclaw.env.age should be"},
+		"one twice":          {pack + `openclaw.env.age openclaw.env.age state.tar.zst.age`, "no backup of this program: 'openclaw.env.age' stands where state.tar.zst.age should be"},
+		"one more":           {`cp /run/good /run/parts/more; ` + pack + both + ` more`, "something follows the backup: it was altered, or something else made it"},
+		"junk at its end":    {`cp /run/good /run/bad; printf x >>/run/bad`, "something follows the backup: it was altered, or something else made it"},
+		"an absolute name":   {pack + `-P --transform 's,^openclaw,/etc/openclaw,' ` + both, "no backup of this program: '/etc/openclaw.env.age' stands where openclaw.env.age should be"},
+		"a link":             {`mv /run/parts/openclaw.env.age /run/s; ln -s /etc/shadow /run/parts/openclaw.env.age; ` + pack + both + `; mv /run/s /run/parts/openclaw.env.age`, "no backup of this program: 'openclaw.env.age' stands where openclaw.env.age should be"},
+		"another user's":     {`tar --format=gnu --owner=1000 --group=0 --numeric-owner --mode=600 -C /run/parts -cf /run/bad ` + both, "no backup of this program: 'openclaw.env.age' stands where openclaw.env.age should be"},
+		"packed anew":        {`touch /run/parts/*; ` + pack + both, other},
 	} {
 		r.Sh("rm -rf /run/bad; " + c.make)
 		code, out := r.Run("openclaw-restore", "/run/bad")
-		if code == 0 || !strings.Contains(out, c.want) || strings.Contains(out, "Traceback") {
+		if code == 0 || !strings.Contains(out, "/run/bad: refused, nothing was changed: "+c.want) || strings.Contains(out, "Traceback") {
 			t.Errorf("%s: exit status %d, want %q:\n%s", name, code, c.want, out)
 		}
 		if got := r.Sh(tree + `; ls -A /var/lib/openclaw-restore; grep -e stop -e unpack /run/systemctl.log || true`); got != before {
@@ -176,23 +228,54 @@ f = open('/run/bad', 'r+b'); f.write(e.tobuf(tarfile.USTAR_FORMAT))"`, "it ends 
 		}
 	}
 
-	// Another machine's: with its sum, and only with that.
-	r.Sh(`printf '%064d\n' 8 >/etc/openclaw/backup-key`)
+	// With its own sum, what is wrong inside is found all the same.
+	sum := func(path string) string { return strings.Fields(r.Sh(`sha256sum ` + path))[0] }
+	for name, c := range map[string]struct{ make, want string }{
+		"another machine's": {`age-keygen 2>/dev/null >/run/key; for f in env:e state:s; do :; done; cd /run/parts; for name in openclaw.env.age state.tar.zst.age; do echo x | age -e -r "$(age-keygen -y /run/key)" >$name.new; mv $name $name.kept; mv $name.new $name; done; ` + pack + both + `; for name in openclaw.env.age state.tar.zst.age; do mv $name.kept $name; done`,
+			"it is encrypted, and not to this machine's key: another machine made it\nhint: from the operator's computer, which has the key: claw restore FILE"},
+		"a byte of the state": {`cp /run/good /run/bad; printf '\377' | dd of=/run/bad bs=1 seek="$(($(stat -c %s /run/good) - 1530))" conv=notrunc status=none`, "it cannot be decrypted: it was altered or damaged"},
+		"no state":            {`cd /run/parts; mv state.tar.zst.age kept; tar -C / -c etc/hostname | zstd -q | age -e -r "$(cat /backups/openclaw/recipient)" >state.tar.zst.age; ` + pack + both + `; mv kept state.tar.zst.age`, "it holds no /var/lib/openclaw"},
+		"no archive":          {`cd /run/parts; mv state.tar.zst.age kept; head -c 100000 /dev/urandom | age -e -r "$(cat /backups/openclaw/recipient)" >state.tar.zst.age; ` + pack + both + `; mv kept state.tar.zst.age`, "it cannot be unpacked: openclaw-unpack: the archive is damaged"},
+		"a link for a state":  {`cd /run/parts; mv state.tar.zst.age kept; mkdir -p /run/x/var/lib; ln -sfn /etc /run/x/var/lib/openclaw; tar -C /run/x -c var | zstd -q | age -e -r "$(cat /backups/openclaw/recipient)" >state.tar.zst.age; ` + pack + both + `; mv kept state.tar.zst.age`, "/var/lib/openclaw in it is no folder of openclaw's"},
+	} {
+		r.Sh("rm -rf /run/bad; " + c.make)
+		code, out := r.Run("openclaw-restore", "--sha256", sum("/run/bad"), "/run/bad")
+		if code == 0 || !strings.Contains(out, "/run/bad: refused, nothing was changed: "+c.want) || strings.Contains(out, "Traceback") {
+			t.Errorf("%s: exit status %d, want %q:\n%s", name, code, c.want, out)
+		}
+		if got := r.Sh(tree + `; ls -A /var/lib/openclaw-restore; grep 'stop openclaw.service' /run/systemctl.log || true`); got != before {
+			t.Fatalf("%s: something was changed, is left or ran:\n%s", name, got)
+		}
+	}
+
+	// One that was away: with its sum, and only with that.
+	r.Sh(`rm /var/lib/openclaw-backup/record.json`)
 	code, out := r.Run("openclaw-restore", "/run/good")
-	hint := regexp.MustCompile(`vouch for it: openclaw-restore --sha256 ([0-9a-f]{64}) /run/good\n$`).FindStringSubmatch(out)
-	if code == 0 || hint == nil {
+	if code == 0 || !strings.Contains(out, other+"\nhint: from the operator's computer, with the SHA-256 that it had when it was made: claw restore --sha256 SUM FILE\n") ||
+		strings.Contains(out, sum("/run/good")) {
 		t.Fatalf("exit status %d\n%s", code, out)
 	}
-	wrong := strings.Repeat("0", 64)
-	if code, out := r.Run("openclaw-restore", "--sha256", wrong, "/run/good"); code == 0 || !strings.Contains(out, "its SHA-256 is "+hint[1]+", not the one that was given") {
+	if code, out := r.Run("openclaw-restore", "--sha256", strings.Repeat("0", 64), "/run/good"); code == 0 || !strings.Contains(out, "its SHA-256 is "+sum("/run/good")+", not the one that was given") {
 		t.Errorf("exit status %d\n%s", code, out)
 	}
-	if code, out := r.Run("openclaw-restore", "--sha256", hint[1], "/run/good"); code != 0 {
+	if code, out := r.Run("openclaw-restore", "--sha256", sum("/run/good"), "/run/good"); code != 0 {
 		t.Errorf("exit status %d\n%s", code, out)
 	}
 }
 
-// TestUnpackRefuses: what an archive of the agent's state may not hold, neither when it is made nor when it comes back.
+// TestTheOperatorsKeyOpensBackups: what the machine makes is encrypted to it too.
+func TestTheOperatorsKeyOpensBackups(t *testing.T) {
+	t.Parallel()
+	r := backupRoot(t)
+	r.Sh(`age-keygen 2>/dev/null >/run/key; age-keygen -y /run/key >>/etc/openclaw/backup-recipients`)
+	if code, out := r.Run("openclaw-backup"); code != 0 {
+		t.Fatal(out)
+	}
+	if got := r.Sh(`cd /run; tar -xf /backups/openclaw/latest; age -d -i key openclaw.env.age; age -d -i key state.tar.zst.age | zstd -dq | tar -xiO var/lib/openclaw/note srv/agent/beside`); got != "KEY=then\nremember\nbeside\n" {
+		t.Errorf("with the operator's key: %q", got)
+	}
+}
+
 // A backup of a machine that was taken over, or one that somebody made, decides nothing that is the unit's.
 func TestRestoreRefusesVariables(t *testing.T) {
 	t.Parallel()
@@ -212,61 +295,37 @@ func TestRestoreRefusesVariables(t *testing.T) {
 	}
 }
 
-func TestUnpackRefuses(t *testing.T) {
+// TestBackupsGiveWay: the oldest to the newest where the disk is full, and never the last good one.
+func TestBackupsGiveWay(t *testing.T) {
 	t.Parallel()
 	r := backupRoot(t)
-	for name, c := range map[string]struct{ make, want string }{
-		"an absolute path":       {`entry("/etc/cron.d/x", content=b"x")`, "holds '/etc/cron.d/x', which leads out of it"},
-		"a way up":               {`entry(STATE + "/../../../etc/x", content=b"x")`, "which leads out of it"},
-		"a link and below it":    {`entry(STATE + "/l", tarfile.SYMTYPE, link="/etc"); entry(STATE + "/l/x", content=b"x")`, "/l/x' below what is no folder"},
-		"a link in a place":      {`entry(STATE + "/note2", tarfile.SYMTYPE, link="/etc/passwd"); entry(STATE + "/note2", content=b"x")`, "/note2' twice"},
-		"below a file":           {`entry(STATE + "/note/x", content=b"x")`, "/note/x' below what is no folder"},
-		"a hard link":            {`entry(STATE + "/h", tarfile.LNKTYPE, link=STATE + "/note")`, "/h', which is a hard link"},
-		"a hard link out":        {`entry(STATE + "/h", tarfile.LNKTYPE, link="/etc/shadow")`, "/h', which is a hard link"},
-		"a device":               {`entry(STATE + "/d", tarfile.CHRTYPE)`, "/d', which is a device"},
-		"a fifo":                 {`entry(STATE + "/f", tarfile.FIFOTYPE)`, "/f', which is a device"},
-		"setuid":                 {`entry(STATE + "/s", content=b"x", mode=0o4755)`, "/s' with mode 4755"},
-		"setgid on a folder":     {`entry(STATE + "/s", tarfile.DIRTYPE, mode=0o2755)`, "/s' with mode 2755"},
-		"a file twice":           {`entry(STATE + "/note", content=b"x")`, "/note' twice"},
-		"a folder twice":         {`entry(STATE + "/sub", tarfile.DIRTYPE)`, "/sub' twice"},
-		"another top":            {`entry("other-openclaw-backup/x", content=b"x")`, "holds 'other-openclaw-backup/x', which is not OpenClaw's"},
-		"beside the state":       {`entry(TOP + "/payload/posix/etc/shadow", content=b"x")`, "/etc/shadow', which is not OpenClaw's state"},
-		"a state that is a link": {`entry(TOP + "/payload/posix/var/lib/openclaw2", tarfile.SYMTYPE, link="/etc")`, "which is not OpenClaw's state"},
-		"a bomb by its headers":  {`entry(STATE + "/b", size=1 << 40)`, "unpacks to more than"},
-		"a bomb by its bytes": {`entry(STATE + "/b", content=bytes(200 << 20))
-MOST = 0`, ""}, // more than the disk has: see below
-		"cut off":  {`tar.fileobj.flush()`, ""},
-		"no state": {`pass`, ""},
-	} {
-		script := c.make
-		prepare := asService + `/usr/bin/python3 -I /run/inner.py /var/lib/openclaw-restore/state.tar.gz "$1"`
-		want := c.want
-		switch name {
-		case "a bomb by its bytes":
-			want = "unpacks to more than"
-		case "cut off":
-			prepare += `; truncate -s -40 /var/lib/openclaw-restore/state.tar.gz`
-			want = "state.tar.gz is damaged: "
-		case "no state":
-			prepare = asService + `sh -c 'cd /run && tar -czf /var/lib/openclaw-restore/state.tar.gz extra'`
-			want = "holds 'extra', which is not OpenClaw's"
-		}
-		r.Sh(`cd /var/lib/openclaw-restore; rm -rf ./*; chown openclaw .`)
-		r.Sh(prepare, script)
-		code, out := r.Run("setpriv", "--reuid", "openclaw", "--regid", "openclaw", "--clear-groups", "/usr/bin/python3", "-I", installed, "unpack")
-		if code == 0 || !strings.Contains(out, want) || strings.Contains(out, "Traceback") {
-			t.Errorf("%s: exit status %d, want %q:\n%s", name, code, want, out)
+	for range 3 {
+		if code, out := r.Run("openclaw-backup"); code != 0 {
+			t.Fatal(out)
 		}
 	}
-
-	// What a restore would refuse is no backup.
-	r.Write("/run/extra", `entry(STATE + "/h", tarfile.LNKTYPE, link=STATE + "/note")`)
+	made := strings.Fields(r.Sh(`ls /backups/openclaw/*.tar`))
+	// Room for no more than is to stay free, until the oldest has gone: it is made to matter.
+	r.Sh(`head -c 3000000 /dev/urandom >>"$1"; fallocate -l $(($(stat -f -c '%f * %S' /var) - 3000000)) /var/filled`, made[0])
 	code, out := r.Run("openclaw-backup")
-	if want := "OpenClaw's own backup failed: openclaw-inspect: state.tar.gz holds '/var/lib/openclaw/h', which is a hard link\n"; code == 0 || !strings.HasSuffix(out, want) {
+	if code != 0 {
+		t.Fatalf("exit status %d\n%s", code, out)
+	}
+	kept := strings.Fields(r.Sh(`ls /backups/openclaw/*.tar`))
+	if len(kept) != 3 || slices.Contains(kept, made[0]) || !slices.Contains(kept, made[2]) {
+		t.Errorf("of %q are kept %q", made, kept)
+	}
+	r.Sh(`rm /var/filled; fallocate -l $(($(stat -f -c '%f * %S' /var) - 1000000)) /var/filled`)
+	code, out = r.Run("openclaw-backup")
+	if want := "the disk is full: "; code == 0 || !strings.Contains(out, want) {
 		t.Errorf("exit status %d, want %q:\n%s", code, want, out)
 	}
-	if made := r.Sh(`ls -A /backups/openclaw`); made != "" {
-		t.Errorf("a backup was made: %s", made)
+	if left := strings.Fields(r.Sh(`ls /backups/openclaw/*.tar; readlink -f /backups/openclaw/latest; ls -A /backups/openclaw | grep part || true`)); len(left) != 2 || left[0] != left[1] || left[0] != kept[2] {
+		t.Errorf("left: %q of %q", left, kept)
+	}
+	r.Sh(`rm /var/filled`)
+	if code, out := r.Run("openclaw-restore", "latest"); code != 0 {
+		t.Errorf("the last good one: exit status %d\n%s", code, out)
 	}
 }
 
@@ -352,11 +411,11 @@ X`)
 	check("an old one", `the newest backup is of `+stamp+`\n`)
 	mend(0)
 	check("mended", "")
-	r.Write("/run/extra", `raise SystemExit("no disk")`)
+	r.Write("/run/extra", `echo "no disk"; exit 1`)
 	if code, _ := r.Run("openclaw-backup"); code == 0 {
-		t.Error("a backup without OpenClaw's own")
+		t.Error("a backup that failed")
 	}
-	check("a failed run", `the run of `+stamp+` failed: OpenClaw's own backup failed: no disk\n`)
+	check("a failed run", `the run of `+stamp+` failed: the archive of the agent's files failed: no disk\n`)
 	mend(1)
 	r.Write("/run/extra", "")
 	mend(0)
@@ -366,7 +425,7 @@ X`)
 	mend(0)
 
 	// Killed in the middle, and under way.
-	r.Write("/run/extra", `time.sleep(60)`)
+	r.Write("/run/extra", "sleep 60")
 	c := r.Command("openclaw-backup")
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := c.Start(); err != nil {
@@ -394,8 +453,5 @@ X`)
 	mend(0)
 	if got := r.Sh(`cd /backups/openclaw; ls -A | grep -e ^openclaw-2000 -e ^mine -e part || true`); got != "mine.tar\nopenclaw-20000102T000000.000000Z.tar\n" {
 		t.Errorf("kept: %q", got)
-	}
-	if n := strings.TrimSpace(r.Sh(`ls /var/spool/openclaw-backup | wc -l`)); n != "0" {
-		t.Errorf("%s files are left in the spool", n)
 	}
 }

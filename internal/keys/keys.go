@@ -7,12 +7,9 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/ed25519"
-	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -141,16 +138,6 @@ func NewStack() (*Stack, error) {
 		return nil, fmt.Errorf("make the sudo password: %w", err)
 	}
 	return s, nil
-}
-
-// BackupKey is what the machine seals its backups with, in hexadecimal: derived
-// from the one key that root alone reads there, so that every stack has it.
-func (s *Stack) BackupKey() string {
-	key, err := hkdf.Key(sha256.New, s.WireGuardServer.Private[:], nil, "openclaw backup seal", sha256.Size)
-	if err != nil {
-		panic(err) // only where more is asked for than there is
-	}
-	return hex.EncodeToString(key)
 }
 
 // NewPeer makes the keys of one peer.

@@ -29,6 +29,7 @@ type Observation struct {
 	Layers       map[string]Observed
 	Notes        []foreign.Text // worth knowing, and no drift
 	Warnings     []foreign.Text
+	Facts        []foreign.Text
 	Pending      string    // the layer of a change that waits for its confirmation; empty if there is none
 	LastRollback *Rollback // nil: the host took nothing back
 }
@@ -107,6 +108,7 @@ func parseObservation(stdout foreign.Stream) (*Observation, error) {
 		} `json:"layers"`
 		Notes    []foreign.Text `json:"notes"`
 		Warnings []foreign.Text `json:"warnings"`
+		Facts    []foreign.Text `json:"facts"`
 		Pending  *struct {
 			Layer foreign.Text `json:"layer"`
 		} `json:"pending"`
@@ -121,7 +123,7 @@ func parseObservation(stdout foreign.Stream) (*Observation, error) {
 	if wire == nil {
 		return nil, errors.New("there is none")
 	}
-	o := &Observation{Layers: map[string]Observed{}, Notes: some(wire.Notes), Warnings: some(wire.Warnings)}
+	o := &Observation{Layers: map[string]Observed{}, Notes: some(wire.Notes), Warnings: some(wire.Warnings), Facts: some(wire.Facts)}
 	for said, on := range wire.Layers {
 		name, err := oneOf(said, names)
 		if err != nil {
@@ -157,6 +159,7 @@ type Proof struct {
 	Settings map[string]int // how many were read back of each layer
 	NotShown []string       // kernel settings that this host's kernel cannot be told
 	Warnings []foreign.Text
+	Facts    []foreign.Text
 }
 
 // proofClock is how the host writes a proof's time.
@@ -182,6 +185,7 @@ func parseProof(stdout foreign.Stream, mayLack []string) (*Proof, error) {
 		Settings map[foreign.Text]int `json:"settings"`
 		NotShown []foreign.Text       `json:"notShown"`
 		Warnings []foreign.Text       `json:"warnings"`
+		Facts    []foreign.Text       `json:"facts"`
 	}
 	if err := stdout.LastLine().Decode(&wire); err != nil {
 		return nil, err
@@ -189,7 +193,7 @@ func parseProof(stdout foreign.Stream, mayLack []string) (*Proof, error) {
 	if wire == nil {
 		return nil, errors.New("there is none")
 	}
-	p := &Proof{Settings: map[string]int{}, Warnings: some(wire.Warnings)}
+	p := &Proof{Settings: map[string]int{}, Warnings: some(wire.Warnings), Facts: some(wire.Facts)}
 	for _, said := range wire.Proven {
 		if _, err := oneOf(said, names); err != nil {
 			return nil, fmt.Errorf("proven: %w", err)

@@ -42,6 +42,8 @@ type Layer struct {
 	Notes [][]string `json:"notes,omitempty"`
 	// Warnings are those whose lines the proof tells, too.
 	Warnings [][]string `json:"warnings,omitempty"`
+	// Facts are those whose lines the proof and the look give to the program, which parses them.
+	Facts [][]string `json:"facts,omitempty"`
 
 	// CommandSeconds bounds one check, reload or undo where the applier's own limit would not do.
 	CommandSeconds int `json:"commandSeconds,omitempty"`

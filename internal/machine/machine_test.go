@@ -20,7 +20,7 @@ const (
 	units       = "templates/etc/systemd/system/"
 	service     = units + "openclaw.service"
 	archive     = units + "openclaw-backup-archive.service"
-	unpack      = units + "openclaw-restore-unpack.service"
+	unpack      = units + "openclaw-restore@.service"
 	installer   = "templates/usr/local/sbin/openclaw-install"
 	commandLine = "templates/usr/local/sbin/openclaw"
 	sessions    = "templates/usr/local/sbin/openclaw-sessions"
@@ -76,8 +76,8 @@ var facts = []struct {
 	{"backup program", BackupPath, true, []place{
 		{"templates/usr/local/sbin/openclaw-backup", `-I (\S+) backup`},
 		{"templates/usr/local/sbin/openclaw-restore", `-I (\S+) restore`},
-		{archive, `-I (\S+) inspect$`},
-		{unpack, `-I (\S+) unpack$`},
+		{archive, `-I (\S+) archive `},
+		{unpack, `-I (\S+) %i$`},
 	}},
 	{"applier's records", StateFolder, true, []place{
 		{applier + "records.py", `^STATE = "(.*)"$`},
@@ -105,8 +105,6 @@ var facts = []struct {
 	{"OpenClaw's configuration", ConfigPath, true, []place{
 		{installer, `^CONFIG = "(.*)"$`},
 		{service, `OPENCLAW_CONFIG_PATH=(\S+)`},
-		{archive, `OPENCLAW_CONFIG_PATH=(\S+)`},
-		{unpack, `OPENCLAW_CONFIG_PATH=(\S+)`},
 	}},
 	{"exit status of a failure", strconv.Itoa(ExitFailed), false, []place{{applier + "words.py", `^EXIT_FAILED = (\d+)$`}}},
 	{"exit status of a rollback", strconv.Itoa(ExitRolledBack), false, []place{{applier + "words.py", `^EXIT_ROLLED_BACK = (\d+)$`}}},

@@ -34,6 +34,8 @@ const (
 	KnownHosts   = "knownHosts"   // lines for ssh; the first is the tunnel door's
 	GatewayToken = "gatewayToken" // secret: what a browser logs in with
 	SudoPassword = "sudoPassword" // secret: Operator's
+	Backup       = "backup"       // the newest backup that was seen: its name, "sha256", its SHA-256
+	BackupKey    = "backupKey"    // secret: what opens backups that are brought home
 )
 
 // A WireGuard key is one session's at a time: whatever runs beside the program
@@ -62,6 +64,8 @@ type document struct {
 	KnownHosts   string            `json:"knownHosts"`
 	GatewayToken string            `json:"gatewayToken,omitempty"`
 	SudoPassword string            `json:"sudoPassword,omitempty"`
+	Backup       string            `json:"backup,omitempty"`
+	BackupKey    string            `json:"backupKey,omitempty"`
 }
 
 // Stack is what one stack's outputs say.
@@ -87,6 +91,15 @@ func (s *Stack) GatewayToken() string { return s.said.GatewayToken }
 
 // SudoPassword is what becomes root on the machine.
 func (s *Stack) SudoPassword() string { return s.said.SudoPassword }
+
+// BackupSum is the SHA-256 of the newest backup that was seen; empty where there was none.
+func (s *Stack) BackupSum() string {
+	_, sum, _ := strings.Cut(s.said.Backup, " sha256 ")
+	return sum
+}
+
+// BackupKey opens backups that are brought home; empty where the stack has none.
+func (s *Stack) BackupKey() string { return s.said.BackupKey }
 
 // Read asks the Pulumi CLI for the outputs of a stack; empty is the stack that
 // is selected in this folder or by PULUMI_STACK. It reads standard input only

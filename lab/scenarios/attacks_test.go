@@ -39,9 +39,9 @@ ln -sf ../evil.service ~/.config/systemd/user/default.target.wants/evil.service`
 		l.t.Errorf("from the agent's unit: %q", said)
 	}
 	// Every other unit that runs as its user, with what bounds it.
-	for _, unit := range []string{"openclaw-backup-archive", "openclaw-restore-unpack"} {
+	for _, unit := range []string{"openclaw-backup-archive", "openclaw-restore@"} {
 		said := l.on(`set --; while read -r line; do set -- "$@" "--property=$line"; done <<END
-$(sed -n '/^\[Service\]/,$p' /etc/systemd/system/` + unit + `.service | grep -E '^[A-Za-z]+=' | grep -vE '^(Exec|Type|Timeout|LogNamespace|WorkingDirectory)')
+$(sed -n '/^\[Service\]/,$p' /etc/systemd/system/` + unit + `.service | grep -E '^[A-Za-z]+=' | grep -vE '^(Exec|Type|Timeout|LogNamespace|Standard|WorkingDirectory)')
 END
 mkdir -p /var/spool/openclaw-backup /var/lib/openclaw-restore
 systemd-run --quiet --wait --pipe "$@" sh -c '` + call + ` >/dev/null 2>&1 && echo lingers || echo refused'`)

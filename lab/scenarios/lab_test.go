@@ -30,6 +30,7 @@ type one struct {
 
 	before map[string]string // the identity of a machine that was destroyed
 	home   string            // its backup
+	sum    string            // that backup's SHA-256, as the stack said it
 }
 
 // result is how a command ended.

@@ -43,10 +43,10 @@ func TestMainJob(t *testing.T) {
 		{"every command of docs/lab.md works, the last of them reboots, and all of it holds again", reboot},
 		{"secrets stand nowhere", noSecrets},
 		{"opening again goes through the control plane, and closes again", reopen},
-		{"a backup comes home, and destroy leaves nothing", func(l *one) { l.home = bringHome(l); destroy(l) }},
+		{"a backup comes home, and destroy leaves nothing", func(l *one) { l.home, l.sum = bringHome(l); destroy(l) }},
 		{"what Azure would refuse is told whole, before anything is made", askedAhead},
 		{"a rebuild has a new address and new keys, and closes too", rebuild},
-		{"the backup brings the agent's state to the rebuilt machine", func(l *one) { comeBack(l, l.home) }},
+		{"the backup brings the agent's state to the rebuilt machine", func(l *one) { comeBack(l, l.home, l.sum) }},
 	})
 }
 
@@ -352,7 +352,8 @@ time.sleep(0.5)'`, user, forged, strings.Repeat("A", 43)))
 }
 
 func noSecrets(l *one) {
-	secrets := map[string]string{"sudo password": l.output("sudoPassword"), "gateway token": l.output("gatewayToken"), "backups' key": l.on(`cat /etc/openclaw/backup-key`)}
+	secrets := map[string]string{"sudo password": l.output("sudoPassword"), "gateway token": l.output("gatewayToken"), "backups' key": l.output("backupKey"),
+		"machine's backups' key": l.on(`tail -n 1 /var/lib/openclaw-backup/identity`)}
 	for _, line := range strings.Split(l.peer("laptop"), "\n") {
 		if name, value, ok := strings.Cut(line, " = "); ok && (name == "PrivateKey" || name == "PresharedKey") {
 			secrets["laptop's "+name] = value

@@ -212,12 +212,12 @@ func openclawUpgrade(l *one) {
 }
 
 func openclawGoesBack(l *one) {
-	// A mode that no backup takes: the agent does not decide what is switched.
-	l.on(`runuser -u openclaw -- sh -c 'echo x >/var/lib/openclaw/note-again; chmod 4644 /var/lib/openclaw/note-again'`)
+	// A backup that fails decides nothing about the switch.
+	l.on(`chmod 0500 /var/spool/openclaw-backup`)
 	l.pulumi(0, "config", "set", "openclawVersion", olderOpenClaw)
-	l.failedUp("OpenClaw was switched without a backup of the state before it: ", "note-again' with mode 4644",
+	l.failedUp("OpenClaw was switched without a backup of the state before it: ", "the archive of the agent's files failed: ",
 		"OpenClaw "+olderOpenClaw+": openclaw.service ended with exit status 78", "newer than this build", "what was before is in force again")
-	l.on(`rm /var/lib/openclaw/note-again`)
+	l.on(`chmod 0700 /var/spool/openclaw-backup`)
 	if got, want := l.on(`/opt/openclaw/current/bin/openclaw --version | cut -d' ' -f2; openclaw-install ready; cat /var/lib/openclaw/note; stat -c %U:%a /var/lib/openclaw`), newerOpenClaw+"\nready\nremember-me\nopenclaw:700"; got != want {
 		l.t.Errorf("after a switch that failed: got\n%s\nwant\n%s", got, want)
 	}

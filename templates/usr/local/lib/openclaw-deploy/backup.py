@@ -3,67 +3,82 @@
 
 openclaw-backup                  make a backup now; exit status 0 only where a whole, verified one was made
 openclaw-backup --check          say what is wrong with the backups; nothing where nothing is
-openclaw-backup --mend           make one where something is wrong
+openclaw-backup --mend           make one where something is wrong, and remove what is older than it may be
+openclaw-backup --left-out       say what the newest backup is without
+openclaw-backup --newest         say which the newest is, and its SHA-256
 openclaw-restore FILE|latest     put a backup's state and /etc/openclaw.env in the place of today's
-openclaw-restore --sha256 SUM FILE   the same with one that another machine made: SUM is the file's, noted when it was
-                                 taken away
+openclaw-restore --sha256 SUM FILE   the same with one that was away: SUM is what it was when it was made
+openclaw-restore -               the same with what comes from standard input, for claw restore
 openclaw-restore --undo          take the last restore back
 
-A backup is a plain tar of four files: state.tar.gz, which OpenClaw made of its state; openclaw.env; SHA256SUMS of the
-two; and SEAL, by which this machine knows its own: an HMAC of SHA256SUMS with a key of the stack that root alone reads.
+A backup is a plain tar of two files that age encrypted, to a key of this machine's root and to the operator's:
+openclaw.env.age, and state.tar.zst.age, which holds the agent's folders by their names on the host. This machine knows
+its own by their sums, which root keeps.
 
-Root never parses what the agent wrote. OpenClaw's own archive is made, looked through and unpacked by the service's
-user in a sandbox (inspect, unpack); root takes files over as bytes, up to a size, and a folder by renaming it.
+Root never parses what the agent wrote. tar reads and writes the agent's files as the service's user in a sandbox
+(archive, list, unpack), to and from a pipe; root encrypts and decrypts bytes, and takes a folder over by renaming it.
 """
 
+import contextlib
 import datetime
 import fcntl
 import grp
-import gzip
 import hashlib
 import hmac
-import io
 import json
 import os
 import pwd
 import re
 import shutil
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
 import tarfile
+import threading
 import time
-from collections.abc import Iterator
-from typing import IO, Any, BinaryIO, cast
+import urllib.parse
+from collections.abc import Callable, Iterator
+from typing import IO, Any, BinaryIO
 
+STANDARD_INPUT = "-"
 LATE_HOURS = 26  # a day, and what a backup may take
 TARGET = "/backups/openclaw"
 READERS = "claw"
 SERVICE_USER = "openclaw"
 STATE = "/var/lib/openclaw"
 ENVIRONMENT = "/etc/openclaw.env"
-CONFIGURATION = "/etc/openclaw"  # OpenClaw's archive holds it too; here it is Pulumi's
-KEY = "/etc/openclaw/backup-key"
+OPERATORS = "/etc/openclaw/backup-recipients"  # whom backups are encrypted to, beside this machine
 OWN = "/var/lib/openclaw-backup"  # root's alone
+IDENTITY = OWN + "/identity"  # this machine's key, which goes with it
+RECIPIENT = TARGET + "/recipient"  # its public half
+SUMS = TARGET + "/SHA256SUMS"
 RECORD = OWN + "/record.json"
 UNDO = OWN + "/undo"  # what a restore replaced
 PENDING = OWN + "/restoring.json"  # there while a restore is not finished
-SPOOL = "/var/spool/openclaw-backup"  # the service's user makes its archive there
-STAGE = "/var/lib/openclaw-restore"  # and unpacks it there, beside the state
+PIPE = OWN + "/pipe"  # between root and a unit of the service's user
+SPOOL = "/var/spool/openclaw-backup"  # copies of databases, and what was left out: the service's user's
+LEFT_OUT = SPOOL + "/left-out.json"
+STAGE = "/var/lib/openclaw-restore"  # a backup is unpacked there, beside the state
+TREE = STAGE + "/tree"
 ARCHIVE_UNIT = "openclaw-backup-archive.service"
-UNPACK_UNIT = "openclaw-restore-unpack.service"
+LIST_UNIT = "openclaw-restore@list.service"
+UNPACK_UNIT = "openclaw-restore@unpack.service"
 SERVICE = "openclaw.service"
 INSTALLER = "/usr/local/sbin/openclaw-install"
 
-INNER, ENV, SUMS, SEAL = "state.tar.gz", "openclaw.env", "SHA256SUMS", "SEAL"
-MOST_BYTES = (8 << 30) - 1  # of a file in the archive: what its header holds
-MOST_TEXT = 1 << 20  # of the other three
-MOST_UNPACKED = 16 << 30
-MOST_ENTRIES = 500_000
+ENV_MEMBER, STATE_MEMBER = "openclaw.env.age", "state.tar.zst.age"
+MOST_TEXT = 1 << 20  # of an environment
+MOST_REPORT = 64 << 10
+MOST_NAMES = 20  # that a report holds; the rest is counted
+LONGEST_NAME = 120  # of a file, as it is shown
+LONGEST_PATH = 3900  # a tar cannot be unpacked where a path is longer than the kernel takes
 LONGEST_LINE = 500  # of another program's
 MOST_SHOWN = 160  # characters of a fault: the applier cuts longer lines
-SPARE = 256 << 20  # of the disk, which stays free
+SPARE = 256 << 20  # of a disk, which stays free; and a twentieth of it
+BATCH_BYTES, BATCH_FILES = 64 << 20, 1000  # of databases whose copies wait for the archive
+LOCK_SECONDS = 60.0  # for all databases that somebody keeps locked
 RENAME_EXCHANGE, AT_FDCWD = 2, -100
 
 
@@ -82,35 +97,56 @@ def say(text: str) -> None:
 # The backup
 
 
-def create(keep_days: int) -> str:
+def create(keep_days: int) -> None:
     """Makes a backup and notes how that ended."""
     record = read_record() or {"since": time.time()}
     record["last"] = {"started": time.time(), "ended": None, "fault": None}
     write_record(record)
     try:
-        path = make(keep_days)
+        path, whole, left_out = make()
+        expire(keep_days, os.path.basename(path))
     except (Failure, OSError, ValueError, tarfile.TarError, subprocess.CalledProcessError) as fault:
         record["last"].update(ended=time.time(), fault=words(fault))
         write_record(record)
         raise
     record["last"].update(ended=time.time())
+    record["leftOut"] = left_out
+    kept = {name: sum_ for name, sum_ in sums(record).items() if os.path.lexists(os.path.join(TARGET, name))}
+    record["sums"] = {**kept, os.path.basename(path): whole}
     write_record(record)
-    return path
+    write(SUMS, "".join(f"{sum_}  {name}\n" for name, sum_ in record["sums"].items()).encode(), 0o640, readers())
+    say(f"{path}: verified\nsha256 {whole}")
+    for line in left_out_lines(record):
+        say(line)
 
 
-def make(keep_days: int) -> str:
-    run_unit(ARCHIVE_UNIT, "OpenClaw's own backup failed")
-    now = datetime.datetime.now(datetime.timezone.utc)
-    name = f"openclaw-{now:%Y%m%dT%H%M%S.%fZ}.tar"
-    path, part = os.path.join(TARGET, name), os.path.join(TARGET, f".{name}.part")
+def make() -> tuple[str, str, dict[str, Any]]:
     for left in os.listdir(TARGET):  # by a run that was killed
         if left.startswith(".openclaw-") and left.endswith(".part"):
             os.unlink(os.path.join(TARGET, left))
+    name = f"openclaw-{datetime.datetime.now(datetime.timezone.utc):%Y%m%dT%H%M%S.%fZ}.tar"
+    path, part = os.path.join(TARGET, name), os.path.join(TARGET, f".{name}.part")
+    with open(ENVIRONMENT, "rb") as file:
+        environment = file.read(MOST_TEXT + 1)
+    if len(environment) > MOST_TEXT:
+        raise Failure(f"{ENVIRONMENT}: larger than {MOST_TEXT} bytes")
+    make_room()
     try:
-        pack(part)
-        with open(part, "rb") as file:
-            whole = Backup(file).whole
-        os.chown(part, 0, grp.getgrnam(READERS).gr_gid)
+        with open(part, "xb", buffering=0) as out:
+            encrypt = ["age", "--encrypt", *(word for key in recipients() for word in ("--recipient", key))]
+            with member(out, ENV_MEMBER):
+                subprocess.run(encrypt, input=environment, stdout=out, check=True)
+            with member(out, STATE_MEMBER):
+                from_unit(ARCHIVE_UNIT, "the archive of the agent's files failed", encrypt, out)
+            out.write(bytes(2 * tarfile.BLOCKSIZE))
+            os.fsync(out.fileno())
+        left_out = read_left_out()
+        with open(part, "rb") as made:
+            backup = Backup(made)
+            if backup.environment() != environment:
+                raise Failure(f"{part}: its environment is not what was written")
+            backup.state_into(LIST_UNIT, "it was made and cannot be read")
+        os.chown(part, 0, readers())
         os.chmod(part, 0o640)
         os.rename(part, path)
     finally:
@@ -122,81 +158,97 @@ def make(keep_days: int) -> str:
     os.symlink(name, link)
     os.rename(link, os.path.join(TARGET, "latest"))
     sync_folder(TARGET)
-    os.unlink(os.path.join(SPOOL, INNER))
-    expire(now, name, keep_days)
-    say(f"{path}: verified\nsha256 {whole}")
-    return path
+    return path, backup.whole, left_out
 
 
-def pack(part: str) -> None:
-    """Takes OpenClaw's archive over into a sealed tar, synced."""
-    spool = os.open(SPOOL, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    descriptor = os.open(INNER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=spool)
-    os.close(spool)
-    with os.fdopen(descriptor, "rb") as state:
-        found = os.fstat(state.fileno())
-        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
-            raise Failure(f"{SPOOL}/{INNER}: not a plain file")
-        if found.st_size > MOST_BYTES:
-            raise Failure(f"{SPOOL}/{INNER}: {found.st_size} bytes, at most {MOST_BYTES} are kept")
-        want_room(TARGET, found.st_size)
-        with open(ENVIRONMENT, "rb") as file:
-            environment = file.read(MOST_TEXT + 1)
-        if len(environment) > MOST_TEXT:
-            raise Failure(f"{ENVIRONMENT}: larger than {MOST_TEXT} bytes")
-        with open(part, "xb") as out:
-            with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-                reader = Summing(state)
-                add(tar, INNER, cast("IO[bytes]", reader), found.st_size)
-                add(tar, ENV, io.BytesIO(environment), len(environment))
-                sums = sums_text(reader.sum.hexdigest(), hashlib.sha256(environment).hexdigest())
-                add(tar, SUMS, io.BytesIO(sums), len(sums))
-                seal = seal_text(sums)
-                add(tar, SEAL, io.BytesIO(seal), len(seal))
-            out.flush()
-            os.fsync(out.fileno())
-
-
-class Summing:
-    """Reads a file once, for the archive and for its sum."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file, self.sum = file, hashlib.sha256()
-
-    def read(self, size: int = -1) -> bytes:
-        block = self.file.read(size)
-        self.sum.update(block)
-        return block
-
-
-def add(tar: tarfile.TarFile, name: str, file: IO[bytes], size: int) -> None:
+@contextlib.contextmanager
+def member(out: IO[bytes], name: str) -> Iterator[None]:
+    """One file of the tar, whose length is known once it is written."""
+    start = out.tell()
+    out.write(bytes(tarfile.BLOCKSIZE))
+    yield
+    end = out.seek(0, os.SEEK_END)
     entry = tarfile.TarInfo(name)
-    entry.size, entry.mode, entry.mtime = size, 0o600, int(time.time())
-    tar.addfile(entry, file)
+    entry.size, entry.mode, entry.mtime = end - start - tarfile.BLOCKSIZE, 0o600, int(time.time())
+    out.write(bytes(-entry.size % tarfile.BLOCKSIZE))
+    out.seek(start)
+    out.write(entry.tobuf(tarfile.GNU_FORMAT))
+    out.seek(0, os.SEEK_END)
 
 
-def sums_text(inner: str, environment: str) -> bytes:
-    return f"{inner}  {INNER}\n{environment}  {ENV}\n".encode()
+def recipients() -> list[str]:
+    """This machine's key, made where there is none yet, and the operator's."""
+    if not os.path.exists(IDENTITY):
+        made = subprocess.run(["age-keygen"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout
+        write(IDENTITY, made)
+    own = subprocess.run(["age-keygen", "-y", IDENTITY], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    write(RECIPIENT, f"{own}\n".encode(), 0o640, readers())
+    with open(OPERATORS) as file:
+        return [own, *(line.strip() for line in file if line.startswith("age1"))]
 
 
-def seal_text(sums: bytes) -> bytes:
-    with open(KEY, "rb") as file:
-        key = bytes.fromhex(file.read().decode("ascii").strip())
-    if len(key) < 32:
-        raise Failure(f"{KEY}: no key")
-    return f"HMAC-SHA256 {hmac.new(key, sums, hashlib.sha256).hexdigest()}\n".encode()
+def from_unit(unit: str, failed: str, argv: list[str], out: IO[bytes]) -> None:
+    """Runs a unit whose standard output is the pipe, through a program of root's into a file."""
+    new_pipe()
+    reader = os.open(PIPE, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    keeper = os.open(PIPE, os.O_WRONLY | os.O_CLOEXEC)  # while it is there the reader sees no end
+    os.set_blocking(reader, True)
+    sealing = subprocess.Popen(argv, stdin=reader, stdout=out)
+    os.close(reader)
+    try:
+        run_unit(unit, failed, lambda: make_room() if sealing.poll() is None else fail("no room, or age ended early"))
+    except BaseException:
+        sealing.kill()
+        raise
+    finally:
+        os.close(keeper)
+        status = sealing.wait()
+        os.unlink(PIPE)
+    if status != 0:
+        raise Failure(f"age ended with exit status {status}")
 
 
-def expire(now: datetime.datetime, newest: str, keep_days: int) -> None:
-    for name in os.listdir(TARGET):
-        if is_backup(name) and name != newest:
-            path = os.path.join(TARGET, name)
-            if now.timestamp() - os.lstat(path).st_mtime > keep_days * 86400:
-                os.unlink(path)
+def fail(text: str) -> None:
+    raise Failure(text)
 
 
-def is_backup(name: str) -> bool:
-    return name.startswith("openclaw-") and name.endswith(".tar")
+def new_pipe() -> None:
+    if os.path.lexists(PIPE):
+        os.unlink(PIPE)
+    os.mkfifo(PIPE, 0o600)
+
+
+def backups() -> list[str]:
+    """By their names, which is by their age."""
+    return sorted(name for name in os.listdir(TARGET) if name.startswith("openclaw-") and name.endswith(".tar"))
+
+
+def expire(keep_days: int, newest: str) -> None:
+    for name in backups():
+        path = os.path.join(TARGET, name)
+        if name != newest and time.time() - os.lstat(path).st_mtime > keep_days * 86400:
+            os.unlink(path)
+
+
+def make_room() -> None:
+    """The oldest gives way while the disk has less than it is to keep; the newest never does."""
+    while missing_room(TARGET) > 0:
+        old = [name for name in backups() if name != newest()]
+        if not old:
+            raise Failure(f"{TARGET}: the disk is full: {shutil.disk_usage(TARGET).free >> 20} MB are free, and no older backup is left that could give way")
+        os.unlink(os.path.join(TARGET, old[0]))
+
+
+def missing_room(folder: str) -> int:
+    usage = shutil.disk_usage(folder)
+    return max(SPARE, usage.total // 20) - usage.free
+
+
+def newest() -> str | None:
+    try:
+        return os.path.basename(os.readlink(os.path.join(TARGET, "latest")))
+    except OSError:
+        return None
 
 
 def check() -> str | None:
@@ -209,24 +261,27 @@ def check() -> str | None:
         return f"the run of {when(last['started'])} did not end"
     if last and last["fault"]:
         return f"the run of {when(last['started'])} failed: {last['fault'].splitlines()[0][:MOST_SHOWN]}"
-    newest = 0.0
+    made = 0.0
     try:
-        newest = os.stat(os.path.join(TARGET, "latest")).st_mtime
+        made = os.stat(os.path.join(TARGET, "latest")).st_mtime
     except OSError:
         if last:
             return f"{TARGET}/latest is gone"
-    if time.time() - max(newest, record["since"]) > LATE_HOURS * 3600:
-        return f"the newest backup is of {when(newest)}" if newest else f"there is no backup since {when(record['since'])}"
+    if time.time() - max(made, record["since"]) > LATE_HOURS * 3600:
+        return f"the newest backup is of {when(made)}" if made else f"there is no backup since {when(record['since'])}"
     return None
 
 
 def mend(keep_days: int) -> None:
-    if read_record() is None:  # a machine just made has until its first night
+    record = read_record()
+    if record is None:  # a machine just made has until its first night
         write_record({"since": time.time()})
     fault = check()
     if fault:
         say(f"{fault}: making one now")
         create(keep_days)
+    elif name := newest():
+        expire(keep_days, name)
 
 
 def when(seconds: float) -> str:
@@ -246,286 +301,417 @@ def write_record(record: dict[str, Any]) -> None:
     write(RECORD, json.dumps(record).encode())
 
 
+def sums(record: dict[str, Any] | None) -> dict[str, str]:
+    found: dict[str, str] = (record or {}).get("sums") or {}
+    return found
+
+
+def readers() -> int:
+    return grp.getgrnam(READERS).gr_gid
+
+
+def read_left_out() -> dict[str, Any]:
+    """What the archive's unit says that it left out: the service's user wrote it, so it is bounded and cleaned."""
+    try:
+        with open(os.open(LEFT_OUT, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+            said = json.loads(file.read(MOST_REPORT))
+        names = [[printable(str(word))[:LONGEST_NAME] for word in pair][:2] for pair in said["names"][:MOST_NAMES]]
+        return {"count": int(said["count"]), "names": [pair for pair in names if len(pair) == 2]}
+    except (OSError, ValueError, KeyError, TypeError) as fault:
+        raise Failure(f"{LEFT_OUT}: no account of what was left out: {words(fault)}") from None
+
+
+def printable(text: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def left_out_lines(record: dict[str, Any] | None) -> list[str]:
+    left = (record or {}).get("leftOut") or {"count": 0, "names": []}
+    if not left["count"]:
+        return []
+    lines = [f"the newest backup is without {left['count']} of the agent's files, which cannot be kept:"]
+    lines += [f"| {name}: {why}" for name, why in left["names"]]
+    if left["count"] > len(left["names"]):
+        lines.append(f"and {left['count'] - len(left['names'])} more")
+    return lines
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The agent's files, as the service's user in the sandbox
+
+
+class LeftOut:
+    """What no archive can hold, by its name."""
+
+    def __init__(self) -> None:
+        self.count, self.names = 0, list[tuple[str, str]]()
+
+    def add(self, name: str, why: str) -> None:
+        self.count += 1
+        if len(self.names) < MOST_NAMES:
+            self.names.append((name[-LONGEST_NAME:], why[:LONGEST_NAME]))
+
+
+TAR = ["tar", "--quoting-style=escape", "--create", "--file=-", "--format=gnu", "--sparse", "--one-file-system", "--ignore-failed-read",
+       "--no-wildcards", "--anchored"]
+# What tar says of a file that it keeps all the same, or that was gone before anybody could keep it.
+KEPT = re.compile(r"file changed as we read it|File shrank by \d+ bytes; padding with zeros|File removed before we read it|time stamp")
+TARS_WORD = re.compile(r"tar: (.*?): (?:Warning: )?([^:]+(?:: [^:]+)?)$")
+
+
+def archive(places: list[str]) -> None:
+    """Writes the places to standard output, a tar compressed; databases as SQLite copies them."""
+    for name in os.listdir(SPOOL):
+        path = os.path.join(SPOOL, name)
+        shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
+    left = LeftOut()
+    packing = subprocess.Popen(["zstd", "-3", "--quiet", "--stdout"], stdin=subprocess.PIPE)
+    assert packing.stdin
+    excluded: list[bytes] = []
+    waited = time.monotonic() + LOCK_SECONDS
+    copied: list[bytes] = []
+    size = 0
+
+    def flush() -> None:
+        nonlocal size
+        if copied:
+            run_tar([*TAR, "--directory", SPOOL + "/copies", "--null", "--verbatim-files-from", "--files-from=-"], packing, left, b"\0".join(copied))
+            shutil.rmtree(SPOOL + "/copies")
+            copied.clear()
+            size = 0
+
+    for place in places:
+        for path, length in walk(os.fsencode(place), excluded, left):
+            if copy_database(path, waited):
+                excluded += [path + end for end in (b"", b"-wal", b"-shm", b"-journal")]
+                copied.append(path[1:])
+                size += length
+                if size > BATCH_BYTES or len(copied) >= BATCH_FILES:
+                    flush()
+    flush()
+    with open(SPOOL + "/excluded", "wb") as file:
+        file.write(b"".join(path[1:] + b"\n" for path in excluded))
+    run_tar([*TAR, "--exclude-from=" + SPOOL + "/excluded", "--directory=/", *(place[1:] for place in places if os.path.lexists(place))], packing, left)
+    packing.stdin.close()
+    if packing.wait() != 0:
+        raise Failure("zstd failed: nobody takes what it writes, or it has no memory")
+    with open(LEFT_OUT, "w") as report:
+        json.dump({"count": left.count, "names": left.names}, report)
+
+
+def walk(top: bytes, excluded: list[bytes], left: LeftOut) -> Iterator[tuple[bytes, int]]:
+    """What may be a database below a folder, with its length. Folders too deep for anybody to unpack are excluded."""
+    folders = [top]
+    while folders:
+        folder = folders.pop()
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        if len(entry.path) < LONGEST_PATH:
+                            folders.append(entry.path)
+                        elif b"\n" not in entry.path:
+                            excluded.append(entry.path)
+                            left.add(ascii(os.fsdecode(entry.path)), "too deep")
+                    elif entry.is_file(follow_symlinks=False) and b"\n" not in entry.path:
+                        size = entry.stat(follow_symlinks=False).st_size
+                        if size >= 512 and size % 512 == 0 and is_database(entry.path):
+                            yield entry.path, size
+        except OSError:
+            pass  # tar says why it cannot be read
+
+
+def is_database(path: bytes) -> bool:
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb", buffering=0) as file:
+            return file.read(16) == b"SQLite format 3\0"
+    except OSError:
+        return False
+
+
+def copy_database(path: bytes, until: float) -> bool:
+    """Copies a database that may be in use. What SQLite cannot copy, or not before that time, stays a file like any other."""
+
+    def progress(status: int, _left: int, _all: int) -> None:
+        if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) and time.monotonic() > until:
+            raise TimeoutError
+
+    target = os.fsencode(SPOOL + "/copies") + path
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    try:
+        found = os.lstat(path)
+        # With the right to write: a reader alone cannot open a journal that nobody holds open.
+        source = sqlite3.connect(f"file:{urllib.parse.quote(path)}?mode=rw", uri=True, timeout=0)
+        try:
+            copy = sqlite3.connect(os.fsdecode(target))
+            try:
+                copy.execute("PRAGMA journal_mode=OFF")
+                copy.execute("PRAGMA synchronous=OFF")
+                source.backup(copy, progress=progress, sleep=0.05)
+            finally:
+                copy.close()
+        finally:
+            source.close()
+        os.chmod(target, stat.S_IMODE(found.st_mode))
+        os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
+        return True
+    except (sqlite3.Error, OSError):
+        if missing_room(SPOOL) > 0:
+            raise Failure(f"{SPOOL}: the disk is full: a database could not be copied") from None
+        with contextlib.suppress(OSError):
+            os.unlink(target)
+        return False
+
+
+def run_tar(argv: list[str], packing: "subprocess.Popen[bytes]", left: LeftOut, names: bytes = b"") -> None:
+    assert packing.stdin
+    tar = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=packing.stdin, stderr=subprocess.PIPE, env={**os.environ, "LC_ALL": "C"})
+    assert tar.stdin and tar.stderr
+    feeder = threading.Thread(target=feed, args=(tar.stdin, names))
+    feeder.start()
+    for raw in tar.stderr:
+        line = raw.decode("ascii", "replace").rstrip("\n")
+        said = TARS_WORD.fullmatch(line)
+        if "Error is not recoverable" in line:
+            tar.kill()
+            tar.wait()
+            raise Failure(f"{line}: nobody takes what it writes")
+        if said and not KEPT.search(line) and said[1] != "Exiting with failure status due to previous errors":
+            left.add("/" + said[1].removeprefix("/"), said[2])
+    feeder.join()
+    tar.wait()
+
+
+def feed(pipe: IO[bytes], content: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError), pipe:
+        pipe.write(content)
+
+
+def read_archive(argv: list[str]) -> None:
+    """Standard input, through zstd, into tar."""
+    unpacking = subprocess.Popen(["zstd", "--decompress", "--quiet", "--stdout"], stdout=subprocess.PIPE)
+    tar = subprocess.run(["tar", "--quoting-style=escape", "--file=-", "--ignore-zeros", *argv], stdin=unpacking.stdout, stdout=subprocess.DEVNULL,
+                         stderr=subprocess.PIPE, env={**os.environ, "LC_ALL": "C"}, check=False)
+    assert unpacking.stdout
+    unpacking.stdout.close()
+    if unpacking.wait() != 0 or tar.returncode != 0:
+        said = [line for line in tar.stderr.decode("ascii", "replace").splitlines() if "Exiting with failure" not in line]
+        raise Failure("the archive is damaged" + (f": {said[-1][:LONGEST_LINE]}" if said else ""))
+
+
+def unpack() -> None:
+    """As its user may, links as they were: tar makes those that lead out of the folder last, and writes through none."""
+    os.mkdir(TREE, 0o700)
+    read_archive(["--extract", "--preserve-permissions", "--delay-directory-restore", "--directory=" + TREE])
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # What a backup has to look like
 
 
 class Backup:
-    """Reads a backup that anybody may have made: four plain files in their order, each a header of ours, and nothing
-    else. Copies state.tar.gz to `inner` on the way, where that is given."""
+    """Reads a backup that anybody may have made: two plain files in their order, each a header of ours, and nothing else."""
 
-    def __init__(self, file: BinaryIO, inner: BinaryIO | None = None) -> None:
-        self.file, self.total = file, hashlib.sha256()
-        got = self.member(INNER, MOST_BYTES, inner)
-        self.environment, env_sum = self.text(ENV)
-        self.sums_text, _ = self.text(SUMS)
-        self.seal_text, _ = self.text(SEAL)
-        while block := self.take(tarfile.BLOCKSIZE, short=True):
-            if block.strip(b"\0") or len(block) != tarfile.BLOCKSIZE:
-                raise Failure("something follows the backup: it was altered, or something else made it")
-        if self.sums_text != sums_text(got, env_sum):
-            raise Failure("its files are not those that SHA256SUMS was made of: it was altered or damaged")
-        self.whole = self.total.hexdigest()
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, total = file, hashlib.sha256()
+        self.places: dict[str, tuple[int, int]] = {}
+        for name in (ENV_MEMBER, STATE_MEMBER):
+            header = self.take(tarfile.BLOCKSIZE, total)
+            try:
+                entry = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
+            except (tarfile.HeaderError, ValueError):
+                raise Failure(f"no backup of this program: it has no {name} where that should be") from None
+            # Not tarfile's own reader, which obeys what further headers say: here there are none.
+            if entry.name != name or entry.type != tarfile.REGTYPE or entry.linkname or entry.size < 0 or entry.uid or entry.gid or entry.mode != 0o600:
+                raise Failure(f"no backup of this program: {entry.name[:80]!r} stands where {name} should be")
+            self.places[name] = (file.tell(), entry.size)
+            left = entry.size + -entry.size % tarfile.BLOCKSIZE
+            while left:
+                left -= len(self.take(min(left, 1 << 20), total))
+        if self.take(2 * tarfile.BLOCKSIZE, total).strip(b"\0") or file.read(1):
+            raise Failure("something follows the backup: it was altered, or something else made it")
+        self.whole = total.hexdigest()
 
-    def sealed(self) -> bool:
-        return hmac.compare_digest(self.seal_text, seal_text(self.sums_text))
-
-    def take(self, size: int, short: bool = False) -> bytes:
+    def take(self, size: int, total: Any) -> bytes:
         block = self.file.read(size)
-        if len(block) != size and not short:
+        if len(block) != size:
             raise Failure("it ends too early: it was cut off")
-        self.total.update(block)
+        total.update(block)
         return block
 
-    def member(self, name: str, most: int, out: BinaryIO | None = None) -> str:
-        header = self.take(tarfile.BLOCKSIZE)
-        try:
-            entry = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
-        except (tarfile.HeaderError, ValueError):
-            raise Failure(f"no backup of this program: it has no {name} where that should be") from None
-        # Not tarfile's own reader, which obeys what further headers say: here there are none.
-        if entry.name != name or entry.type != tarfile.REGTYPE or entry.linkname or not 0 <= entry.size <= most or \
-                entry.uid or entry.gid or entry.mode != 0o600:
-            raise Failure(f"no backup of this program: {entry.name[:80]!r} stands where {name} should be")
-        total, left = hashlib.sha256(), entry.size
+    def pieces(self, name: str) -> Iterator[bytes]:
+        start, left = self.places[name]
+        self.file.seek(start)
         while left:
-            block = self.take(min(left, 1 << 20))
+            block = self.file.read(min(left, 1 << 20))
+            if not block:
+                return
             left -= len(block)
-            total.update(block)
-            if out:
-                out.write(block)
-        self.take(-entry.size % tarfile.BLOCKSIZE)
-        return total.hexdigest()
+            yield block
 
-    def text(self, name: str) -> tuple[bytes, str]:
-        out = io.BytesIO()
-        total = self.member(name, MOST_TEXT, out)
-        return out.getvalue(), total
+    def environment(self) -> bytes:
+        if self.places[ENV_MEMBER][1] > 2 * MOST_TEXT:
+            raise Failure(f"{ENV_MEMBER}: larger than {MOST_TEXT} bytes")
+        done = subprocess.run(["age", "--decrypt", "--identity", IDENTITY], input=b"".join(self.pieces(ENV_MEMBER)), stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, check=False)
+        if done.returncode != 0:
+            raise Failure(undecrypted(done.stderr))
+        return done.stdout
 
-
-class Bounded(io.RawIOBase):
-    """A stream that ends in a fault where it is longer than it may be."""
-
-    def __init__(self, file: gzip.GzipFile, most: int) -> None:
-        self.file, self.left, self.most = file, most, most
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        block = self.file.read(min(size if size >= 0 else 1 << 20, 1 << 20))
-        self.left -= len(block)
-        if self.left < 0:
-            raise Failure(f"{INNER} unpacks to more than {self.most} bytes")
-        return block
-
-
-FOLDER = re.compile(r"[0-9A-Za-z.+:-]{1,80}-openclaw-backup")
-
-
-class Entries:
-    """Goes through OpenClaw's archive of its state, refuses what does not belong in one, and gives the rest, by its path
-    below the state: as the service's user, in the sandbox."""
-
-    def __init__(self, path: str, most: int) -> None:
-        self.file, self.most = open(path, "rb"), most
-        self.kinds = {"": "implied"}
-        self.top: str | None = None
-        self.size, self.count, self.manifest, self.found = 0, 0, False, False
-
-    def __iter__(self) -> Iterator[tuple[str, tarfile.TarInfo, tarfile.TarFile]]:
+    def state_into(self, unit: str, failed: str) -> None:
+        """Decrypts the state into the pipe that is a unit's standard input."""
+        new_pipe()
+        # It opens the pipe once the unit does.
+        opening = subprocess.Popen(["sh", "-c", 'exec age --decrypt --identity "$1" >"$2"', "age", IDENTITY, PIPE], stdin=subprocess.PIPE,
+                                   stderr=subprocess.PIPE)
+        assert opening.stdin and opening.stderr
+        feeder = threading.Thread(target=feed_pieces, args=(opening.stdin, self.pieces(STATE_MEMBER)))
+        feeder.start()
+        fault: Failure | None = None
         try:
-            plain = Bounded(gzip.GzipFile(fileobj=self.file), self.most)
-            with tarfile.open(fileobj=cast("IO[bytes]", plain), mode="r|", errorlevel=2) as tar:
-                while member := tar.next():
-                    cast(Any, tar).members.clear()  # it would keep them all
-                    path = self.admit(member)
-                    if path is not None:
-                        yield path, member, tar
-                while plain.read(1 << 20):  # to its end, where its sum is
-                    pass
-        except (tarfile.TarError, EOFError, OSError, UnicodeError, ValueError) as fault:
-            if isinstance(fault, OSError) and fault.errno:
-                raise
-            raise Failure(f"{INNER} is damaged: {fault}") from None
-        if not self.manifest or not self.found:
-            raise Failure(f"{INNER} is not OpenClaw's: it holds no manifest and state")
-
-    def admit(self, member: tarfile.TarInfo) -> str | None:
-        name = member.name.rstrip("/") if member.isdir() else member.name
-        shown = repr((name.partition("/payload/posix")[2] or name)[:200])  # as it is called on the host
-        parts = name.split("/")
-        if not name or name.startswith("/") or any(part in ("", ".", "..") for part in parts) or "\0" in name:
-            raise Failure(f"{INNER} holds {shown}, which leads out of it")
-        self.count += 1
-        self.size += member.size
-        if self.count > MOST_ENTRIES or self.size > self.most:
-            raise Failure(f"{INNER} unpacks to more than {self.most} bytes or {MOST_ENTRIES} entries")
-        if not (member.isreg() or member.isdir() or member.issym()) or member.issparse():
-            kind = "a hard link" if member.islnk() else "a device" if member.isdev() else "no plain file"
-            raise Failure(f"{INNER} holds {shown}, which is {kind}")
-        if member.mode & 0o7000:
-            raise Failure(f"{INNER} holds {shown} with mode {member.mode:o}")
-        if self.top is None and FOLDER.fullmatch(parts[0]):
-            self.top = parts[0]
-        if parts[0] != self.top:
-            raise Failure(f"{INNER} holds {shown}, which is not OpenClaw's")
-        inside = "/".join(parts[1:])
-        # Nothing twice, and nothing below what is no folder: a link that the archive made is never written through.
-        for end in range(1, len(parts)):
-            above = "/".join(parts[:end])
-            if self.kinds.setdefault(above, "implied") not in ("implied", "folder"):
-                raise Failure(f"{INNER} holds {shown} below what is no folder")
-        if self.kinds.get(name, "new") != ("implied" if member.isdir() and name in self.kinds else "new"):
-            raise Failure(f"{INNER} holds {shown} twice")
-        self.kinds[name] = "folder" if member.isdir() else "link" if member.issym() else "file"
-        if inside == "manifest.json" and member.isreg():
-            self.manifest = True
-            return None
-        for path, wanted in ((STATE, True), (CONFIGURATION, False)):
-            place = "payload/posix" + path
-            if inside == place or inside.startswith(place + "/"):
-                if wanted and inside == place and not member.isdir():
-                    raise Failure(f"{INNER} holds {shown}, which is no folder")
-                self.found = self.found or wanted
-                return inside[len(place) + 1:] if wanted else None
-            if (place + "/").startswith(inside + "/") and member.isdir():
-                return None
-        if not inside and member.isdir():
-            return None
-        raise Failure(f"{INNER} holds {shown}, which is not OpenClaw's state")
+            run_unit(unit, failed, lambda: fail(f"{STAGE}: the disk is full") if missing_room(STAGE) > 0 else None)
+        except Failure as failure:
+            fault = failure
+            if opening.poll() is None:
+                time.sleep(0.2)  # it may be about to say why
+                opening.kill()
+        finally:
+            said = opening.stderr.read()
+            status = opening.wait()
+            feeder.join()
+            os.unlink(PIPE)
+        if status > 0 and said:
+            raise Failure(undecrypted(said))
+        if fault:
+            raise fault
 
 
-def inspect(path: str) -> None:
-    """Whether a restore would take it: what is no use then is no backup."""
-    for _ in Entries(path, MOST_UNPACKED):
-        pass
+def feed_pieces(pipe: IO[bytes], pieces: Iterator[bytes]) -> None:
+    with contextlib.suppress(BrokenPipeError), pipe:
+        for piece in pieces:
+            pipe.write(piece)
 
 
-def unpack(source: str, target: str) -> None:
-    """Unpacks what the agent wrote, with the rights of the agent, into a folder that does not exist yet. The agent's
-    links are the last to be made, as they were: nothing is written through them."""
-    room = shutil.disk_usage(os.path.dirname(target)).free - SPARE
-    if room < 0:
-        raise Failure(f"{os.path.dirname(target)}: the disk is full")
-    os.mkdir(target, 0o700)
-    folders: list[tuple[str, tarfile.TarInfo]] = []
-    links: list[tuple[str, tarfile.TarInfo]] = []
-    for path, member, tar in Entries(source, min(MOST_UNPACKED, room)):
-        full = os.path.join(target, path) if path else target
-        if member.isdir():
-            os.makedirs(full, 0o700, exist_ok=True)
-            folders.append((full, member))
-            continue
-        os.makedirs(os.path.dirname(full), 0o700, exist_ok=True)
-        if member.issym():
-            links.append((full, member))
-            continue
-        descriptor = os.open(full, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as out:
-            shutil.copyfileobj(cast("IO[bytes]", tar.extractfile(member)), out, 1 << 20)
-            out.flush()
-            os.fchmod(out.fileno(), member.mode & 0o777)
-            os.utime(out.fileno(), (member.mtime, member.mtime))
-    for full, member in links:
-        os.symlink(member.linkname, full)
-    for full, member in reversed(folders):
-        os.chmod(full, member.mode & 0o777)
-    os.chmod(target, 0o700)
+def undecrypted(said: bytes) -> str:
+    if b"no identity matched" in said:
+        return ("it is encrypted, and not to this machine's key: another machine made it\n"
+                "hint: from the operator's computer, which has the key: claw restore FILE")
+    return "it cannot be decrypted: it was altered or damaged"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The restore
 
 
-def restore(name: str, sum_: str | None) -> None:
+def restore(name: str, sum_: str | None, places: list[str]) -> None:
     """Verified and staged first, then switched; the old state comes back where the gateway does not get ready."""
     recover()
-    path = resolve(name)
+    path = name if name == STANDARD_INPUT else os.path.realpath(os.path.join(TARGET, "latest") if name == "latest" else name)
     clear_stage()
     try:
-        environment = stage(path, sum_)
-        old = switch(environment)
+        try:
+            environment, staged = stage(path, sum_, places)
+        except Failure as fault:
+            raise Failure(f"{shown(path)}: refused, nothing was changed: {fault}") from None
+        say(f"{shown(path)}: verified")
+        old = switch(environment, staged)
     finally:
         clear_stage()
-    say(f"{path}: restored, and the gateway is ready")
+    say(f"{shown(path)}: restored, and the gateway is ready")
     say(f"the state as it was is kept in {old}: openclaw-restore --undo brings it back")
     say("variables that the stack configures are in /etc/openclaw.env as they were when the backup was made: "
         "`pulumi up` brings them up to date")
 
 
-def resolve(name: str) -> str:
-    if name == "latest":
-        name = os.path.join(TARGET, "latest")
-    return os.path.realpath(name)
+def shown(path: str) -> str:
+    return "the backup" if path == STANDARD_INPUT else path
 
 
-def stage(path: str, sum_: str | None) -> bytes:
-    """Copies the backup to where nobody can alter it any more while it is read, and verifies it there."""
+def stage(path: str, sum_: str | None, places: list[str]) -> tuple[bytes, list[str]]:
+    """Verifies a backup, and unpacks it where nobody but root gets once it is done. Gives its environment and the places that it has."""
+    if path == STANDARD_INPUT:
+        return taken_over(sys.stdin.buffer, path, None, places)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
-        raise Failure(f"there is no {path}") from None
-    user = pwd.getpwnam(SERVICE_USER)
+        raise Failure("there is no such file") from None
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
         os.close(descriptor)
-        raise Failure(f"{path}: not a plain file")
+        raise Failure("not a plain file")
     with os.fdopen(descriptor, "rb") as file:
-        want_room(STAGE, 2 * found.st_size)
-        if os.stat(STAGE).st_dev != os.stat(STATE).st_dev:
-            raise Failure(f"{STAGE} and {STATE} are on two file systems: there is no switching in one step")
-        inner = os.path.join(STAGE, INNER)
-        with open(inner, "xb") as out:
-            try:
-                backup = Backup(file, out)
-            except Failure as fault:
-                raise Failure(f"{path}: refused, nothing was changed: {fault}") from None
-    whole = backup.whole
-    if sum_ is not None and not hmac.compare_digest(sum_.lower(), whole):
-        raise Failure(f"{path}: refused, nothing was changed: its SHA-256 is {whole}, not the one that was given:"
-                      " it was altered, or is another file")
-    if sum_ is None and not backup.sealed():
-        raise Failure(f"{path}: refused, nothing was changed: it does not bear this machine's seal: another machine made"
-                      " it, or it was altered\n"
-                      "hint: where it is yours, from before a rebuild, compare this SHA-256 with the one you noted, and"
-                      f" vouch for it: openclaw-restore --sha256 {whole} {path}")
-    carried = os.path.join(STAGE, ENV)
-    write(carried, backup.environment)
+        if os.path.dirname(path) == TARGET:
+            return unpacked(Backup(file), path, sum_, places)
+        return taken_over(file, path, sum_, places)
+
+
+def taken_over(file: BinaryIO, path: str, sum_: str | None, places: list[str]) -> tuple[bytes, list[str]]:
+    """The same with a copy, which nobody can alter any more."""
+    with open(os.path.join(STAGE, "backup.tar"), "x+b") as copy:
+        while block := file.read(1 << 20):
+            copy.write(block)
+            if missing_room(STAGE) > 0:
+                raise Failure(f"{STAGE}: the disk is full")
+        copy.flush()
+        copy.seek(0)
+        return unpacked(Backup(copy), path, sum_, places)
+
+
+def unpacked(backup: Backup, path: str, sum_: str | None, places: list[str]) -> tuple[bytes, list[str]]:
+    if sum_ is not None and not hmac.compare_digest(sum_.lower(), backup.whole):
+        raise Failure(f"its SHA-256 is {backup.whole}, not the one that was given: it was altered, or is another file")
+    # Who sends one through sudo has compared it: claw restore.
+    if sum_ is None and path != STANDARD_INPUT and backup.whole not in sums(read_record()).values():
+        raise Failure("this machine made no such backup: another one did, or it was altered\n"
+                      "hint: from the operator's computer, with the SHA-256 that it had when it was made: claw restore --sha256 SUM FILE")
+    environment = backup.environment()
+    carried = os.path.join(STAGE, "openclaw.env")
+    write(carried, environment)
     asked = subprocess.run([INSTALLER, "environment", carried], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                            errors="replace", check=False)
     if asked.returncode != 0:
-        raise Failure(f"{path}: refused, nothing was changed: {asked.stdout.strip()}")
-    os.chown(inner, user.pw_uid, user.pw_gid)
+        raise Failure(asked.stdout.strip())
+    user = pwd.getpwnam(SERVICE_USER)
     os.chown(STAGE, user.pw_uid, user.pw_gid)
-    os.chmod(STAGE, 0o700)
     try:
-        run_unit(UNPACK_UNIT, f"{path}: refused, nothing was changed")
+        backup.state_into(UNPACK_UNIT, "it cannot be unpacked")
     finally:
         os.chown(STAGE, 0, 0)  # from here on nobody but root gets there
-    unpacked = os.lstat(os.path.join(STAGE, "state"))
-    if not stat.S_ISDIR(unpacked.st_mode) or unpacked.st_uid != user.pw_uid:
-        raise Failure(f"{STAGE}/state: not a folder of {SERVICE_USER}'s")
-    say(f"{path}: verified")
-    return backup.environment
+    staged = []
+    for place in places:
+        fresh = TREE + place
+        # Below a folder of the service's user, whose programs get there no more: what stands there stays.
+        if not os.path.lexists(fresh):
+            continue
+        there = os.lstat(fresh)
+        if os.path.realpath(fresh) != fresh or not stat.S_ISDIR(there.st_mode) or there.st_uid != user.pw_uid:
+            raise Failure(f"{place} in it is no folder of {SERVICE_USER}'s")
+        if not os.path.isdir(place):
+            raise Failure(f"it holds {place}, which is no folder here\nhint: mkdir {place} && chown {SERVICE_USER}: {place}")
+        staged.append(place)
+    if STATE not in staged:
+        raise Failure(f"it holds no {STATE}")
+    return environment, staged
 
 
-def switch(environment: bytes) -> str:
-    """One exchange of two folders; what was goes to UNDO. No hangup in the middle of it ends it."""
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    fresh = os.path.join(STAGE, "state")
+def switch(environment: bytes, places: list[str]) -> str:
+    """An exchange of two folders for the state, and of what is in them for another place; what was goes to UNDO. No hangup in the
+    middle of it ends it."""
+    ignore_signals()
     with open(ENVIRONMENT, "rb") as file:
         old_environment = file.read()
-    subprocess.run(["sync", "--file-system", fresh], check=True)
+    subprocess.run(["sync", "--file-system", TREE], check=True)
     shutil.rmtree(UNDO, ignore_errors=True)
     os.mkdir(UNDO, 0o700)
-    write(os.path.join(UNDO, ENV), old_environment)
-    write(PENDING, json.dumps({"inode": os.lstat(fresh).st_ino}).encode())
+    write(os.path.join(UNDO, "openclaw.env"), old_environment)
+    os.rename(TREE, os.path.join(UNDO, "tree"))
+    pending: dict[str, Any] = {"inode": os.lstat(kept(STATE)).st_ino, "folders": places[1:], "copied": []}
+    write(PENDING, json.dumps(pending).encode())
     try:
         stop_service()
-        exchange(fresh, STATE)
-        os.rename(fresh, os.path.join(UNDO, "state"))
+        exchange(kept(STATE), STATE)
+        for folder in places[1:]:
+            swap_contents(folder, pending)
         write_environment(environment)
         start_service()
     except (Failure, OSError, subprocess.CalledProcessError) as fault:
@@ -534,47 +720,87 @@ def switch(environment: bytes) -> str:
         except Failure as again:
             raise Failure(f"{words(fault)}\nthe old state is back, and does not start either: {again}") from None
         raise Failure(f"the gateway does not get ready with the restored state: the old one is back: {words(fault)}") from None
+    write(os.path.join(UNDO, "places.json"), json.dumps(places).encode())
     os.unlink(PENDING)
     return UNDO
 
 
-def undo() -> None:
-    recover()
-    if not os.path.isdir(os.path.join(UNDO, "state")):
-        raise Failure("no restore is kept that could be taken back")
+def kept(place: str) -> str:
+    return UNDO + "/tree" + place
+
+
+def ignore_signals() -> None:
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    swap_back()
+
+
+def undo() -> None:
+    recover()
+    try:
+        with open(UNDO + "/places.json") as file:
+            places = json.load(file)
+    except FileNotFoundError:
+        raise Failure("no restore is kept that could be taken back") from None
+    ignore_signals()
+    stop_service()
+    swap_environment()
+    exchange(kept(STATE), STATE)
+    for folder in places[1:]:
+        swap_contents(folder, None)
     start_service()
     say("the state from before the restore is back, and the gateway is ready; --undo once more takes that back")
 
 
-def swap_back() -> None:
-    """Exchanges today's state and environment with those in UNDO."""
-    stop_service()
+def swap_environment() -> None:
     with open(ENVIRONMENT, "rb") as file:
         today = file.read()
-    with open(os.path.join(UNDO, ENV), "rb") as file:
+    with open(os.path.join(UNDO, "openclaw.env"), "rb") as file:
         before = file.read()
-    exchange(os.path.join(UNDO, "state"), STATE)
-    write(os.path.join(UNDO, ENV), today)
+    write(os.path.join(UNDO, "openclaw.env"), today)
     write_environment(before)
+
+
+def swap_contents(folder: str, pending: dict[str, Any] | None) -> None:
+    """Exchanges what is in a folder, which may be a disk of its own, with what is kept of it."""
+    was = kept(folder) + ".was"  # there while the folder is neither the one nor the other
+    copy_folder(folder, was + ".part")
+    os.rename(was + ".part", was)
+    fill(folder, kept(folder))
+    if pending:
+        pending["copied"].append(folder)
+        write(PENDING, json.dumps(pending).encode())
+    shutil.rmtree(kept(folder))
+    os.rename(was, kept(folder))
+
+
+def fill(folder: str, source: str) -> None:
+    subprocess.run(["find", folder, "-xdev", "-mindepth", "1", "-delete"], check=True)
+    copy_folder(source, folder)
+
+
+def copy_folder(source: str, target: str) -> None:
+    """No link is followed, and nobody of the service's is there to put one in the way."""
+    subprocess.run(["cp", "--archive", "--one-file-system", "--reflink=auto", "--no-target-directory", source, target], check=True)
 
 
 def recover() -> None:
     """Takes back a restore that did not finish: its process was killed, or the gateway did not get ready."""
     try:
         with open(PENDING) as file:
-            inode = json.load(file)["inode"]
+            pending = json.load(file)
     except FileNotFoundError:
         return
-    except (ValueError, KeyError):
-        inode = None
-    if inode is not None and os.lstat(STATE).st_ino == inode:  # the exchange took place
-        left = os.path.join(STAGE, "state")
-        if os.path.isdir(left):
-            os.rename(left, os.path.join(UNDO, "state"))
-        swap_back()
+    except ValueError:
+        pending = {"inode": None, "folders": [], "copied": []}
+    if os.lstat(STATE).st_ino == pending["inode"]:  # the exchange took place
+        stop_service()
+        for folder in pending["folders"]:
+            if os.path.isdir(kept(folder) + ".was"):
+                fill(folder, kept(folder) + ".was")
+            elif folder in pending["copied"]:
+                fill(folder, kept(folder))
+        swap_environment()
+        exchange(kept(STATE), STATE)
         say("a restore that did not finish was taken back")
     shutil.rmtree(UNDO, ignore_errors=True)
     os.unlink(PENDING)
@@ -622,11 +848,22 @@ def clear_stage() -> None:
 # Both
 
 
-def run_unit(unit: str, failed: str) -> None:
-    """Runs a unit to its end; where that fails its own last line says why."""
+def run_unit(unit: str, failed: str, watch: Callable[[], None]) -> None:
+    """Runs a unit to its end, and looks twice a second at what may end it; where it fails its own last line says why."""
     subprocess.run(["systemctl", "reset-failed", unit], stderr=subprocess.DEVNULL, check=False)
-    if subprocess.run(["systemctl", "start", unit], stderr=subprocess.DEVNULL, check=False).returncode == 0:
-        return
+    starting = subprocess.Popen(["systemctl", "start", unit], stderr=subprocess.DEVNULL)
+    while True:
+        try:
+            if starting.wait(0.5) == 0:
+                return
+            break
+        except subprocess.TimeoutExpired:
+            try:
+                watch()
+            except Failure:
+                subprocess.run(["systemctl", "stop", unit], stderr=subprocess.DEVNULL, check=False)
+                starting.wait()
+                raise
     shown = subprocess.run(["systemctl", "show", "--value", "--property=InvocationID", unit], stdout=subprocess.PIPE,
                            text=True, check=False).stdout.strip()
     subprocess.run(["journalctl", "--namespace=openclaw", "--sync"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
@@ -634,15 +871,9 @@ def run_unit(unit: str, failed: str) -> None:
                             "_SYSTEMD_INVOCATION_ID=" + shown], stdout=subprocess.PIPE, text=True, errors="replace",
                            check=False).stdout.splitlines()
     said = [re.sub("[^ -~]", "?", line[:LONGEST_LINE]) for line in lines if line.strip()]  # a terminal obeys some characters
-    # What this program says there comes before the last word of OpenClaw's, now and then.
-    said = [line for line in said if line.startswith(("openclaw-inspect: ", "openclaw-unpack: "))] or said
+    # What this program says there comes before systemd's last word, now and then.
+    said = [line for line in said if line.startswith(("openclaw-archive: ", "openclaw-list: ", "openclaw-unpack: "))] or said
     raise Failure(f"{failed}: {said[-1] if said else 'see journalctl --namespace=+openclaw -u ' + unit}")
-
-
-def want_room(folder: str, size: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free - size < SPARE:
-        raise Failure(f"{folder}: {free >> 20} MB are free, {(size + SPARE) >> 20} MB are needed")
 
 
 def write(path: str, content: bytes, mode: int = 0o600, group: int = 0) -> None:
@@ -691,13 +922,20 @@ class Lock:
 
 def main(command: str, arguments: list[str]) -> None:
     os.umask(0o077)
-    if command == "inspect":
-        inspect(os.path.join(SPOOL, INNER))
+    # The wrappers and units say how many days backups are kept, and where the agent has files beside its state.
+    keep_days = int(arguments.pop(0)) if command == "backup" else 0
+    places = [STATE]
+    if arguments and arguments[0].startswith("--folder="):
+        places += [folder for folder in [arguments.pop(0).removeprefix("--folder=")] if folder]
+    if command == "archive":
+        archive(places)
+        return
+    if command == "list":
+        read_archive(["--list"])
         return
     if command == "unpack":
-        unpack(os.path.join(STAGE, INNER), os.path.join(STAGE, "state"))
+        unpack()
         return
-    keep_days = int(arguments.pop(0)) if command == "backup" else 0  # the program's wrapper says it
     if os.geteuid() != 0:
         raise Failure("it needs root: sudo openclaw-" + command)
     if command == "backup" and arguments == ["--check"]:
@@ -708,20 +946,27 @@ def main(command: str, arguments: list[str]) -> None:
             return  # under way: nothing is wrong yet
         if fault:
             print(fault)
+    elif command == "backup" and arguments == ["--left-out"]:
+        for line in left_out_lines(read_record()):
+            print(line)
+    elif command == "backup" and arguments == ["--newest"]:
+        for name, sum_ in sums(read_record()).items():
+            if name == newest():
+                print(f"{name} sha256 {sum_}")
     elif command == "backup" and arguments in ([], ["--mend"]):
         with Lock(wait=True):
             (mend if arguments else create)(keep_days)
     elif command == "restore" and arguments == ["--undo"]:
         with Lock(wait=False):
             undo()
-    elif command == "restore" and len(arguments) == 1 and not arguments[0].startswith("-"):
+    elif command == "restore" and len(arguments) == 1 and (arguments[0] == STANDARD_INPUT or not arguments[0].startswith("-")):
         with Lock(wait=False):
-            restore(arguments[0], None)
+            restore(arguments[0], None, places)
     elif command == "restore" and len(arguments) == 3 and arguments[0] == "--sha256":
         with Lock(wait=False):
-            restore(arguments[2], arguments[1])
+            restore(arguments[2], arguments[1], places)
     else:
-        sys.exit("usage: openclaw-backup [--check | --mend]\n"
+        sys.exit("usage: openclaw-backup [--check | --mend | --left-out | --newest]\n"
                  "       openclaw-restore [--sha256 SUM] FILE|latest\n"
                  "       openclaw-restore --undo")
 
