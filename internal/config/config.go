@@ -40,7 +40,9 @@ type Config struct {
 	NPMRegistry      string // URL without a slash at its end; empty: npm's own default
 	ConfirmSeconds   int
 	BackupKeepDays   int
-	DriftCheck       string // DriftOn, DriftRequired or DriftOff
+	Alerts           []Receiver // sorted by name: who is told by the machine what stops
+	AzureEmail       string     // who is told by Azure that the machine is gone; empty: nobody
+	DriftCheck       string     // DriftOn, DriftRequired or DriftOff
 }
 
 // Image is a marketplace image that the program knows how to harden.

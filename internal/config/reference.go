@@ -34,6 +34,7 @@ const (
 	KeyRescue            = "rescue"
 	KeyConfirmSeconds    = "confirmSeconds"
 	KeyBackupKeepDays    = "backupKeepDays"
+	KeyAlerts            = "alerts"
 	KeyDriftCheck        = "driftCheck"
 )
 
@@ -115,6 +116,8 @@ func Reference() []Setting {
 			"how long the host waits for the proof that the way in still works before it puts the old settings back, 30 to 900"},
 		{KeyBackupKeepDays, "14", "",
 			"how many days backups are kept, 1 to 365"},
+		{KeyAlerts, "", "nobody",
+			"who is told when something stops: alerts.NAME.kind, and alerts.NAME.url, set with --secret --path; alerts.azureEmail is told by Azure; docs/alerts.md"},
 		{KeyDriftCheck, "on", "",
 			"on: a host that does not answer costs a warning; required: an error; off: the host is not looked at"},
 	}
