@@ -409,7 +409,7 @@ func nightly(l *one) {
 		return l.command("", 5*time.Minute, "env", append([]string{"CLAW_PEER=nightly", l.root + "/bin/lab", "pulumi"}, args...)...)
 	}
 	preview := func() result { return as("preview", "--non-interactive", "--expect-no-changes") }
-	if r := observe(); r.code != 0 || !strings.HasSuffix(r.stdout, "all 11 layers are as declared\n") {
+	if r := observe(); r.code != 0 || !strings.HasSuffix(r.stdout, "all 12 layers are as declared\n") {
 		l.t.Errorf("quiet: %s", r)
 	}
 	if r := preview(); r.code != 0 {
