@@ -297,6 +297,7 @@ func TestDrift(t *testing.T) {
 	l.pulumi(0, "up", "--yes", "--skip-preview")
 	l.tamper(t, "closed", pick(false))
 	l.part(part{"a nightly job looks with a peer of its own, whose key does nothing else", nightly})
+	l.part(part{"three alerts are told, and their end", threeAlerts})
 	l.part(part{"what a stolen SSH key leaves in claw's home meets nothing of the program's", keptKey})
 	for _, c := range innocents {
 		l.part(part{"innocent: " + c.name, func(l *one) { l.on(c.do) }})
