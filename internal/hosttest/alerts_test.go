@@ -53,10 +53,12 @@ def shifted():
         return time.time()
 m.now = shifted
 changes = json.loads(changes)
-only = changes.pop("only", "").split()  # checks: a process takes longer to start than to look
-if only:
-    m.CHECKS = tuple(check for check in m.CHECKS if check.name in only)
-    assert len(m.CHECKS) == len(only)
+every = m.CHECKS
+def only(names):  # checks: a process takes longer to start than to look
+    m.CHECKS = tuple(check for check in every if check.name in names)
+    assert len(m.CHECKS) == len(names)
+if "only" in changes:
+    only(changes.pop("only").split())
 import email.message, http.client, smtplib, ssl
 for name, value in changes.items():
     assert hasattr(m, name)
@@ -66,9 +68,12 @@ def statvfs(place):
     return types.SimpleNamespace(f_blocks=1000, f_bfree=1000 - used * 10, f_bavail=1000 - used * 10, f_files=100, f_ffree=90)
 m.os.statvfs = statvfs
 for line in sys.stdin:
-    code = 0
+    code, words = 0, line.split()
     try:
-        m.main(line.split())
+        if words[:1] == ["only"]:
+            only(words[1:])
+        else:
+            m.main(words)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
         if not isinstance(end.code, int):
@@ -164,9 +169,7 @@ var authority = sync.OnceValue(func() (out struct {
 func newAlerts(t testing.TB, changes string, receivers ...string) *alerts {
 	t.Helper()
 	a := &alerts{t: t, root: t.TempDir(), changes: changes, log: &screen.Screen{}}
-	for name, content := range sound {
-		a.write(name, content)
-	}
+	a.sound()
 	a.write("ca.pem", authority().pem)
 	type receiver struct {
 		Name string `json:"name"`
@@ -214,6 +217,19 @@ func newAlerts(t testing.TB, changes string, receivers ...string) *alerts {
 		}
 	})
 	return a
+}
+
+// sound makes a world in which nothing is wrong, and nothing was said.
+func (a *alerts) sound() {
+	a.t.Helper()
+	for _, name := range []string{"state", "fails", "hangs", "reboot-required", "shift"} {
+		if err := os.RemoveAll(a.root + "/" + name); err != nil {
+			a.t.Fatal(err)
+		}
+	}
+	for name, content := range sound {
+		a.write(name, content)
+	}
 }
 
 func (a *alerts) write(name, content string) {
