@@ -303,9 +303,11 @@ func TestAlertQueue(t *testing.T) {
 
 	in.answers(503, nil)
 	a.write("disks", sound["disks"])
-	a.looks(16)
 	// At 0, 1, 3 and 7 minutes; at 15 it is dropped.
-	a.expect("tries", in.titles(), slices.Repeat([]string{"over disk:/"}, 4))
+	a.looks(7)
+	a.expect("tries", in.titles(), slices.Repeat([]string{"over disk:/"}, 3))
+	a.looks(9)
+	a.expect("tries", in.titles(), []string{"over disk:/"})
 	a.expect("beside one that is down", well.titles(), []string{"over disk:/", "began receiver:hook", "over receiver:hook"})
 	if out, _ := a.run(""); !strings.Contains(out, "hook (webhook): nothing queued; it answered with status 503; 1 dropped") {
 		t.Errorf("it shows\n%s", out)
