@@ -8,6 +8,7 @@
 # make images  the main job and OpenClaw itself on the other images: Ubuntu 24.04, and a Debian made like Azure's Ubuntu
 # make attacks  what a red team tried, on a host; make test runs some of it
 # make channels  chat services and the control UI in a real browser, as far as they go without an account
+# make alerts  each alert made to happen on a host, its message and its end seen at receivers
 # make overtime  a machine of the release before, taken over and lived with; needs the clone's history
 # make bench   the figures: how long each job takes, and where the time goes (BENCH=regexp, BENCH_RUNS=3)
 # make audit   the lab's host by ssh-audit, Lynis and dev-sec's controls, with the figures (after make lab)
@@ -21,7 +22,7 @@ GOTESTSUM = go run gotest.tools/gotestsum@v1.12.3
 # UNIT runs unit tests. What go vet finds, make lint finds.
 UNIT = $(GOTESTSUM) --format testname -- -vet=off -count=1 -timeout 25m
 
-.PHONY: lab audit bench lint test unit race unit-root unit-lab prepare scenarios faults drift images openclaw attacks channels overtime
+.PHONY: lab audit bench lint test unit race unit-root unit-lab prepare scenarios faults drift images openclaw attacks channels alerts overtime
 
 lab:
 	@lab/setup.sh bin/lab up
@@ -87,6 +88,9 @@ attacks: prepare
 
 channels:
 	$(MAKE) scenarios SCENARIOS=Channels
+
+alerts:
+	$(MAKE) scenarios SCENARIOS=Alerts
 
 overtime: prepare
 	$(SCENARIO) '^TestOverTime$$'

@@ -395,7 +395,7 @@ func TestEngineOutputs(t *testing.T) {
 		secret[string(name)] = value.ContainsSecrets()
 	}
 	equal(t, "outputs and whether they are secret", map[string]bool{
-		"publicIp": false, "doors": false, "wireguardSources": false, "next": false, "knownHosts": false, "readme": false,
+		"publicIp": false, "doors": false, "wireguardSources": false, "next": false, "knownHosts": false, "readme": false, "backup": false,
 		"peers": true, "observers": true, "operatorKey": true, "sudoPassword": true, "gatewayToken": true, lastrun.Output: true,
 	}, secret)
 

@@ -13,6 +13,7 @@ require (
 	github.com/klauspost/compress v1.20.2
 	// What the lab's stand-in plays; v3 cannot be had as a module.
 	github.com/pulumi/pulumi-azure-native-sdk/compute/v2 v2.90.0
+	github.com/pulumi/pulumi-azure-native-sdk/insights/v2 v2.90.0
 	github.com/pulumi/pulumi-azure-native-sdk/network/v2 v2.90.0
 	github.com/pulumi/pulumi-azure-native-sdk/resources/v2 v2.90.0
 	// The newest that can be had.

@@ -117,6 +117,9 @@ func (r *run) declare(ctx *pulumi.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := watch(ctx, cfg, net, vm); err != nil {
+		return err
+	}
 	proven, err := r.harden(ctx, cfg, last, observed, allKeys, net, vm)
 	if err != nil {
 		return err

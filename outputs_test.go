@@ -4,15 +4,45 @@ import (
 	"encoding/json"
 	"maps"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"openclaw-azure/internal/config"
+	"openclaw-azure/internal/foreign"
 	"openclaw-azure/internal/keys/keystest"
+	"openclaw-azure/internal/layer"
 	"openclaw-azure/internal/machine"
 	"openclaw-azure/internal/outputs"
 )
+
+// TestNewestBackup: of the host's words, what has the form alone; the look's before the proof's.
+func TestNewestBackup(t *testing.T) {
+	const old, fresh = "openclaw-20261128T030000.123456Z.tar sha256 ", "openclaw-20261129T030000.123456Z.tar sha256 "
+	sum := strings.Repeat("0a", 32)
+	told := func(words ...string) (facts []foreign.Text) {
+		for _, word := range words {
+			facts = append(facts, foreign.New(word))
+		}
+		return facts
+	}
+	for _, c := range []struct {
+		proof    []foreign.Text
+		observed *layer.Observation
+		want     string
+	}{
+		{nil, nil, ""},
+		{told(old + sum), nil, old + sum},
+		{told(old + sum), &layer.Observation{Facts: told("hint: rm -rf /", fresh+sum+" ", fresh+sum)}, fresh + sum},
+		{told(old + sum), &layer.Observation{}, ""},
+		{told(old+strings.ToUpper(sum), "openclaw-x.tar sha256 "+sum, old+sum+"0"), nil, ""},
+	} {
+		if got := newestBackup(&layer.Proof{Facts: c.proof}, c.observed); got != c.want {
+			t.Errorf("of %v and %+v: %q, want %q", c.proof, c.observed, got, c.want)
+		}
+	}
+}
 
 // TestOutputsLeadToTheMachine: what is exported is what the operator's command makes its way of.
 func TestOutputsLeadToTheMachine(t *testing.T) {

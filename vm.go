@@ -32,7 +32,7 @@ type virtualMachine struct {
 
 // askedOf is what this run asks of Azure.
 func askedOf(ctx *pulumi.Context, cfg *config.Config, last *lastrun.Run, known azure.Known) (azure.Asked, error) {
-	asked := azure.Asked{Location: cfg.Location, Size: cfg.VMSize, Tags: tagsOf(ctx, cfg)}
+	asked := azure.Asked{Location: cfg.Location, Size: cfg.VMSize, Tags: tagsOf(ctx, cfg), Watched: cfg.AzureEmail != ""}
 	asked.Image = azure.Image{Publisher: cfg.Image.Publisher, Offer: cfg.Image.Offer, SKU: cfg.Image.SKU}
 	var err error
 	asked.Before, err = sizeOf(ctx, cfg, last, known)

@@ -36,6 +36,7 @@ type Asked struct {
 	Before         string // the size of the machine that is there; empty where one is to be made
 	Image          Image  // of the one that is to be made
 	Tags           map[string]string
+	Watched        bool // an alert of Azure's own is declared, too
 }
 
 // Image is a marketplace's, as a whole: its newest version is the one.
@@ -66,7 +67,7 @@ func Ahead(p *pulumi.Context, subscription string, asked Asked) (objections []Ob
 	var work sync.WaitGroup
 	work.Go(func() { sizes, errs[0] = m.size(ctx, asked) })
 	work.Go(func() { policies, doubts, errs[1] = m.policies(ctx, asked) })
-	work.Go(func() { unregistered, errs[2] = m.providers(ctx) })
+	work.Go(func() { unregistered, errs[2] = m.providers(ctx, asked) })
 	work.Wait()
 	notes = append(unregistered, doubts...)
 	if err := errors.Join(errs[:]...); err != nil {
@@ -273,12 +274,17 @@ func judgeSize(all []sku, usages []usage, controllers string, asked Asked) []Obj
 	return found
 }
 
-// registered are the resource providers without which there is no machine.
-var registered = []string{"Microsoft.Compute", "Microsoft.Network"}
+// registered are the resource providers without which there is no machine. That of alerts is wanted by who is told by Azure.
+var registered = []string{"Microsoft.Compute", "Microsoft.Network", alertsProvider}
+
+const alertsProvider = "Microsoft.Insights"
 
 // providers looks whether the resource providers are registered. Azure's provider registers what is missing by itself, where it may.
-func (m *manager) providers(ctx context.Context) (notes []string, err error) {
+func (m *manager) providers(ctx context.Context, asked Asked) (notes []string, err error) {
 	for _, name := range registered {
+		if name == alertsProvider && !asked.Watched {
+			continue
+		}
 		var provider struct{ RegistrationState foreign.Text }
 		if err := m.get(ctx, "/providers/"+name, "2021-04-01", &provider); err != nil {
 			return notes, fmt.Errorf("whether %s is registered: %w", name, err)
@@ -299,6 +305,8 @@ var governed = []struct{ kind, version string }{
 	{"Microsoft.Network/publicIPAddresses", "2023-02-01"},
 	{"Microsoft.Network/networkInterfaces", "2023-02-01"},
 	{machineKind, "2023-03-01"},
+	{alertsProvider + "/actionGroups", "2023-01-01"},
+	{alertsProvider + "/metricAlerts", "2018-03-01"},
 }
 
 const machineKind = "Microsoft.Compute/virtualMachines"
@@ -324,6 +332,9 @@ func (m *manager) policies(ctx context.Context, asked Asked) (refuse []Objection
 	for i := range governed {
 		if asked.Before != "" && governed[i].kind != machineKind {
 			continue // what is there stays as it is
+		}
+		if strings.HasPrefix(governed[i].kind, alertsProvider+"/") && !asked.Watched {
+			continue
 		}
 		work.Go(func() { evaluations[i], errs[i] = m.evaluate(ctx, governed[i].kind, governed[i].version, asked) })
 	}

@@ -162,7 +162,7 @@ func TestManager(t *testing.T) {
 			_, _ = w.Write([]byte(`{"value":` + skuList + `}`))
 		case strings.Contains(r.URL.Path, "/usages"):
 			_, _ = w.Write([]byte(`{"value":[]}`))
-		case strings.HasSuffix(r.URL.Path, "/Microsoft.Network"):
+		case strings.HasSuffix(r.URL.Path, "/Microsoft.Network"), strings.HasSuffix(r.URL.Path, "/Microsoft.Insights"):
 			_, _ = w.Write([]byte(`{"registrationState":"NotRegistered"}`))
 		case strings.HasSuffix(r.URL.Path, "/Microsoft.Compute"):
 			_, _ = w.Write([]byte(`{"registrationState":"Registered"}`))
@@ -181,7 +181,11 @@ func TestManager(t *testing.T) {
 	if controllers, err := m.controllers(t.Context(), Asked{Location: "westeurope", Image: image}); controllers != "SCSI, NVMe" || err != nil {
 		t.Errorf("controllers: %q, %v", controllers, err)
 	}
-	notes, err := m.providers(t.Context())
+	notes, err := m.providers(t.Context(), Asked{Watched: true})
+	if err != nil || len(notes) != 2 || !strings.Contains(notes[1], "az provider register --namespace Microsoft.Insights --wait") {
+		t.Errorf("providers of a machine that Azure watches: %q, %v", notes, err)
+	}
+	notes, err = m.providers(t.Context(), Asked{})
 	if err != nil || len(notes) != 1 || !strings.Contains(notes[0], "az provider register --namespace Microsoft.Network --wait") {
 		t.Errorf("providers: %q, %v", notes, err)
 	}

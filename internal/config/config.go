@@ -42,6 +42,8 @@ type Config struct {
 	ConfirmSeconds   int
 	BackupKeepDays   int
 	BackupKey        *age.X25519Identity // secret: the operator's; nil: backups are read on the machine alone
+	Alerts           []Receiver          // sorted by name: who is told by the machine what stops
+	AzureEmail       string              // who is told by Azure that the machine is gone; empty: nobody
 	DriftCheck       string              // DriftOn, DriftRequired or DriftOff
 }
 

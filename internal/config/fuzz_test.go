@@ -69,12 +69,12 @@ func FuzzPlainVariables(f *testing.F) {
 		{"config:\n  " + key + ": &loop\n    A: *loop\n", "A"}, {"config: &a [*a]", ""}, {"{", ""}, {"config:\n  ? {a: b}\n  : c\n", ""},
 	} {
 		f.Add([]byte(seed.text))
-		if got, err := plainIn([]byte(seed.text), key); strings.Join(got, " ") != seed.plain {
+		if got, err := plainIn([]byte(seed.text), key, false); strings.Join(got, " ") != seed.plain {
 			f.Errorf("%q: got %q, %v", seed.text, got, err)
 		}
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		plain, err := plainIn(text, key)
+		plain, err := plainIn(text, key, false)
 		if err != nil && plain != nil {
 			t.Errorf("%q and %v", plain, err)
 		}

@@ -356,7 +356,13 @@ func (r *reader) fieldsOf(key string, object member, names ...string) map[string
 	}
 	for _, field := range fields {
 		value, plain := scalar(field.value)
+		before, _, assigned := strings.Cut(field.name, "=")
 		switch {
+		case assigned && strings.HasPrefix(key, KeyAlerts+"."):
+			// The value is in the name: show neither it nor a command with it.
+			r.faultKey(key+"."+before+"=…", errAssignmentKey, "expected the name alone, and a space before the value", r.exposedHint(key+"."+before))
+		case strings.HasPrefix(key, KeyAlerts+".") && !memberText.MatchString(field.name):
+			r.faultKey(key+".…", errUnknownKey, "expected "+strings.Join(names, ", "), outOfFile)
 		case !slices.Contains(names, field.name):
 			r.faultKey(key+"."+field.name, errUnknownKey, "expected "+strings.Join(names, ", "), "pulumi config rm --path "+shell.Quote(key+"."+field.name))
 		case !plain:

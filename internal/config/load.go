@@ -18,7 +18,7 @@ type rawConfig struct {
 	project string
 	values  map[string]string // by full key: openclaw:sshPort
 	secrets []string          // full keys; an object with one secret in it is one
-	plain   []string          // members of openclawEnv and openclawKeys that are known to stand in plain text: openclawEnv.NAME
+	plain   []string          // members of secretObjects that are known to stand in plain text: openclawEnv.NAME, alerts.NAME.url
 }
 
 // Load reads the stack's configuration. It wants the whole RunInfo, which
@@ -32,7 +32,7 @@ func Load(run pulumi.RunInfo) (*Config, error) {
 	return parseConfig(rawConfig{project: run.Project, values: run.Config, secrets: run.ConfigSecretKeys, plain: plain})
 }
 
-// plainMembers finds the members of openclawEnv and openclawKeys that stand in plain text in
+// plainMembers finds the members of secretObjects that stand in plain text in
 // the stack's file. The engine calls an object secret as soon as one value in it
 // is: only the file knows of the others. Without that file (a configuration
 // that came another way) there is nothing to find.
@@ -47,7 +47,7 @@ func plainMembers(root, project, stack string) ([]string, error) {
 	}
 	var all []string
 	for _, object := range secretObjects {
-		plain, err := plainIn(text, project+":"+object)
+		plain, err := plainIn(text, project+":"+object, object == KeyAlerts)
 		if err != nil {
 			return nil, hint.To(fmt.Errorf("read the stack's configuration file %q: %w", path, err), "its YAML cannot be read; pulumi config shows where")
 		}
@@ -58,8 +58,8 @@ func plainMembers(root, project, stack string) ([]string, error) {
 	return all, nil
 }
 
-// plainIn finds the members of an object that stand in plain text in the text of a stack's file.
-func plainIn(text []byte, key string) ([]string, error) {
+// plainIn finds the members of an object that stand in plain text in the text of a stack's file; of one that is nested, their fields.
+func plainIn(text []byte, key string, nested bool) ([]string, error) {
 	var file struct {
 		Config map[string]yaml.Node `yaml:"config"`
 	}
@@ -76,7 +76,17 @@ func plainIn(text []byte, key string) ([]string, error) {
 	}
 	var plain []string
 	for name, value := range variables {
-		if !secretNode(value) {
+		var fields map[string]yaml.Node
+		value = meant(value)
+		switch {
+		case secretNode(value):
+		case nested && value.Kind == yaml.MappingNode && value.Decode(&fields) == nil:
+			for field, value := range fields {
+				if !secretNode(value) {
+					plain = append(plain, name+"."+field)
+				}
+			}
+		default:
 			plain = append(plain, name)
 		}
 	}
@@ -145,6 +155,7 @@ func parseConfig(raw rawConfig) (*Config, error) {
 	c.ConfirmSeconds = r.number(KeyConfirmSeconds, 30, 900)
 	c.BackupKeepDays = r.number(KeyBackupKeepDays, 1, 365)
 	c.BackupKey = r.backupKey()
+	c.Alerts, c.AzureEmail = r.alerts()
 	c.DriftCheck = r.oneOf(KeyDriftCheck, DriftOn, DriftRequired, DriftOff)
 	r.strangers()
 	if len(r.faults) > 0 {

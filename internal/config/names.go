@@ -46,10 +46,10 @@ func (r *reader) stranger(name string, known []string) {
 		r.assignment(name, strings.TrimSpace(base), strings.TrimSpace(value), known)
 		return
 	}
-	root, _, dotted := strings.Cut(name, ".")
+	root, member, dotted := strings.Cut(name, ".")
 	if dotted && slices.Contains(objects, root) {
 		set, hint := "pulumi config set --path "+name+" VALUE", ""
-		if slices.Contains(secretObjects, root) {
+		if secretMember(root, member) {
 			set = "pulumi config set --secret --path " + name + "    # asks for the value"
 			hint = "\nwhere the old value was readable, renew it where it came from"
 		}
@@ -79,7 +79,7 @@ func (r *reader) assignment(key, base, value string, known []string) {
 	case isVariable:
 		r.faultKey(base+"=…", errAssignmentKey, want, r.exposedHint(KeyOpenClawKeys+"."+variable))
 		return
-	case slices.Contains(secretObjects, name):
+	case secretMember(name, rest):
 		r.faultKey(base+"=…", errAssignmentKey, want, r.exposedHint(name+"."+cmp.Or(rest, "NAME")))
 		return
 	case edits(root, name) > nearEnough:
@@ -123,7 +123,7 @@ const outOfFile = "take its line out of the stack's file, Pulumi.STACK.yaml"
 
 // publicMember tells whether what stands behind a member's name is no secret, also where it was written into the key.
 func publicMember(name string) bool {
-	return name == "address" || name == "publicKey" || name == "observe"
+	return name == "address" || name == "publicKey" || name == "observe" || name == "kind" || name == azureEmail
 }
 
 // setCommand is the command that sets a key, VALUE standing for what the user
@@ -136,6 +136,8 @@ func (r *reader) setCommand(key, value string) string {
 		return "pulumi config set --path openclawConfig.agents.defaults.model.primary PROVIDER/MODEL"
 	case KeyOpenClawEnv, KeyOpenClawKeys:
 		return again + key + ".NAME    # asks for the value"
+	case KeyAlerts:
+		return again + "alerts.NAME.url    # asks for the value"
 	case KeyOpenClawProviders:
 		return "pulumi config set --path openclawProviders.NAME.url https://HOST/PREFIX"
 	case KeyOpenClawBudget:

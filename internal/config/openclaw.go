@@ -97,7 +97,12 @@ func (r *reader) openclawEnv() map[string]string {
 const again = "pulumi config set --secret --path "
 
 // secretObjects have members that are secrets.
-var secretObjects = []string{KeyOpenClawEnv, KeyOpenClawKeys}
+var secretObjects = []string{KeyOpenClawEnv, KeyOpenClawKeys, KeyAlerts}
+
+// secretMember tells whether a dotted key is a secret.
+func secretMember(root, rest string) bool {
+	return slices.Contains(secretObjects, root) && (root != KeyAlerts || rest != azureEmail && !strings.HasSuffix(rest, ".kind"))
+}
 
 // secretMembers reads an object of secrets by name. refuse says what is wrong with a name and its value, which may be empty; no message
 // shows a value.

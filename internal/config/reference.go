@@ -35,6 +35,7 @@ const (
 	KeyConfirmSeconds    = "confirmSeconds"
 	KeyBackupKeepDays    = "backupKeepDays"
 	KeyBackupKey         = "backupKey"
+	KeyAlerts            = "alerts"
 	KeyDriftCheck        = "driftCheck"
 )
 
@@ -118,6 +119,8 @@ func Reference() []Setting {
 			"how many days backups are kept, 1 to 365"},
 		{KeyBackupKey, "", "backups are read on the machine alone, and go with it",
 			"your own key of the backups, a secret: `" + MakeBackupKey + "`; docs/backups.md"},
+		{KeyAlerts, "", "nobody",
+			"who is told when something stops: alerts.NAME.kind, and alerts.NAME.url, set with --secret --path; alerts.azureEmail is told by Azure; docs/alerts.md"},
 		{KeyDriftCheck, "on", "",
 			"on: a host that does not answer costs a warning; required: an error; off: the host is not looked at"},
 	}

@@ -89,6 +89,10 @@ var table = []file{
 	{"backup", machine.BackupPath, "0644", "root", "root", layer.Replace},
 	{"backup", "/usr/local/sbin/openclaw-backup", "0755", "root", "root", layer.Replace},
 	{"backup", "/usr/local/sbin/openclaw-restore", "0755", "root", "root", layer.Replace},
+	{"alerts", "/etc/openclaw-alert/alerts.json", "0600", "root", "root", layer.Replace},
+	{"alerts", "/etc/systemd/system/openclaw-alert.service", "0644", "root", "root", layer.Replace},
+	{"alerts", "/etc/systemd/system/openclaw-alert.timer", "0644", "root", "root", layer.Replace},
+	{"alerts", machine.AlertPath, "0755", "root", "root", layer.Replace},
 }
 
 // files are those of a layer, rendered.

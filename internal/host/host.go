@@ -94,6 +94,7 @@ var builders = map[string]func(*Host) layer.Layer{
 	"providers": (*Host).providers,
 	"openclaw":  (*Host).openclaw,
 	"backup":    (*Host).backup,
+	"alerts":    (*Host).alerts,
 }
 
 // Layers are all layers of the host, in their order.

@@ -30,7 +30,7 @@ func testConfig(t *testing.T, set map[string]string) *config.Config {
 	values := map[string]string{"azure-native:location": "westeurope", "openclaw:allowedSshCidr": "198.18.1.10/32"}
 	maps.Copy(values, set)
 	cfg, err := config.Load(pulumi.RunInfo{Project: "openclaw", Stack: "dev", RootDirectory: t.TempDir(), Config: values,
-		ConfigSecretKeys: []string{"openclaw:openclawEnv", "openclaw:openclawKeys"}})
+		ConfigSecretKeys: []string{"openclaw:openclawEnv", "openclaw:openclawKeys", "openclaw:alerts"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +73,8 @@ func TestRendered(t *testing.T) {
 			"openclaw:openclawProviders": `{"mine":{"url":"https://models.example.com:8443/base/v2","header":"x-key"}}`,
 			"openclaw:openclawBudget":    `{"anthropic":{"usdPerDay":"5","requestsPerMinute":20},"mine":{"tokensPerDay":1000000}}`,
 			"openclaw:openclawPrices":    `{"mine":{"small-1.5":{"input":"0.5","output":"1"}}}`,
-			"openclaw:openclawPlugins":   "discord"},
+			"openclaw:openclawPlugins":   "discord",
+			"openclaw:alerts":            `{"azureEmail":"me@example.com","phone":{"kind":"ntfy","url":"https://ntfy.sh/a-topic-of-mine"},"mail":{"kind":"smtp","url":"smtps://me:a-password@mx.example.com/?from=a@example.com&to=b@example.com"}}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHostOf(testConfig(t, set), stack, peers)
@@ -201,7 +202,7 @@ func TestLayersAreNamedInOrder(t *testing.T) {
 		}
 	}
 	// Their resources have these names, which never change.
-	want := []string{"base", "sysctl", "wireguard", "firewall", "ssh", "fail2ban", "updates", "network", "providers", "openclaw", "backup"}
+	want := []string{"base", "sysctl", "wireguard", "firewall", "ssh", "fail2ban", "updates", "network", "providers", "openclaw", "backup", "alerts"}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Errorf("the layers (+) differ:\n%s", diff)
 	}
@@ -241,6 +242,7 @@ func TestSecretsStayOutOfTheDeclaration(t *testing.T) {
 	stack, peers := keystest.Keys(t)
 	cfg := testConfig(t, nil)
 	cfg.OpenClawEnv = map[string]string{"API_KEY": "canary-of-the-environment"}
+	cfg.Alerts = []config.Receiver{{Name: "phone", Kind: config.ReceiverNtfy, URL: "https://ntfy.sh/canary-of-a-receiver"}}
 	packed, err := newHostOf(cfg, stack, peers).Layers()
 	if err != nil {
 		t.Fatal(err)
@@ -252,6 +254,7 @@ func TestSecretsStayOutOfTheDeclaration(t *testing.T) {
 		"server's key":          stack.WireGuardServer.Private.String(),
 		"preshared key":         peers["laptop"].Preshared.String(),
 		"environment":           "canary-of-the-environment",
+		"receiver's url":        "canary-of-a-receiver",
 		"operator's key":        stack.Operator.Private,
 		"host key":              stack.HostKey.Private,
 		"deployer's key":        stack.Deployer.Private.String(),

@@ -531,6 +531,30 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
+// TestChannels: what the alerts ask: the configuration's channels alone, and a failure where nobody can be asked.
+func TestChannels(t *testing.T) {
+	p := newPlace(t)
+	health := `{"channels":{"telegram":{"accounts":{"default":{"enabled":true,"connected":false,"lastError":"401\u001b[31m"},"work":{"enabled":true,"configured":false}}},"agents-own":{"accounts":{"default":{"enabled":true}}}}}`
+	for _, test := range []struct{ name, config, command, want string }{
+		{"no channels", `{}`, "exit 1", "[]"},
+		{"two accounts", `{"channels":{"telegram":{}}}`, "cat \"$ROOT/health\"", `[["telegram", "telegram", "401"], ["telegram", "telegram (work)", "not configured"]]`},
+		{"nobody to ask", `{"channels":{"telegram":{}}}`, "exit 1", "the gateway does not say what its channels do"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p.stage("one", "", "")
+			p.write("/etc/openclaw/openclaw.json", test.config)
+			p.write("/health", health)
+			p.write("/usr/local/sbin/openclaw", "#!/bin/sh\n"+test.command+"\n")
+			if err := os.Chmod(p.root+"/usr/local/sbin/openclaw", 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if got, _ := p.run("channels"); got != test.want {
+				t.Errorf("got\n%s\nwant\n%s", got, test.want)
+			}
+		})
+	}
+}
+
 // TestWhoeverAnswersAsTheGateway: the agent has its port. It leads root nowhere, is asked by nobody, and holds nobody up.
 func TestWhoeverAnswersAsTheGateway(t *testing.T) {
 	p := newPlace(t)

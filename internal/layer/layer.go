@@ -12,7 +12,7 @@ import (
 )
 
 // names are the layers', in the order in which they are put in place. A layer may count on those before it.
-var names = []string{"base", "sysctl", "wireguard", "firewall", "ssh", "fail2ban", "updates", "network", "providers", "openclaw", "backup"}
+var names = []string{"base", "sysctl", "wireguard", "firewall", "ssh", "fail2ban", "updates", "network", "providers", "openclaw", "backup", "alerts"}
 
 // Names are the layers' names, in their order.
 func Names() []string { return slices.Clone(names) }

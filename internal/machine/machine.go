@@ -48,6 +48,8 @@ const (
 	EgressPath = "/usr/local/sbin/openclaw-egress"
 	// BudgetPath has the program that counts what the agent asks of providers.
 	BudgetPath = "/usr/local/sbin/openclaw-budget"
+	// AlertPath has the program that tells what stops.
+	AlertPath = "/usr/local/sbin/openclaw-alert"
 	// Namespace is the agent's own network.
 	Namespace = "/run/netns/openclaw"
 	// ConfigPath has what OpenClaw is told; the stack's openclawConfig is added to its template.

@@ -99,6 +99,7 @@ var facts = []struct {
 	{"sshd's drop-in", SSHDropIn, true, []place{{openDoor, `^drop_in=(.*)$`}}},
 	{"installer", InstallerPath, true, []place{
 		{backup, `^INSTALLER = "(.*)"$`},
+		{"templates" + AlertPath, `^INSTALLER = "(.*)"$`},
 		{service, `^ExecStartPre=-(\S+) unlock$`},
 		{service, `^ExecStartPost=(\S+) await$`},
 	}},

@@ -58,6 +58,8 @@ const (
 	azureAddress    = "azure-native:network:PublicIPAddress"
 	azureSubnet     = "azure-native:network:Subnet"
 	azureInterface  = "azure-native:network:NetworkInterface"
+	azureActions    = "azure-native:insights:ActionGroup"
+	azureAlert      = "azure-native:insights:MetricAlert"
 	azureRunCommand = "azure-native:compute:VirtualMachineRunCommandByVirtualMachine"
 )
 
@@ -77,6 +79,8 @@ var azurePaths = map[string]struct {
 	azureAddress:    {"Microsoft.Network/publicIPAddresses", []resource.PropertyKey{"resourceGroupName", "publicIpAddressName"}, true, []resource.PropertyKey{"location", "sku"}},
 	azureInterface:  {"Microsoft.Network/networkInterfaces", []resource.PropertyKey{"resourceGroupName", "networkInterfaceName"}, true, nil},
 	AzureVM:         {"Microsoft.Compute/virtualMachines", []resource.PropertyKey{"resourceGroupName", "vmName"}, true, nil},
+	azureActions:    {"Microsoft.Insights/actionGroups", []resource.PropertyKey{"resourceGroupName", "actionGroupName"}, true, nil},
+	azureAlert:      {"Microsoft.Insights/metricAlerts", []resource.PropertyKey{"resourceGroupName", "ruleName"}, true, nil},
 	azureRunCommand: {"Microsoft.Compute/virtualMachines/runCommands", []resource.PropertyKey{"resourceGroupName", "vmName", "runCommandName"}, false, nil},
 }
 
@@ -397,6 +401,8 @@ var azureLookups = map[string]string{
 	"azure-native:network:getSubnet":                                   azureSubnet,
 	"azure-native:network:getNetworkInterface":                         azureInterface,
 	"azure-native:compute:getVirtualMachine":                           AzureVM,
+	"azure-native:insights:getActionGroup":                             azureActions,
+	"azure-native:insights:getMetricAlert":                             azureAlert,
 	"azure-native:compute:getVirtualMachineRunCommandByVirtualMachine": azureRunCommand,
 }
 

@@ -42,7 +42,7 @@ type World struct {
 	T              *testing.T
 	project, Stack string
 	Config         map[string]string // by full key
-	Secrets        map[string]string // by full key: an object whose members are all secret
+	Secrets        map[string]string // by full key: an object whose members are all secret, but for kinds
 	State          *deploy.Snapshot
 	Home           netip.Addr
 
@@ -206,22 +206,35 @@ func (w *World) configMap() config.Map {
 		m[config.MustParseKey(key)] = config.NewValue(value)
 	}
 	for key, object := range w.Secrets {
-		var members map[string]string
+		var members map[string]any
 		if err := json.Unmarshal([]byte(object), &members); err != nil {
 			w.T.Fatal(err)
 		}
-		sealed := map[string]any{}
-		for name, value := range members {
-			sealed[name] = map[string]string{"secure": base64.StdEncoding.EncodeToString([]byte(value))}
-			w.Canaries = append(w.Canaries, value)
-		}
-		text, err := json.Marshal(sealed)
+		text, err := json.Marshal(w.sealed(members))
 		if err != nil {
 			w.T.Fatal(err)
 		}
 		m[config.MustParseKey(key)] = config.NewSecureObjectValue(string(text))
 	}
 	return m
+}
+
+// sealed are an object's members as --secret --path sets them; the kind of something is no secret.
+func (w *World) sealed(members map[string]any) map[string]any {
+	sealed := map[string]any{}
+	for name, value := range members {
+		switch value := value.(type) {
+		case map[string]any:
+			sealed[name] = w.sealed(value)
+		case string:
+			sealed[name] = value
+			if name != "kind" {
+				sealed[name] = map[string]string{"secure": base64.StdEncoding.EncodeToString([]byte(value))}
+				w.Canaries = append(w.Canaries, value)
+			}
+		}
+	}
+	return sealed
 }
 
 // backend answers the program's reference to its own stack from the state.

@@ -297,6 +297,7 @@ func TestDrift(t *testing.T) {
 	l.pulumi(0, "up", "--yes", "--skip-preview")
 	l.tamper(t, "closed", pick(false))
 	l.part(part{"a nightly job looks with a peer of its own, whose key does nothing else", nightly})
+	l.part(part{"three alerts are told, and their end", threeAlerts})
 	l.part(part{"what a stolen SSH key leaves in claw's home meets nothing of the program's", keptKey})
 	for _, c := range innocents {
 		l.part(part{"innocent: " + c.name, func(l *one) { l.on(c.do) }})
@@ -409,7 +410,7 @@ func nightly(l *one) {
 		return l.command("", 5*time.Minute, "env", append([]string{"CLAW_PEER=nightly", l.root + "/bin/lab", "pulumi"}, args...)...)
 	}
 	preview := func() result { return as("preview", "--non-interactive", "--expect-no-changes") }
-	if r := observe(); r.code != 0 || !strings.HasSuffix(r.stdout, "all 11 layers are as declared\n") {
+	if r := observe(); r.code != 0 || !strings.HasSuffix(r.stdout, "all 12 layers are as declared\n") {
 		l.t.Errorf("quiet: %s", r)
 	}
 	if r := preview(); r.code != 0 {

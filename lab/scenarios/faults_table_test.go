@@ -29,9 +29,9 @@ type operation struct {
 }
 
 var operations = []operation{
-	{"deploy", bare, nil, bothDoors, open, "backup", []step{{"armed", "base"}, {"armed", "ssh"}, {"proof", ""}}},
+	{"deploy", bare, nil, bothDoors, open, "alerts", []step{{"armed", "base"}, {"armed", "ssh"}, {"proof", ""}}},
 	{"close", open, []string{"bootstrap", "false"}, tunnelDoor, closed, "ssh", []step{{"armed", "firewall"}, {"checks", "ssh"}, {"armed", "ssh"}, {"proof", ""}}},
-	{"reopen", closed, []string{"bootstrap", "true"}, bothDoors, open, "backup", []step{{"break-glass", ""}, {"armed", "ssh"}, {"proof", ""}}},
+	{"reopen", closed, []string{"bootstrap", "true"}, bothDoors, open, "alerts", []step{{"break-glass", ""}, {"armed", "ssh"}, {"proof", ""}}},
 }
 
 // strike is a fault that can strike at any step.

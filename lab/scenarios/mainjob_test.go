@@ -95,6 +95,7 @@ func layersEffective(l *one) {
 		{"updates: security alone, daily, no reboot", `apt-config dump | grep -E '^Unattended-Upgrade::(Origins-Pattern|Allowed-Origins|Automatic-Reboot |Automatic-Reboot")|^APT::Periodic::Unattended-Upgrade |^Unattended-Upgrade::Automatic-Reboot ' | grep -v '""' | sort`,
 			"APT::Periodic::Unattended-Upgrade \"1\";\nUnattended-Upgrade::Automatic-Reboot \"false\";\nUnattended-Upgrade::Origins-Pattern:: \"" + security + "\";"},
 		{"backup: daily at 03:00, restricted", `systemctl show openclaw-backup.timer -p TimersCalendar --value | grep -o '\*-\*-\* 03:00:00'; stat -c '%U:%G %a' /backups/openclaw`, "*-*-* 03:00:00\nroot:claw 750"},
+		{"alerts: nobody looks without a receiver", `systemctl show openclaw-alert.timer -p UnitFileState -p ActiveState | sort; stat -c '%U:%G %a' /etc/openclaw-alert/alerts.json`, "ActiveState=inactive\nUnitFileState=disabled\nroot:root 600"},
 		{"customData: no copy on the disk holds a key", `/usr/local/sbin/openclaw-scrub --list; grep -rlsaF "$(sed -n 3p /etc/ssh/ssh_host_openclaw_ed25519_key)" /var/lib/cloud /var/lib/waagent || true`, ""},
 		{"Azure's agent: it had what it needs, and its three rules are there once", `ls /var/lib/waagent/provisioned; iptables -t security -S OUTPUT | grep -c -- '-d 168.63.129.16/32'`,
 			"/var/lib/waagent/provisioned\n3"},

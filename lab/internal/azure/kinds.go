@@ -177,6 +177,23 @@ var (
 			"runAsPassword", "runAsUser", "source", "tags", "timeoutInSeconds", "treatFailureAsDeploymentFailure", "type"},
 		readOnly: []string{"instanceView", "name", "provisioningState", "type"},
 	}
+	actionGroup = &kind{
+		token: "azure-native:insights:ActionGroup", arm: "Microsoft.Insights/actionGroups", apiVersion: "2023-01-01",
+		path: []string{"resourceGroupName", "actionGroupName"}, random: true, located: true, required: []string{"enabled", "groupShortName"},
+		outputs: []string{"armRoleReceivers", "automationRunbookReceivers", "azureAppPushReceivers", "azureFunctionReceivers",
+			"emailReceivers", "enabled", "eventHubReceivers", "groupShortName", "itsmReceivers", "location", "logicAppReceivers",
+			"name", "smsReceivers", "tags", "type", "voiceReceivers", "webhookReceivers"},
+		readOnly: []string{"name", "type"},
+	}
+	metricAlert = &kind{
+		token: "azure-native:insights:MetricAlert", arm: "Microsoft.Insights/metricAlerts", apiVersion: "2018-03-01",
+		path: []string{"resourceGroupName", "ruleName"}, random: true, located: true,
+		required: []string{"criteria", "enabled", "evaluationFrequency", "scopes", "severity", "windowSize"},
+		outputs: []string{"actions", "autoMitigate", "criteria", "description", "enabled", "evaluationFrequency", "isMigrated",
+			"lastUpdatedTime", "location", "name", "scopes", "severity", "tags", "targetResourceRegion", "targetResourceType",
+			"type", "windowSize"},
+		readOnly: []string{"isMigrated", "lastUpdatedTime", "name", "type"},
+	}
 )
 
 // unknownWithin are nested outputs that a preview cannot know although the object around them is set.
@@ -189,7 +206,7 @@ var unknownWithin = map[string]map[string][]string{
 }
 
 // readOnlyWithin are nested outputs that are no inputs: a refresh compares without them.
-var readOnlyWithin = []string{"etag", "provisioningState", "exactVersion", "appliedDnsServers", "internalDomainNameSuffix",
+var readOnlyWithin = []string{"etag", "provisioningState", "status", "exactVersion", "appliedDnsServers", "internalDomainNameSuffix",
 	"internalFqdn", "ipConfigurations"}
 
 func init() {
@@ -202,7 +219,7 @@ var kinds = func() map[string]*kind {
 	byToken := map[string]*kind{}
 	for _, k := range []*kind{
 		resourceGroup, networkSecurityGroup, securityRule, virtualNetwork, subnet, publicIPAddress, networkInterface,
-		virtualMachine, runCommand,
+		virtualMachine, runCommand, actionGroup, metricAlert,
 	} {
 		byToken[k.token] = k
 	}
@@ -219,5 +236,7 @@ var lookups = map[string]*kind{
 	"azure-native:network:getPublicIPAddress":                          publicIPAddress,
 	"azure-native:network:getNetworkInterface":                         networkInterface,
 	"azure-native:compute:getVirtualMachine":                           virtualMachine,
+	"azure-native:insights:getActionGroup":                             actionGroup,
+	"azure-native:insights:getMetricAlert":                             metricAlert,
 	"azure-native:compute:getVirtualMachineRunCommandByVirtualMachine": runCommand,
 }

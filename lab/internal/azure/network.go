@@ -27,6 +27,10 @@ func (c *change) check(k *kind, r, old *stored) error {
 		return c.checkAddress(r, old)
 	case networkInterface:
 		return c.checkInterface(r, old)
+	case actionGroup:
+		return checkActions(r)
+	case metricAlert:
+		return c.checkAlert(r)
 	}
 	return nil
 }

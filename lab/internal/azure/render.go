@@ -58,12 +58,32 @@ func render(resources map[string]*stored, r *stored) object {
 		renderInterface(resources, r, out)
 	case virtualMachine:
 		renderMachine(r, out)
+	case actionGroup:
+		delete(out, "provisioningState")
+		renderActions(out)
+	case metricAlert:
+		delete(out, "provisioningState")
+		setDefaults(out, object{"actions": []any{}, "autoMitigate": true, "isMigrated": false, "targetResourceType": virtualMachine.arm})
 	case runCommand:
 		delete(out, "protectedParameters")
 		delete(out, "runAsPassword")
 		setDefaults(out, object{"asyncExecution": false, "treatFailureAsDeploymentFailure": false})
 	}
 	return out
+}
+
+// renderActions: Azure has a list of each sort of receivers, and asks those of mail whether they still want it.
+func renderActions(out object) {
+	for _, name := range actionGroup.outputs {
+		if strings.HasSuffix(name, "Receivers") {
+			setDefaults(out, object{name: []any{}})
+		}
+	}
+	receivers := out.objects("emailReceivers")
+	for _, receiver := range receivers {
+		setDefaults(receiver, object{"status": "Enabled", "useCommonAlertSchema": false})
+	}
+	out["emailReceivers"] = list(receivers)
 }
 
 func setDefaults(out, defaults object) {

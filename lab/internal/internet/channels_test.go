@@ -36,7 +36,7 @@ func ask(t *testing.T, server *httptest.Server, method, host, path, authorizatio
 
 func TestChannels(t *testing.T) {
 	folder := t.TempDir()
-	server := httptest.NewServer(origin(folder))
+	server := httptest.NewServer(origin(folder, newReceivers(folder)))
 	defer server.Close()
 	for _, c := range []struct {
 		method, host, path, authorization, body string
@@ -70,7 +70,7 @@ func TestChannels(t *testing.T) {
 // TestChannelSockets: what a client waits for to call itself connected.
 func TestChannelSockets(t *testing.T) {
 	folder := t.TempDir()
-	server := httptest.NewServer(origin(folder))
+	server := httptest.NewServer(origin(folder, newReceivers(folder)))
 	defer server.Close()
 	for host, says := range map[string][]string{
 		"gateway.discord.gg":    {"", `"op":10`, `{"op":2,"d":{}}`, `"READY"`, `{"op":1,"d":1}`, `"op":11`},

@@ -101,8 +101,9 @@ func New(config Config) (_ *Internet, err error) {
 	quiet := log.New(io.Discard, "", 0)
 	secure := &tls.Config{Certificates: []tls.Certificate{certificate}}
 	// Two servers: one that serves both with and without TLS has HTTP/2 only if it began with TLS.
-	plainWeb := &http.Server{Handler: origin(config.Folder), ErrorLog: quiet}
-	secureWeb := &http.Server{Handler: origin(config.Folder), ErrorLog: quiet, TLSConfig: secure.Clone()}
+	alerts := newReceivers(config.Folder)
+	plainWeb := &http.Server{Handler: origin(config.Folder, alerts), ErrorLog: quiet}
+	secureWeb := &http.Server{Handler: origin(config.Folder, alerts), ErrorLog: quiet, TLSConfig: secure.Clone()}
 	i.add("HTTP", plainWeb.Close, nil)
 	i.add("HTTPS", secureWeb.Close, nil)
 	for _, address := range []string{place.OriginAddress, place.ElsewhereAddress} {
@@ -125,6 +126,15 @@ func New(config Config) (_ *Internet, err error) {
 			i.add(at(address, port.number), listener.Close, serve)
 		}
 	}
+	for port, implicit := range map[int]bool{465: true, 587: false} {
+		listener, err := config.Listen(at(place.OriginAddress, port))
+		if err != nil {
+			return nil, err
+		}
+		listener = watched{listener, i, true}
+		i.add(at(place.OriginAddress, port), listener.Close, func() error { return accept(listener, alerts.post(secure, implicit)) })
+	}
+	i.add("the check's alarm", func() error { alerts.stop(); return nil }, nil)
 	return i, nil
 }
 

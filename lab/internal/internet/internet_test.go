@@ -85,6 +85,7 @@ func TestEverythingIsWhereItIsSaid(t *testing.T) {
 			want = append(want, "tcp "+net.JoinHostPort(address, port))
 		}
 	}
+	want = append(want, "tcp 198.18.10.10:465", "tcp 198.18.10.10:587") // mail
 	for _, address := range want {
 		if s.at[address] == "" {
 			t.Errorf("nothing listens at %s", address)

@@ -15,7 +15,7 @@ import (
 func TestModels(t *testing.T) {
 	run := "RUN:" + base64.StdEncoding.EncodeToString([]byte("id")) + ":END"
 	folder := t.TempDir()
-	server := httptest.NewServer(origin(folder))
+	server := httptest.NewServer(origin(folder, newReceivers(folder)))
 	defer server.Close()
 	for _, test := range []struct {
 		host, path, header, key, body string

@@ -22,7 +22,7 @@ const (
 )
 
 // origin is the handler of every web server.
-func origin(folder string) http.Handler {
+func origin(folder string, alerts *receivers) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "origin", seen(r)) })
 	mux.HandleFunc("GET /big/{mebibytes}", sendBig)
@@ -43,6 +43,7 @@ func origin(folder string) http.Handler {
 	mux.HandleFunc("GET /"+wheelName, wheel)
 	addChannels(mux, folder)
 	addModels(mux, folder)
+	alerts.add(mux)
 	return mux
 }
 
