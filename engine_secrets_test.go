@@ -16,9 +16,7 @@ func TestEngineSecretsStandNowhere(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Secrets["openclaw:openclawEnv"] = `{"OPENAI_API_KEY":"sk-canary-of-the-environment","TELEGRAM_TOKEN":"0815:canary-of-telegram"}`
-	const backupKey = "AGE-SECRET-KEY-1W9YF5ZZYPD2C4WHTJ5VE4ANLTYDF8PHA84PMHGE9YMVFMPRWFD6SX0W3GQ"
-	w.Secrets["openclaw:backupKey"] = backupKey
-	w.Canaries = append(w.Canaries, backupKey)
+	w.Secrets["openclaw:backupKey"] = "AGE-SECRET-KEY-1W9YF5ZZYPD2C4WHTJ5VE4ANLTYDF8PHA84PMHGE9YMVFMPRWFD6SX0W3GQ"
 	w.Secrets["openclaw:openclawKeys"] = `{"anthropic":"sk-ant-canary-of-a-provider","telegram":"4711:canary-of-a-bot","slackBot":"xoxb-canary-of-a-channel"}`
 	w.Secrets["openclaw:alerts"] = `{"phone":{"kind":"ntfy","url":"https://ntfy.sh/canary-of-a-receiver"},"mail":{"kind":"smtp","url":"smtps://me:canary-of-mail@mx.example.com/?from=a@example.com&to=b@example.com"}}`
 	w.Set("openclawPlugins", "slack")

@@ -207,8 +207,10 @@ func (w *World) configMap() config.Map {
 	}
 	for key, object := range w.Secrets {
 		var members map[string]any
-		if err := json.Unmarshal([]byte(object), &members); err != nil {
-			w.T.Fatal(err)
+		if json.Unmarshal([]byte(object), &members) != nil { // a text
+			m[config.MustParseKey(key)] = config.NewSecureValue(base64.StdEncoding.EncodeToString([]byte(object)))
+			w.Canaries = append(w.Canaries, object)
+			continue
 		}
 		text, err := json.Marshal(w.sealed(members))
 		if err != nil {
