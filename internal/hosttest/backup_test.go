@@ -85,7 +85,7 @@ func TestBackupAndRestore(t *testing.T) {
 		t.Fatalf("openclaw-backup: exit status %d\n%s", code, out)
 	}
 	if got, want := r.Sh(`readlink -f /backups/openclaw/latest; sha256sum <"$1"; stat -c '%U:%G %a' "$1"; ls /backups/openclaw; cat /backups/openclaw/SHA256SUMS; openclaw-backup --newest; tar -tf "$1"; grep -c -a -e remember -e KEY= "$1" || true; ls /var/spool/openclaw-backup`, said[1]),
-		said[1]+"\n"+said[3]+"  -\nroot:claw 640\nSHA256SUMS\nlatest\n"+said[2]+"\nrecipient\n"+said[3]+"  "+said[2]+"\n"+said[2]+" sha256 "+said[3]+"\nopenclaw.env.age\nstate.tar.zst.age\n0\nexcluded\nleft-out.json\n"; got != want {
+		said[1]+"\n"+said[3]+"  -\nroot:claw 640\nSHA256SUMS\nlatest\n"+said[2]+"\nrecipient\n"+said[3]+"  "+said[2]+"\n"+said[2]+" sha256 "+said[3]+"\nopenclaw.env.age\nstate.tar.zst.age\n0\nleft-out.json\nnames\n"; got != want {
 		t.Errorf("the backup is not as it should be:\n%s\nwant\n%s", got, want)
 	}
 
@@ -133,6 +133,8 @@ locked = sqlite3.connect("locked.sqlite", isolation_level=None); locked.execute(
 top = os.getcwd()
 for _ in range(2500): os.mkdir("deep"); os.chdir("deep")
 os.chdir(top)
+while len(os.getcwd()) + 9 < 3900: os.makedirs("new\nfolder"); os.chdir("new\nfolder")
+os.mkdir("new\nfolder"); os.chdir(top)
 for n in range(3000): put(f"a/b/{n}", b"")
 print("made", flush=True)
 import time; time.sleep(3600)
@@ -154,10 +156,10 @@ import time; time.sleep(3600)
 		}
 	}
 	code, out := r.Run("openclaw-backup")
-	if want := "the newest backup is without 4 of the agent's files, which cannot be kept:\n"; code != 0 || !strings.Contains(out, want) {
+	if want := "the newest backup is without 5 of the agent's files, which cannot be kept:\n"; code != 0 || !strings.Contains(out, want) {
 		t.Fatalf("exit status %d, want %q:\n%s", code, want, out)
 	}
-	for _, want := range []string{"/deep'", "| /var/lib/openclaw/shut: Cannot open: Permission denied", "| /var/lib/openclaw/unreadable: Cannot open: Permission denied",
+	for _, want := range []string{"/deep: too deep", "/new\\nfolder: too deep", "| /var/lib/openclaw/shut: Cannot open: Permission denied", "| /var/lib/openclaw/unreadable: Cannot open: Permission denied",
 		"| /var/lib/openclaw/sock: socket ignored"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is not said:\n%s", want, out)
@@ -167,7 +169,7 @@ import time; time.sleep(3600)
 		t.Errorf("--left-out says\n%s", again)
 	}
 	// All but content that is the same anyhow: kinds, modes, lengths, targets, links and what databases hold.
-	const list = `cd /var/lib/openclaw; find . -path ./deep -prune -o -name 'shut' -o -name unreadable -o -name sock -o -name '*-wal' -o -name '*-shm' -o -name '*-journal' -o -type d -printf '%P %y %m\n' -o -printf '%P %y %m %n %l %TY\n' | LC_ALL=C sort; stat -c %s sparse
+	const list = `cd /var/lib/openclaw; find . -path ./deep -prune -o -path '*folder/*' -prune -o -name 'shut' -o -name unreadable -o -name sock -o -name '*-wal' -o -name '*-shm' -o -name '*-journal' -o -type d -printf '%P %y %m\n' -o -printf '%P %y %m %n %l %TY\n' | LC_ALL=C sort; stat -c %s sparse
 for base in live.sqlite "$(printf 'new\nline')".sqlite 'back\n.sqlite' /srv/agent/beside.sqlite; do /usr/bin/python3 -c 'import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute("select x from t").fetchall())' "$base"; done`
 	before := r.Sh(list)
 	if strings.Count(before, "committed") != 4 {

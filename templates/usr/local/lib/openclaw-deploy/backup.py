@@ -352,46 +352,48 @@ class LeftOut:
             self.names.append((name[-LONGEST_NAME:], why[:LONGEST_NAME]))
 
 
-TAR = ["tar", "--quoting-style=escape", "--create", "--file=-", "--format=gnu", "--sparse", "--one-file-system", "--ignore-failed-read",
-       "--no-wildcards", "--anchored"]
+# Names come as they are, from a file, each ended by a zero: no byte of one means anything.
+TAR = ["tar", "--quoting-style=escape", "--create", "--file=-", "--format=gnu", "--sparse", "--ignore-failed-read", "--no-recursion", "--null",
+       "--verbatim-files-from"]
 # What tar says of a file that it keeps all the same, or that was gone before anybody could keep it.
-KEPT = re.compile(r"file changed as we read it|File shrank by \d+ bytes; padding with zeros|File removed before we read it|time stamp")
+KEPT = re.compile(r"file changed as we read it|File shrank by \d+ bytes; padding with zeros|File removed before we read it|No such file or directory|time stamp")
 TARS_WORD = re.compile(r"tar: (.*?): (?:Warning: )?([^:]+(?:: [^:]+)?)$")
 
 
 def archive(places: list[str]) -> None:
     """Writes the places to standard output, a tar compressed; databases as SQLite copies them."""
-    for name in os.listdir(SPOOL):
-        path = os.path.join(SPOOL, name)
-        shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
+    empty(SPOOL)
     left = LeftOut()
     packing = subprocess.Popen(["zstd", "-3", "--quiet", "--stdout"], stdin=subprocess.PIPE)
     assert packing.stdin
-    excluded: list[bytes] = []
-    waited = time.monotonic() + LOCK_SECONDS
+    until = time.monotonic() + LOCK_SECONDS
     copied: list[bytes] = []
     size = 0
 
     def flush() -> None:
         nonlocal size
         if copied:
-            run_tar([*TAR, "--directory", SPOOL + "/copies", "--null", "--verbatim-files-from", "--files-from=-"], packing, left, b"\0".join(copied))
+            with open(SPOOL + "/copied", "wb") as file:
+                file.write(b"".join(path[1:] + b"\0" for path in copied))
+            run_tar(["--directory=" + SPOOL + "/copies", "--files-from=" + SPOOL + "/copied"], packing, left)
             shutil.rmtree(SPOOL + "/copies")
             copied.clear()
             size = 0
 
-    for place in places:
-        for path, length in walk(os.fsencode(place), excluded, left):
-            if copy_database(path, waited):
-                excluded += [path + end for end in (b"", b"-wal", b"-shm", b"-journal")]
-                copied.append(path[1:])
-                size += length
-                if size > BATCH_BYTES or len(copied) >= BATCH_FILES:
-                    flush()
+    with open(SPOOL + "/names", "wb") as names:
+        for place in places:
+            for paths, databases in walk(os.fsencode(place), left):
+                instead: set[bytes] = set()
+                for path, length in databases:
+                    if copy_database(path, until):
+                        instead |= {path + end for end in (b"", b"-wal", b"-shm", b"-journal")}
+                        copied.append(path)
+                        size += length
+                        if size > BATCH_BYTES or len(copied) >= BATCH_FILES:
+                            flush()
+                names.writelines(path[1:] + b"\0" for path in paths if path not in instead)
     flush()
-    with open(SPOOL + "/excluded", "wb") as file:
-        file.write(b"".join(path[1:] + b"\n" for path in excluded))
-    run_tar([*TAR, "--exclude-from=" + SPOOL + "/excluded", "--directory=/", *(place[1:] for place in places if os.path.lexists(place))], packing, left)
+    run_tar(["--directory=/", "--files-from=" + SPOOL + "/names"], packing, left)
     packing.stdin.close()
     if packing.wait() != 0:
         raise Failure("zstd failed: nobody takes what it writes, or it has no memory")
@@ -399,26 +401,43 @@ def archive(places: list[str]) -> None:
         json.dump({"count": left.count, "names": left.names}, report)
 
 
-def walk(top: bytes, excluded: list[bytes], left: LeftOut) -> Iterator[tuple[bytes, int]]:
-    """What may be a database below a folder, with its length. Folders too deep for anybody to unpack are excluded."""
+def walk(top: bytes, left: LeftOut) -> Iterator[tuple[list[bytes], list[tuple[bytes, int]]]]:
+    """What stands in each folder from one on, that one first; and what of it may be a database, with its length. Other file systems
+    are left out, and folders too deep for anybody to unpack."""
+    try:
+        device = os.lstat(top).st_dev
+    except OSError:
+        return
+    yield [top], []
     folders = [top]
     while folders:
         folder = folders.pop()
+        paths: list[bytes] = []
+        databases: list[tuple[bytes, int]] = []
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        if len(entry.path) < LONGEST_PATH:
+                    try:
+                        found = entry.stat(follow_symlinks=False)
+                    except OSError:
+                        continue  # gone
+                    if stat.S_ISDIR(found.st_mode) and found.st_dev != device:
+                        left.add(shown_name(entry.path), "another file system")
+                    elif len(entry.path) > LONGEST_PATH:
+                        left.add(shown_name(entry.path), "too deep")
+                    else:
+                        paths.append(entry.path)
+                        if stat.S_ISDIR(found.st_mode):
                             folders.append(entry.path)
-                        elif b"\n" not in entry.path:
-                            excluded.append(entry.path)
-                            left.add(ascii(os.fsdecode(entry.path)), "too deep")
-                    elif entry.is_file(follow_symlinks=False) and b"\n" not in entry.path:
-                        size = entry.stat(follow_symlinks=False).st_size
-                        if size >= 512 and size % 512 == 0 and is_database(entry.path):
-                            yield entry.path, size
+                        elif stat.S_ISREG(found.st_mode) and found.st_size >= 512 and found.st_size % 512 == 0 and is_database(entry.path):
+                            databases.append((entry.path, found.st_size))
         except OSError:
-            pass  # tar says why it cannot be read
+            pass  # tar, which cannot open it either, says why
+        yield paths, databases
+
+
+def shown_name(path: bytes) -> str:
+    return repr(os.fsdecode(path))[1:-1]
 
 
 def is_database(path: bytes) -> bool:
@@ -463,12 +482,9 @@ def copy_database(path: bytes, until: float) -> bool:
         return False
 
 
-def run_tar(argv: list[str], packing: "subprocess.Popen[bytes]", left: LeftOut, names: bytes = b"") -> None:
-    assert packing.stdin
-    tar = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=packing.stdin, stderr=subprocess.PIPE, env={**os.environ, "LC_ALL": "C"})
-    assert tar.stdin and tar.stderr
-    feeder = threading.Thread(target=feed, args=(tar.stdin, names))
-    feeder.start()
+def run_tar(what: list[str], packing: "subprocess.Popen[bytes]", left: LeftOut) -> None:
+    tar = subprocess.Popen([*TAR, *what], stdin=subprocess.DEVNULL, stdout=packing.stdin, stderr=subprocess.PIPE, env={**os.environ, "LC_ALL": "C"})
+    assert tar.stderr
     for raw in tar.stderr:
         line = raw.decode("ascii", "replace").rstrip("\n")
         said = TARS_WORD.fullmatch(line)
@@ -477,14 +493,8 @@ def run_tar(argv: list[str], packing: "subprocess.Popen[bytes]", left: LeftOut, 
             tar.wait()
             raise Failure(f"{line}: nobody takes what it writes")
         if said and not KEPT.search(line) and said[1] != "Exiting with failure status due to previous errors":
-            left.add("/" + said[1].removeprefix("/"), said[2])
-    feeder.join()
+            left.add("/" + said[1], said[2])
     tar.wait()
-
-
-def feed(pipe: IO[bytes], content: bytes) -> None:
-    with contextlib.suppress(BrokenPipeError), pipe:
-        pipe.write(content)
 
 
 def read_archive(argv: list[str]) -> None:
@@ -836,12 +846,7 @@ def start_service() -> None:
 def clear_stage() -> None:
     os.makedirs(STAGE, 0o700, exist_ok=True)
     os.chown(STAGE, 0, 0)
-    for name in os.listdir(STAGE):
-        path = os.path.join(STAGE, name)
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path)
-        else:
-            os.unlink(path)
+    empty(STAGE)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -874,6 +879,15 @@ def run_unit(unit: str, failed: str, watch: Callable[[], None]) -> None:
     # What this program says there comes before systemd's last word, now and then.
     said = [line for line in said if line.startswith(("openclaw-archive: ", "openclaw-list: ", "openclaw-unpack: "))] or said
     raise Failure(f"{failed}: {said[-1] if said else 'see journalctl --namespace=+openclaw -u ' + unit}")
+
+
+def empty(folder: str) -> None:
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
 
 
 def write(path: str, content: bytes, mode: int = 0o600, group: int = 0) -> None:
