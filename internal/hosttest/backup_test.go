@@ -337,7 +337,7 @@ func TestRestoreThatDoesNotGetReady(t *testing.T) {
 	if code, out := r.Run("openclaw-backup"); code != 0 {
 		t.Fatal(out)
 	}
-	r.Sh(`echo today >/var/lib/openclaw/note; echo KEY=now >/etc/openclaw.env`)
+	r.Sh(`echo today >/var/lib/openclaw/note; echo today >/srv/agent/beside; echo KEY=now >/etc/openclaw.env`)
 	before := r.Sh(tree)
 	// Ready with today's state alone.
 	r.Write("/usr/local/sbin/openclaw-install", `#!/bin/sh

@@ -37,10 +37,12 @@ loader = importlib.machinery.SourceFileLoader("install", path)
 sys.dont_write_bytecode = True
 m = importlib.util.module_from_spec(importlib.util.spec_from_loader("install", loader))
 loader.exec_module(m)
-below = ["TOKEN", "BACKUP", "COMMAND_LINE", "HOME", "RELEASES", "CURRENT", "STATE", "DATABASE", "OWN", "OPEN", "KEPT", "COSTS",
+below = ["TOKEN", "BACKUP", "COMMAND_LINE", "HOME", "RELEASES", "CURRENT", "STATE", "DATABASE", "OWN", "OPEN", "KEPT", "KEPT_FOLDER", "COSTS",
          "RUNS", "BUILT"]
 if sys.argv[5] != "prepare":
     below += ["ENVIRONMENT", "UNIT"]
+m.FOLDER = "/srv/agent"
+below.append("FOLDER")
 for name in below:
     setattr(m, name, root + getattr(m, name))
 m.READY, m.MOST_BYTES, m.READY_SECONDS, m.CHANNELS_SECONDS, m.ANSWER_SECONDS, m.BACKUP_SECONDS = ready, int(most), 3, 2, 1, 1
@@ -90,6 +92,7 @@ systemctl)
 		n=$(($(cat starts 2>/dev/null || echo 0) + 1)); echo $n >starts
 		if [ -e fails ] && readlink opt/openclaw/current | grep -q -f fails; then echo failed >state; else echo active >state; fi
 		echo touched >>var/lib/openclaw/note
+		echo touched >>srv/agent/beside
 		;;
 	stop*openclaw.service) echo inactive >state ;;
 	show*)
@@ -134,6 +137,7 @@ func newPlace(t *testing.T) *place {
 	}))
 	t.Cleanup(p.ready.Close)
 	p.write("/var/lib/openclaw/note", "mine\n")
+	p.write("/srv/agent/beside", "mine\n")
 	p.write("/etc/openclaw.env", "# yours\nAPI_KEY=canary-of-the-environment\n")
 	p.write("/etc/openclaw/openclaw.json", "{}")
 	p.write("/etc/openclaw/gateway-token", "token")
@@ -827,7 +831,7 @@ func TestSwitch(t *testing.T) {
 
 func TestWhatDoesNotGetReadyGivesWay(t *testing.T) {
 	p := switched(t)
-	state := p.read("/var/lib/openclaw/note")
+	state, beside := p.read("/var/lib/openclaw/note"), p.read("/srv/agent/beside")
 	p.write("/fails", "two\n")
 	out, ok := p.run("switch")
 	want := "OpenClaw 2026.9.6: openclaw.service ended with exit status 78, which it gives where its configuration or its state is not for it:\n" +
@@ -835,8 +839,8 @@ func TestWhatDoesNotGetReadyGivesWay(t *testing.T) {
 	if ok || !strings.HasSuffix(out, want) {
 		t.Errorf("got %v\n%s\nwant\n%s", ok, out, want)
 	}
-	if p.current() != "one" || p.read("/var/lib/openclaw/note") != state {
-		t.Errorf("current %q, state %q", p.current(), p.read("/var/lib/openclaw/note"))
+	if p.current() != "one" || p.read("/var/lib/openclaw/note") != state || p.read("/srv/agent/beside") != beside {
+		t.Errorf("current %q, state %q, beside it %q", p.current(), p.read("/var/lib/openclaw/note"), p.read("/srv/agent/beside"))
 	}
 	p.mustRun("back") // as the applier does, once the old files are in place
 	if p.mustRun("ready") != "ready" || p.current() != "one" {
