@@ -402,6 +402,9 @@ func TestBackupCheck(t *testing.T) {
 	check("nothing known", `there is no /var/lib/openclaw-backup/record.json: no run of openclaw-backup is known\n`)
 	mend(0)
 	check("a machine just made", "")
+	if key := r.Read("/backups/openclaw/recipient"); !strings.HasPrefix(key, "age1") {
+		t.Errorf("its key is %q", key)
+	}
 	r.Sh(`ls /backups/openclaw/latest 2>/dev/null && exit 1; /usr/bin/python3 - <<'X'
 import json, time
 json.dump({"since": time.time() - 27 * 3600}, open("/var/lib/openclaw-backup/record.json", "w"))

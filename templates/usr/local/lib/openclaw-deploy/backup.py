@@ -3,7 +3,7 @@
 
 openclaw-backup                  make a backup now; exit status 0 only where a whole, verified one was made
 openclaw-backup --check          say what is wrong with the backups; nothing where nothing is
-openclaw-backup --mend           make one where something is wrong, and remove what is older than it may be
+openclaw-backup --mend           make one where something is wrong, remove what is older than it may be, see to the machine's key
 openclaw-backup --left-out       say what the newest backup is without
 openclaw-backup --newest         say which the newest is, and its SHA-256
 openclaw-restore FILE|latest     put a backup's state and /etc/openclaw.env in the place of today's
@@ -273,8 +273,8 @@ def check() -> str | None:
 
 
 def mend(keep_days: int) -> None:
-    record = read_record()
-    if record is None:  # a machine just made has until its first night
+    recipients()  # a machine just made has a key, to be sent a backup; and until its first night for its own
+    if read_record() is None:
         write_record({"since": time.time()})
     fault = check()
     if fault:
