@@ -28,7 +28,9 @@ func TestAlerts(t *testing.T) {
 	}
 	l.pulumi(0, "up", "--yes", "--skip-preview")
 	trustTheLab(l)
-	l.on(`printf 'NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt\n' >>/etc/openclaw.env; systemctl restart openclaw.service`)
+	before := l.mainPID()
+	l.on(`printf 'NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt\n' >>/etc/openclaw.env; systemctl restart --no-block openclaw.service`)
+	l.awaitGateway(before)
 	l.quiet()
 	l.looksEvery("2s")
 	l.run([]part{
@@ -213,7 +215,7 @@ func backupAlert(l *one) {
 }
 
 func gatewayAlert(l *one) {
-	l.happens("OpenClaw's gateway is not ready", `systemctl stop openclaw.service`, `systemctl start openclaw.service`)
+	l.happens("OpenClaw's gateway is not ready", `systemctl stop openclaw.service`, `systemctl start --no-block openclaw.service`)
 }
 
 // crashLoopAlert: three times, and a start by hand ends it.
@@ -226,7 +228,7 @@ func crashLoopAlert(l *one) {
 	}
 	const title = "OpenClaw ends and is started again and again"
 	l.told(title, before, "hook")
-	l.on(`systemctl stop openclaw.service; systemctl start openclaw.service`)
+	l.on(`systemctl stop openclaw.service; systemctl start --no-block openclaw.service`)
 	l.told("over: "+title, before, "hook")
 }
 
