@@ -402,6 +402,10 @@ func TestBackupCheck(t *testing.T) {
 	check("nothing known", `there is no /var/lib/openclaw-backup/record.json: no run of openclaw-backup is known\n`)
 	mend(0)
 	check("a machine just made", "")
+	// Where nothing can be written, as an alert's sandbox is.
+	if code, out := r.Run("unshare", "--mount", "sh", "-c", "mount --bind /var/lib/openclaw-backup /var/lib/openclaw-backup && mount -o remount,bind,ro /var/lib/openclaw-backup && ! touch /var/lib/openclaw-backup/x 2>/dev/null && openclaw-backup --check"); code != 0 || out != "" {
+		t.Errorf("on a file system that is read-only: exit status %d: %s", code, out)
+	}
 	if key := r.Read("/backups/openclaw/recipient"); !strings.HasPrefix(key, "age1") {
 		t.Errorf("its key is %q", key)
 	}

@@ -29,7 +29,7 @@ func TestAlerts(t *testing.T) {
 	l.pulumi(0, "up", "--yes", "--skip-preview")
 	trustTheLab(l)
 	before := l.mainPID()
-	l.on(`printf 'NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt\n' >>/etc/openclaw.env; systemctl restart --no-block openclaw.service`)
+	l.on(`printf 'NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt\n' >>/etc/openclaw.env; systemctl restart openclaw-keys.service; systemctl restart --no-block openclaw.service`)
 	l.awaitGateway(before)
 	l.quiet()
 	l.looksEvery("2s")

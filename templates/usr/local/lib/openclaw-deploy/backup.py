@@ -916,14 +916,19 @@ def words(fault: Exception) -> str:
 
 
 class Lock:
-    """One backup or restore at a time."""
+    """One backup or restore at a time; who only looks may be where nothing can be written."""
 
-    def __init__(self, wait: bool) -> None:
-        self.wait = wait
+    def __init__(self, wait: bool, looks: bool = False) -> None:
+        self.wait, self.looks = wait, looks
 
     def __enter__(self) -> None:
-        os.makedirs(OWN, 0o700, exist_ok=True)
-        self.descriptor = os.open(OWN + "/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.descriptor = -1
+        if not self.looks:
+            os.makedirs(OWN, 0o700, exist_ok=True)
+        try:
+            self.descriptor = os.open(OWN + "/lock", os.O_RDONLY | os.O_CLOEXEC | (0 if self.looks else os.O_CREAT), 0o600)
+        except FileNotFoundError:
+            return  # nobody has begun anything yet
         try:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX | (0 if self.wait else fcntl.LOCK_NB))
         except BlockingIOError:
@@ -931,7 +936,8 @@ class Lock:
             raise Failure("a backup or a restore is under way") from None
 
     def __exit__(self, *_: object) -> None:
-        os.close(self.descriptor)
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
 
 
 def main(command: str, arguments: list[str]) -> None:
@@ -954,7 +960,7 @@ def main(command: str, arguments: list[str]) -> None:
         raise Failure("it needs root: sudo openclaw-" + command)
     if command == "backup" and arguments == ["--check"]:
         try:
-            with Lock(wait=False):
+            with Lock(wait=False, looks=True):
                 fault = check()
         except Failure:
             return  # under way: nothing is wrong yet
