@@ -204,6 +204,9 @@ func diskAlert(l *one) {
 
 // memoryAlert: the kernel's own counter. It is over after 30 looks without another.
 func memoryAlert(l *one) {
+	if !l.enforces("memory") {
+		return
+	}
 	l.happens("the kernel ended a process for want of memory",
 		`systemd-run --quiet --wait --property=MemoryMax=30M --property=MemorySwapMax=0 python3 -c 'x = bytearray(300 << 20)' || true`, `true`)
 }
