@@ -43,6 +43,9 @@ func For(to age.Recipient, identity age.Identity, from io.Reader, out io.WriteSe
 	if _, err := io.Copy(io.Discard, read); err != nil {
 		return "", err
 	}
+	if _, err := out.Seek(0, io.SeekEnd); err != nil {
+		return "", err
+	}
 	if _, err := out.Write(make([]byte, 2*blockSize)); err != nil {
 		return "", err
 	}
@@ -88,10 +91,5 @@ func member(to age.Recipient, identity age.Identity, name string, from io.Reader
 		return err
 	}
 	_, err = out.Write(header.Bytes())
-	return errors.Join(err, seekEnd(out))
-}
-
-func seekEnd(out io.Seeker) error {
-	_, err := out.Seek(0, io.SeekEnd)
 	return err
 }

@@ -314,18 +314,24 @@ func TestAlertQueue(t *testing.T) {
 	}
 }
 
+// diskFills makes a disk full and empty again, so many times, with a look after each.
+func (a *alerts) diskFills(times int) {
+	a.t.Helper()
+	for range times {
+		a.write("disks", `{"/": 90, "/dev": 50}`)
+		a.looks(1)
+		a.write("disks", sound["disks"])
+		a.looks(1)
+	}
+}
+
 // TestAlertQueueIsBounded: the newest stay.
 func TestAlertQueueIsBounded(t *testing.T) {
 	t.Parallel()
 	in := newInbox(t)
 	a := newAlerts(t, `{"only": "disks", "MOST_QUEUED": 2}`, "hook webhook", in.url("", "/canary"))
 	in.answers(503, nil)
-	for range 2 {
-		a.write("disks", `{"/": 90, "/dev": 50}`)
-		a.looks(1)
-		a.write("disks", sound["disks"])
-		a.looks(1)
-	}
+	a.diskFills(2)
 	files, _ := filepath.Glob(a.root + "/state/spool/hook/*.json")
 	if len(files) != 2 || !strings.HasSuffix(files[1], "/000000000004-0000.json") {
 		t.Errorf("queued: %q", files)
@@ -340,12 +346,7 @@ func TestAlertHour(t *testing.T) {
 	t.Parallel()
 	in := newInbox(t)
 	a := newAlerts(t, `{"only": "disks", "MOST_AN_HOUR": 3}`, "hook webhook", in.url("", "/canary"))
-	for range 4 {
-		a.write("disks", `{"/": 90, "/dev": 50}`)
-		a.looks(1)
-		a.write("disks", sound["disks"])
-		a.looks(1)
-	}
+	a.diskFills(4)
 	a.expect("in an hour", in.titles(), []string{"began disk:/", "over disk:/", "began disk:/"})
 	a.later(time.Hour)
 	a.looks(1)

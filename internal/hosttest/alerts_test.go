@@ -33,25 +33,17 @@ const alertProgram = "../../templates/usr/local/sbin/openclaw-alert"
 
 // alertDriver loads the program with all its places below a folder, its clock shifted by what a file there says and its disks as
 // full as another says, and runs a command for each line that it reads.
-const alertDriver = `
-import importlib.machinery, importlib.util, json, os, sys, time, types
+const alertDriver = loading + `
+import json, os, types
 path, root, changes = sys.argv[1:4]
-loader = importlib.machinery.SourceFileLoader("alert", path)
-sys.dont_write_bytecode = True
-m = importlib.util.module_from_spec(importlib.util.spec_from_loader("alert", loader))
-loader.exec_module(m)
+m = load(path)
 for name, place in {"CONFIG": "/alerts.json", "STATE": "/state", "AUTHORITIES": "/ca.pem", "SYSTEMCTL": "/bin/systemctl",
         "INSTALLER": "/bin/openclaw-install", "BACKUP": "/bin/openclaw-backup", "EGRESS": "/bin/openclaw-egress",
         "BUDGET": "/bin/openclaw-budget", "FAIL2BAN": "/bin/fail2ban-client", "MOUNTS": "/mounts", "KERNEL_KILLS": "/vmstat",
         "SERVICE_KILLS": "/events", "UPTIME": "/uptime", "BOOT": "/boot_id", "REBOOT": "/reboot-required", "UPGRADED": "/upgraded"}.items():
     assert hasattr(m, name)
     setattr(m, name, root + place)
-def shifted():
-    try:
-        return time.time() + float(open(root + "/shift").read())
-    except OSError:
-        return time.time()
-m.now = shifted
+m.now = clock(root)
 changes = json.loads(changes)
 every = m.CHECKS
 def only(names):  # checks: a process takes longer to start than to look

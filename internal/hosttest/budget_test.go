@@ -33,20 +33,12 @@ const (
 
 // budgetDriver loads the program with all its places below a folder and its clock shifted by what a file there says, and
 // runs one of its commands. Whoever starts it with a socket is systemd to it.
-const budgetDriver = `
-import importlib.machinery, importlib.util, json, os, sys, time
+const budgetDriver = loading + `
+import json, os
 path, root, changes = sys.argv[1:4]
-loader = importlib.machinery.SourceFileLoader("budget", path)
-sys.dont_write_bytecode = True
-m = importlib.util.module_from_spec(importlib.util.spec_from_loader("budget", loader))
-loader.exec_module(m)
+m = load(path)
 m.CONFIG, m.STATE, m.OUT = (root + name for name in ("/config.json", "/state", "/out.sock"))
-def shifted():
-    try:
-        return time.time() + float(open(root + "/shift").read())
-    except OSError:
-        return time.time()
-m.now = shifted
+m.now = clock(root)
 for name, value in json.loads(changes).items():
     setattr(m, name, value)
 os.environ["LISTEN_PID"] = str(os.getpid())

@@ -30,13 +30,9 @@ import (
 const installer = "../../templates/usr/local/sbin/openclaw-install"
 
 // driver loads the installer with all its places below a folder, and runs one of its commands.
-const driver = `
-import importlib.machinery, importlib.util, sys
+const driver = loading + `
 path, root, ready, most = sys.argv[1:5]
-loader = importlib.machinery.SourceFileLoader("install", path)
-sys.dont_write_bytecode = True
-m = importlib.util.module_from_spec(importlib.util.spec_from_loader("install", loader))
-loader.exec_module(m)
+m = load(path)
 below = ["TOKEN", "BACKUP", "COMMAND_LINE", "HOME", "RELEASES", "CURRENT", "STATE", "DATABASE", "OWN", "OPEN", "KEPT", "KEPT_FOLDER", "COSTS",
          "RUNS", "BUILT"]
 if sys.argv[5] != "prepare":
@@ -702,12 +698,9 @@ func TestWhatIsWrittenOutlastsAPowerCut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command("python3", "-I", "-c", `
-import importlib.machinery, importlib.util, os, stat, sys
-loader = importlib.machinery.SourceFileLoader("install", sys.argv[1])
-sys.dont_write_bytecode = True
-m = importlib.util.module_from_spec(importlib.util.spec_from_loader("install", loader))
-loader.exec_module(m)
+	out, err := exec.Command("python3", "-I", "-c", loading+`
+import os, stat
+m = load(sys.argv[1])
 fsync, rename = os.fsync, os.rename
 def synced(descriptor):
     fsync(descriptor)
