@@ -31,14 +31,12 @@ import pwd
 import re
 import shutil
 import signal
-import sqlite3
 import stat
 import subprocess
 import sys
 import tarfile
 import threading
 import time
-import urllib.parse
 from collections.abc import Callable, Iterator
 from typing import IO, Any, BinaryIO
 
@@ -450,6 +448,8 @@ def is_database(path: bytes) -> bool:
 
 def copy_database(path: bytes, until: float) -> bool:
     """Copies a database that may be in use. What SQLite cannot copy, or not before that time, stays a file like any other."""
+    import sqlite3  # each look at the host runs this program, and needs neither
+    import urllib.parse
 
     def progress(status: int, _left: int, _all: int) -> None:
         if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) and time.monotonic() > until:
